@@ -1,0 +1,24 @@
+//! What every protocol driver offers, and the list of them.
+//!
+//! To add a protocol: write `driver/<protocol>.rs`, its `mod` line here, a variant of [`crate::profile::Read`] and of
+//! [`crate::config::Transport`], and one line in [`open`]. Drivers know nothing of buffer or uplink, nor of each other.
+
+pub mod host;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::config::Device;
+use crate::reading::{DeviceIndex, PointIndex, Transaction};
+
+/// Reads the devices of one link.
+pub trait Driver: Send {
+    /// Reads these points of this device now, each exactly once. A device that fails gives bad readings, never an error, and
+    /// those that did answer stay good. Building a driver does no I/O; it connects here, when it must.
+    fn read<'a>(
+        &'a mut self,
+        index: DeviceIndex,
+        device: &'a Device,
+        points: &'a [PointIndex],
+    ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+}

@@ -1,0 +1,20 @@
+//! The edge daemon: polls devices against profiles, buffers readings, and forwards them until the server has them.
+//!
+//! Imports point one way: `pattoo_wire <- pure core <- shell leaves <- run, main`. Pure rooms take bytes, structs and `now`;
+//! they never open, sleep, spawn, lock or log. Drivers know nothing of buffer or uplink, nor of each other.
+//!
+//! | room | kind | holds |
+//! |---|---|---|
+//! | `config`, `profile` | pure but for reading the files | YAML -> structs that can only be valid |
+//! | `plan` | pure | points -> requests |
+//! | `schedule` | pure | what is due next on a link |
+//! | `driver` | shell | one protocol each |
+//! | `batch` | pure | readings -> numbered batches |
+//! | `buffer` | shell | store and forward over sled |
+//! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
+//! | `run` | shell | the only place that spawns |
+
+pub mod config;
+pub mod driver;
+pub mod profile;
+pub mod reading;

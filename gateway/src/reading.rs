@@ -1,0 +1,44 @@
+//! What a driver gives: readings of one transaction with a device.
+
+use std::sync::Arc;
+
+use pattoo_wire::{Labels, Sample};
+
+/// Position of a device in [`crate::config::Config::devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIndex(pub usize);
+
+/// Position of a point in its profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PointIndex(pub usize);
+
+/// Readings that a device gave in one request and reply; they share one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transaction {
+    /// Which device.
+    pub device: DeviceIndex,
+    /// Midpoint between request and reply: UTC, ms since 1970.
+    pub at_ms: i64,
+    /// Each asked point once, good or bad.
+    pub readings: Vec<Reading>,
+}
+
+/// One reading of one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// Which point.
+    pub point: PointIndex,
+    /// Which row, where the point is a column of a table (a filesystem, an interface).
+    pub row: Option<Arc<Row>>,
+    /// Value, quality, reason. A value has the representation of its point.
+    pub sample: Sample,
+}
+
+/// One row of a table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Row {
+    /// What makes the row this row: part of the series' name, in brackets.
+    pub identity: String,
+    /// What else is known of the row and may change.
+    pub labels: Labels,
+}

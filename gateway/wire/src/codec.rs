@@ -1,0 +1,71 @@
+//! A cursor over postcard's primitives, for the bodies whose length the schema already tells.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::WireError;
+use crate::envelope::invalid;
+
+/// Writes postcard items one behind the other.
+#[derive(Default)]
+pub(crate) struct Writer {
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Writer {
+    pub(crate) fn put<T: Serialize + ?Sized>(&mut self, item: &T) -> Result<(), WireError> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = postcard::to_extend(item, bytes).map_err(|e| invalid(e.to_string()))?;
+        Ok(())
+    }
+
+    pub(crate) fn put_len(&mut self, len: usize) -> Result<(), WireError> {
+        self.put(&u32::try_from(len).map_err(|_| invalid("a count over 32 bits"))?)
+    }
+}
+
+/// Reads postcard items one behind the other; never past the end, never by a panic.
+pub(crate) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Reads one item; `what` names it in the error.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, what: &'static str) -> Result<T, WireError> {
+        let (item, rest) = postcard::take_from_bytes(self.rest).map_err(|e| match e {
+            postcard::Error::DeserializeUnexpectedEnd => WireError::Truncated(what),
+            other => invalid(format!("{what}: {other}")),
+        })?;
+        self.rest = rest;
+        Ok(item)
+    }
+
+    /// Reads a count and refuses one above `limit` before anything is allocated for it.
+    pub(crate) fn take_len(&mut self, what: &'static str, limit: usize) -> Result<usize, WireError> {
+        let len = self.take::<u32>(what)? as usize;
+        if len > limit {
+            return Err(invalid(format!("{what}: {len}, at most {limit} are allowed")));
+        }
+        Ok(len)
+    }
+
+    pub(crate) fn take_bytes(&mut self, what: &'static str, len: usize) -> Result<&'a [u8], WireError> {
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(WireError::Truncated(what))?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+
+    pub(crate) fn finish(self) -> Result<(), WireError> {
+        match self.rest.len() {
+            0 => Ok(()),
+            more => Err(WireError::Trailing(more)),
+        }
+    }
+}

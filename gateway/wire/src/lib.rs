@@ -1,0 +1,45 @@
+//! What crosses between a gateway and its server: batches, schemas, acknowledgements, status and topics.
+//!
+//! This crate turns bytes into values and back. It opens no file, no socket, asks no clock and keeps no state, so that
+//! both programs, their tests and other people's tools can share it.
+//!
+//! Every binary message is `version (1 byte) | body | CRC-32 of all before (4 bytes, little endian)`. The body is
+//! postcard, which is not self-describing: a version is frozen once released, and a change is a new version. Golden
+//! bytes of every version stay in `tests/golden` for ever.
+#![warn(missing_docs)]
+
+mod ack;
+mod batch;
+mod codec;
+mod envelope;
+mod name;
+mod reason;
+mod schema;
+mod status;
+pub mod topic;
+mod value;
+
+pub use ack::Ack;
+pub use batch::{Batch, Block, Body, Gap, GapReason, Header, data_message, open_data};
+pub use envelope::{VERSION, WireError};
+pub use name::{MAX_NAME_BYTES, NameError, check_name};
+pub use reason::Reason;
+pub use schema::{Device, Kind, Labels, Schema, SchemaId, Series};
+pub use status::{DeviceStatus, Status};
+pub use value::{Decimal, MAX_TEXT_BYTES, Quality, Repr, Sample, Value};
+
+/// Largest encoded batch body, in bytes: what fits one value of the edge buffer (sled writes larger ones to side files
+/// that it never syncs).
+pub const MAX_BODY_BYTES: usize = 8 * 1000;
+
+/// Largest data message, in bytes: a body, its header and the envelope.
+pub const MAX_DATA_BYTES: usize = MAX_BODY_BYTES + 64;
+
+/// Most readings in one batch. A bad reading takes no bytes of its own, so bytes alone do not bound the memory.
+pub const MAX_READINGS: usize = 16_384;
+
+/// Largest schema message, in bytes. Decoding one allocates at most 40 times its length and 4 MiB.
+pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+
+/// Most series of one gateway.
+pub const MAX_SERIES: usize = 16_384;

@@ -1,0 +1,120 @@
+//! Why a reading is not good: a closed list of names with a stable number each.
+
+use std::fmt;
+
+/// Why a reading is uncertain or bad. On the wire a number that never changes its meaning; see [`Reason::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The device did not answer in time.
+    Timeout,
+    /// No connection to the device or its link.
+    LinkDown,
+    /// The reply was not what the protocol allows.
+    Malformed,
+    /// The device answered with its "not a value" mark.
+    NotAValue,
+    /// The value is outside what the profile calls possible.
+    OutOfRange,
+    /// The last value is too old to stand for now.
+    Stale,
+    /// This machine does not offer that metric.
+    Unavailable,
+    /// The device was left alone because it failed a moment ago.
+    BackedOff,
+    /// The number does not fit the representation of its series.
+    Overflow,
+    /// The device refused with this Modbus exception code.
+    Exception(u8),
+    /// A reason of a newer gateway, by its number.
+    Other(u16),
+}
+
+/// Modbus exception codes start here: 256 + code.
+const EXCEPTIONS: u16 = 256;
+
+impl Reason {
+    /// The number on the wire and in the store.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Timeout => 1,
+            Self::LinkDown => 2,
+            Self::Malformed => 3,
+            Self::NotAValue => 4,
+            Self::OutOfRange => 5,
+            Self::Stale => 6,
+            Self::Unavailable => 7,
+            Self::BackedOff => 8,
+            Self::Overflow => 9,
+            Self::Exception(code) => EXCEPTIONS + u16::from(code),
+            Self::Other(code) => code,
+        }
+    }
+
+    /// The reason with this number.
+    #[must_use]
+    pub fn from_code(code: u16) -> Self {
+        match code {
+            1 => Self::Timeout,
+            2 => Self::LinkDown,
+            3 => Self::Malformed,
+            4 => Self::NotAValue,
+            5 => Self::OutOfRange,
+            6 => Self::Stale,
+            7 => Self::Unavailable,
+            8 => Self::BackedOff,
+            9 => Self::Overflow,
+            _ => match u8::try_from(code.wrapping_sub(EXCEPTIONS)) {
+                Ok(exception) => Self::Exception(exception),
+                Err(_) => Self::Other(code),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exception = |code| match code {
+            1 => "illegal function",
+            2 => "illegal data address",
+            3 => "illegal data value",
+            4 => "server device failure",
+            5 => "acknowledge",
+            6 => "server device busy",
+            8 => "memory parity error",
+            10 => "gateway path unavailable",
+            11 => "gateway target device failed to respond",
+            _ => "unknown",
+        };
+        match self {
+            Self::Timeout => f.write_str("timeout"),
+            Self::LinkDown => f.write_str("link down"),
+            Self::Malformed => f.write_str("malformed reply"),
+            Self::NotAValue => f.write_str("not a value"),
+            Self::OutOfRange => f.write_str("out of range"),
+            Self::Stale => f.write_str("stale"),
+            Self::Unavailable => f.write_str("unavailable"),
+            Self::BackedOff => f.write_str("backed off"),
+            Self::Overflow => f.write_str("overflow"),
+            Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
+            Self::Other(code) => write!(f, "reason {code}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_survives_the_way_through_a_reason() {
+        for code in 0..=u16::MAX {
+            assert_eq!(Reason::from_code(code).code(), code);
+        }
+    }
+
+    #[test]
+    fn an_exception_is_named_by_number_and_meaning() {
+        assert_eq!(Reason::from_code(258).to_string(), "exception 02 (illegal data address)");
+    }
+}

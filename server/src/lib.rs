@@ -1,0 +1,16 @@
+//! The central server: takes batches from gateways, stores them durably, acknowledges them, and serves charts.
+//!
+//! Imports point one way: `pattoo_wire <- pure core <- shell leaves <- run, main`. Only `run` names a backend.
+//!
+//! | room | kind | holds |
+//! |---|---|---|
+//! | `catalog` | pure | gateways, devices, series and their ids; what of a stream has arrived |
+//! | `ingest` | pure core, shell around it | messages -> commits -> acknowledgements |
+//! | `store` | trait; backends are shell | what is durable |
+//! | `query` | pure | windows, buckets, gaps |
+//! | `api` | shell | HTTP |
+//! | `broker` | shell | the embedded MQTT broker |
+//! | `web` | shell | the page |
+//! | `run` | shell | the only place that spawns |
+
+pub mod store;

@@ -1,0 +1,147 @@
+//! What a store must do; the backends are in `store/`. Nothing outside a backend knows how bytes lie on disk.
+//!
+//! A store is told what to keep, never decides it: ids and de-duplication are the catalogue's (`catalog`), so that every
+//! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
+
+use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
+use thiserror::Error;
+
+/// Names a series in this store, from 1, never used again for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub u32);
+
+/// One stored reading.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// UTC, ms since 1970.
+    pub at_ms: i64,
+    /// Value, quality, reason.
+    pub sample: Sample,
+}
+
+/// A series as the catalogue knows it. Identity is gateway + device + point; the rest may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesEntry {
+    /// Its id.
+    pub id: SeriesId,
+    /// Gateway it comes from.
+    pub gateway: String,
+    /// Device name.
+    pub device: String,
+    /// Profile of the device.
+    pub profile: String,
+    /// Labels of the device.
+    pub device_labels: pattoo_wire::Labels,
+    /// Point, unit, kind, representation, labels, states. `entry.device` (an index) has no meaning here.
+    pub entry: Series,
+}
+
+/// How far a stream of a gateway has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// Gateway.
+    pub gateway: String,
+    /// One life of its buffer.
+    pub stream: u64,
+    /// Nothing at or below is missing: this is what gets acknowledged.
+    pub contiguous: u64,
+    /// Batches above it that have arrived already, ascending.
+    pub ahead: Vec<u64>,
+}
+
+/// What becomes durable as one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Commit {
+    /// New or changed series.
+    pub series: Vec<SeriesEntry>,
+    /// New schemas.
+    pub schemas: Vec<(String, SchemaId, Schema)>,
+    /// Readings. The same series and time again replaces: a resend changes nothing, a correction wins.
+    pub readings: Vec<(SeriesId, Reading)>,
+    /// Gap records by gateway and stream. The same stream and first_seq again replaces.
+    pub gaps: Vec<(String, u64, Gap)>,
+    /// Streams that advanced.
+    pub streams: Vec<StreamState>,
+}
+
+/// What a store holds besides readings, for the catalogue at start.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loaded {
+    /// All series.
+    pub series: Vec<SeriesEntry>,
+    /// All schemas.
+    pub schemas: Vec<(String, SchemaId, Schema)>,
+    /// All streams.
+    pub streams: Vec<StreamState>,
+}
+
+/// All readings of one series within one step, as mergeable parts. Bad readings are counted only.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucket {
+    /// Start of the bucket, aligned to the step; it covers `[start, start + step)`.
+    pub start_ms: i64,
+    /// Readings with a numeric value.
+    pub count: u64,
+    /// Their sum.
+    pub sum: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// The first in time.
+    pub first: f64,
+    /// The last in time.
+    pub last: f64,
+    /// Readings of uncertain quality.
+    pub uncertain: u64,
+    /// Readings of bad quality.
+    pub bad: u64,
+}
+
+/// Why a store could not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The disk or file system refused; nothing of the commit is there. Try again later; acknowledge nothing.
+    #[error("store {path}: {what}")]
+    Io {
+        /// File.
+        path: String,
+        /// What it said.
+        what: String,
+    },
+    /// A file of the store cannot be read.
+    #[error("store {path} is damaged: {what}; restore it from a backup, or move it away to begin a new one")]
+    Damaged {
+        /// File.
+        path: String,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// Durable readings, series and streams.
+pub trait Store: Send + Sync + 'static {
+    /// What is there, for the catalogue.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Makes all of it durable, or nothing; only then may it be acknowledged.
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
+
+    /// Readings with `from_ms <= at_ms < to_ms`, ascending, at most `limit`.
+    fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError>;
+
+    /// Buckets of `step_ms`, aligned to 1970, ascending, that have any reading with `from_ms <= at_ms < to_ms`; empty ones are left out.
+    fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError>;
+
+    /// The newest reading of each series.
+    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError>;
+
+    /// Gap records of a gateway that touch the range, by time.
+    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError>;
+
+    /// Deletes readings and gaps older than `before_ms`, at most `limit` of them; gives how many went.
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError>;
+
+    /// Bytes on disk.
+    fn bytes(&self) -> Result<u64, StoreError>;
+}
