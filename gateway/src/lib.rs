@@ -5,6 +5,7 @@
 //!
 //! | room | kind | holds |
 //! |---|---|---|
+//! | `yaml` | pure | text -> a tree with positions; problems |
 //! | `config`, `profile` | pure but for reading the files | YAML -> structs that can only be valid |
 //! | `plan` | pure | points -> requests |
 //! | `schedule` | pure | what is due next on a link |
@@ -18,3 +19,4 @@ pub mod config;
 pub mod driver;
 pub mod profile;
 pub mod reading;
+pub mod yaml;
