@@ -16,5 +16,7 @@
 
 pub mod config;
 pub mod driver;
+pub mod plan;
 pub mod profile;
 pub mod reading;
+pub mod schedule;

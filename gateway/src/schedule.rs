@@ -1,0 +1,221 @@
+//! What is due next on one link, earliest deadline first, with back-off for devices that fail. Reads no clock, no device.
+//!
+//! Each entry comes due on a grid: `start + phase + n * every`. A grid point that passed while the link was busy is skipped and
+//! counted, never piled up, so that a slow link reads less often and not later and later. An entry that waits keeps its
+//! deadline until it is served while all others move on, so none starves.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pattoo_wire::{Reason, Sample};
+
+use crate::config::Device;
+use crate::reading::{DeviceIndex, PointIndex, Transaction};
+
+/// Shortest interval; a shorter one is taken as this.
+pub const MIN_EVERY: Duration = Duration::from_millis(10);
+
+/// Entries start spread over their interval, but over no more than this, so that the first values come soon.
+pub const MAX_PHASE: Duration = Duration::from_secs(5);
+
+/// How long a device is left alone after its first failure. Doubles with each further one.
+pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Longest time that a failing device is left alone.
+pub const MAX_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// What an empty schedule waits.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Points of one device that are read together at one interval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Which device.
+    pub device: DeviceIndex,
+    /// How often.
+    pub every: Duration,
+    /// Which points.
+    pub points: Vec<PointIndex>,
+}
+
+/// The entries of these devices: points with an interval of their own apart from those that follow their device.
+#[must_use]
+pub fn entries<'a>(devices: impl IntoIterator<Item = (DeviceIndex, &'a Device)>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for (index, device) in devices {
+        let mut groups: BTreeMap<Duration, Vec<PointIndex>> = BTreeMap::new();
+        for (i, point) in device.profile.points.iter().enumerate() {
+            groups.entry(point.every.unwrap_or(device.every)).or_default().push(PointIndex(i));
+        }
+        entries.extend(groups.into_iter().map(|(every, points)| Entry { device: index, every, points }));
+    }
+    entries
+}
+
+/// Position of an entry in its schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryIndex(pub usize);
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Serve this entry.
+    Due(Due),
+    /// Nothing is due before then.
+    Wait(Instant),
+}
+
+/// An entry whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// Which entry; its points are [`Schedule::points`].
+    pub entry: EntryIndex,
+    /// Whose.
+    pub device: DeviceIndex,
+    /// The device failed a moment ago: do not touch the link, each point is `Bad(BackedOff)`, and [`Schedule::done`] is not
+    /// needed.
+    pub backed_off: bool,
+    /// Times that this entry came due since it was last served and that were missed.
+    pub skipped: u64,
+}
+
+/// How a device answered, as far as back-off is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It answered, be it with refusals.
+    Answered,
+    /// It could not be reached or gave nothing usable.
+    Failed,
+}
+
+impl Outcome {
+    /// What these transactions say. A device fails when no reading tells of an answer of its own; exceptions 0A and 0B are a
+    /// TCP gateway's word that the device behind it did not answer.
+    #[must_use]
+    pub fn of(transactions: &[Transaction]) -> Self {
+        let silent = |sample: &Sample| {
+            matches!(sample, Sample::Bad(Reason::Timeout | Reason::LinkDown | Reason::Malformed | Reason::Exception(0x0A | 0x0B)))
+        };
+        let mut readings = transactions.iter().flat_map(|t| &t.readings).peekable();
+        if readings.peek().is_some() && readings.all(|r| silent(&r.sample)) { Self::Failed } else { Self::Answered }
+    }
+}
+
+/// When each entry of one link is served.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    slots: Vec<Slot>,
+    devices: BTreeMap<DeviceIndex, Health>,
+    seed: u64,
+    skipped: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    entry: Entry,
+    /// Oldest grid point that has not been served.
+    due: Instant,
+    /// Handed out, its outcome still unknown.
+    asked: bool,
+}
+
+/// What is remembered of a device that failed. Absent for a healthy one.
+#[derive(Debug, Clone, Copy)]
+struct Health {
+    failures: u32,
+    probe_at: Instant,
+}
+
+impl Schedule {
+    /// A schedule that starts now. The seed spreads the back-off of many gateways; the same seed gives the same schedule.
+    #[must_use]
+    pub fn new(entries: Vec<Entry>, start: Instant, seed: u64) -> Self {
+        let count = u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1);
+        let slot = |(rank, entry): (usize, Entry)| {
+            let entry = Entry { every: entry.every.max(MIN_EVERY), ..entry };
+            let phase = entry.every.min(MAX_PHASE).mul_f64(rank as f64 / f64::from(count));
+            Slot { due: start + phase, asked: false, entry }
+        };
+        let slots = entries.into_iter().enumerate().map(slot).collect();
+        Self { slots, devices: BTreeMap::new(), seed, skipped: 0 }
+    }
+
+    /// What to do now. What is handed out as due counts as served.
+    pub fn next(&mut self, now: Instant) -> Next {
+        let due = |slot: &Slot| slot.due <= now;
+        let urgent = self.slots.iter().enumerate().filter(|(_, s)| due(s)).min_by_key(|(i, s)| (s.due + s.entry.every, s.due, *i));
+        let Some((index, _)) = urgent else {
+            return Next::Wait(self.slots.iter().map(|s| s.due).min().unwrap_or(now + IDLE));
+        };
+        let slot = &mut self.slots[index];
+        let skipped = slot.advance(now);
+        self.skipped += skipped;
+        let device = slot.entry.device;
+        let backed_off = self.devices.get(&device).is_some_and(|health| now < health.probe_at);
+        slot.asked = !backed_off;
+        Next::Due(Due { entry: EntryIndex(index), device, backed_off, skipped })
+    }
+
+    /// Tells how the device of a due entry answered.
+    pub fn done(&mut self, entry: EntryIndex, now: Instant, outcome: Outcome) {
+        let Some(slot) = self.slots.get_mut(entry.0) else { return };
+        if !std::mem::take(&mut slot.asked) {
+            return;
+        }
+        let device = slot.entry.device;
+        if outcome == Outcome::Answered {
+            self.devices.remove(&device);
+            return;
+        }
+        let failures = self.devices.get(&device).map_or(1, |health| health.failures.saturating_add(1));
+        self.devices.insert(device, Health { failures, probe_at: now + back_off(self.seed, device, failures) });
+    }
+
+    /// The points of an entry; none for an entry of another schedule.
+    #[must_use]
+    pub fn points(&self, entry: EntryIndex) -> &[PointIndex] {
+        self.slots.get(entry.0).map_or(&[], |slot| &slot.entry.points)
+    }
+
+    /// Times that came due and were missed, over all entries since the start.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Failures in a row of this device.
+    #[must_use]
+    pub fn failures(&self, device: DeviceIndex) -> u32 {
+        self.devices.get(&device).map_or(0, |health| health.failures)
+    }
+}
+
+impl Slot {
+    /// Moves to the first grid point after now; gives how many were missed besides the one that is served.
+    fn advance(&mut self, now: Instant) -> u64 {
+        let late = now.saturating_duration_since(self.due).as_nanos();
+        let every = self.entry.every.as_nanos();
+        let missed = u64::try_from(late / every).unwrap_or(u64::MAX);
+        let rest = u64::try_from(late % every).unwrap_or(0);
+        self.due = now + self.entry.every - Duration::from_nanos(rest);
+        missed
+    }
+}
+
+/// Doubles with each failure up to the longest, less up to a quarter, so that devices that failed together are not all tried
+/// together.
+fn back_off(seed: u64, device: DeviceIndex, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    let longest = FIRST_BACK_OFF.saturating_mul(1 << doublings).min(MAX_BACK_OFF);
+    let mixed = mix(seed ^ mix(device.0 as u64 ^ mix(u64::from(failures))));
+    let part = (mixed >> 11) as f64 / (1u64 << 53) as f64;
+    longest.mul_f64(1.0 - part / 4.0)
+}
+
+/// Splitmix64: spreads the bits of small numbers.
+fn mix(value: u64) -> u64 {
+    let z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
