@@ -20,3 +20,4 @@ pub mod plan;
 pub mod profile;
 pub mod reading;
 pub mod schedule;
+pub mod simulate;

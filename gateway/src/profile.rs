@@ -1,5 +1,7 @@
 //! Device profiles: what a device model offers and how to read it. Does not talk to devices.
 
+mod decode;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
