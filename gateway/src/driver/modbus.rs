@@ -164,3 +164,8 @@ impl<'a> Poll<'a> {
 fn reading(point: PointIndex, sample: Sample) -> Reading {
     Reading { point, row: None, sample }
 }
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod tests;
