@@ -159,3 +159,126 @@ impl Service for Connection {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use pattoo_wire::{Kind, Reason, Sample};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::Device;
+    use crate::driver::Driver as _;
+    use crate::driver::modbus::ModbusTcp;
+    use crate::profile::{Encoding, ModbusLimits, WordOrder};
+    use crate::reading::{DeviceIndex, PointIndex};
+
+    fn profile() -> Arc<Profile> {
+        let read = |table, address, encoding| ModbusRead::new(table, address, encoding);
+        let reads = [
+            read(Table::Input, 0, Encoding::F32),
+            read(Table::Input, 2, Encoding::F64),
+            ModbusRead { scale: (1, -1), ..read(Table::Input, 8, Encoding::U16) },
+            ModbusRead { words: WordOrder::LowFirst, ..read(Table::Holding, 100, Encoding::U32) },
+            ModbusRead { scale: (10, -2), ..read(Table::Holding, 110, Encoding::I64) },
+            read(Table::Holding, 120, Encoding::U64),
+            read(Table::Coil, 3, Encoding::Bit),
+            read(Table::Discrete, 9, Encoding::Bit),
+        ];
+        let point = |(i, read): (usize, ModbusRead)| {
+            let kind = if read.encoding == Encoding::Bit { Kind::State } else { Kind::Gauge };
+            let (repr, states, unit) = (read.repr(), BTreeMap::new(), "V".to_owned());
+            Point { name: format!("p{i}"), unit, kind, repr, every: None, states, range: None, read: Read::Modbus(read) }
+        };
+        let points = reads.into_iter().enumerate().map(point).collect();
+        let modbus = ModbusLimits { max_gap: 2, ..ModbusLimits::default() };
+        Arc::new(Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus, points })
+    }
+
+    async fn start() -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            let _ = stopped.await;
+        };
+        (address, stop, tokio::spawn(serve(listener, vec![(1, profile()), (7, profile())], stopped)))
+    }
+
+    #[tokio::test]
+    async fn the_driver_reads_what_the_simulator_means() {
+        let (address, stop, served) = start().await;
+        let mut driver = ModbusTcp::new(address.to_string(), Duration::from_secs(5), Box::new(|| 0));
+        let points: Vec<_> = (0..8).map(PointIndex).collect();
+        for unit in [1, 7] {
+            let every = Duration::from_secs(1);
+            let device = Device { name: "x".into(), profile: profile(), unit, every, labels: BTreeMap::default() };
+            let transactions = driver.read(DeviceIndex(0), &device, &points).await;
+            let readings: Vec<_> = transactions.into_iter().flat_map(|t| t.readings).collect();
+            assert_eq!(readings.len(), 8);
+            for reading in readings {
+                let point = &device.profile.points[reading.point.0];
+                let Sample::Good(got) = &reading.sample else { panic!("{}: {:?}", point.name, reading.sample) };
+                // The value of some moment since the start: it was encoded, carried and decoded without a change.
+                let Read::Modbus(read) = &point.read else { unreachable!() };
+                let carried = |ms| read.encode(&values::value(u64::from(unit), point, ms)).map(|words| read.decode(&words, None));
+                assert!((0..20_000).any(|ms| carried(ms) == Some(Sample::Good(got.clone()))), "{}: {got}", point.name);
+            }
+        }
+        drop(stop);
+        served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_unit_that_is_not_there_is_a_silent_target_behind_a_gateway() {
+        let (address, _stop, _) = start().await;
+        let mut driver = ModbusTcp::new(address.to_string(), Duration::from_secs(5), Box::new(|| 0));
+        let every = Duration::from_secs(1);
+        let device = Device { name: "x".into(), profile: profile(), unit: 2, every, labels: BTreeMap::default() };
+        let transactions = driver.read(DeviceIndex(0), &device, &[PointIndex(0)]).await;
+        assert_eq!(transactions[0].readings[0].sample, Sample::Bad(Reason::Exception(0x0B)));
+    }
+
+    #[tokio::test]
+    async fn requests_that_the_device_cannot_serve_are_refused() {
+        let (address, _stop, _) = start().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for (function, first, count, exception) in [
+            (4, 1000, 1, 2),
+            (4, 0, 10, 2),
+            (4, 10, 1, 2),
+            (3, 102, 1, 2),
+            (4, 0, 0, 3),
+            (4, 0, 126, 3),
+            (1, 0, 2001, 3),
+            (6, 100, 1, 1),
+            (5, 3, 0, 1),
+        ] {
+            let (first, count) = (u16::to_be_bytes(first), u16::to_be_bytes(count));
+            let request = [0, 1, 0, 0, 0, 6, 1, function, first[0], first[1], count[0], count[1]];
+            stream.write_all(&request).await.unwrap();
+            let mut reply = [0; 9];
+            stream.read_exact(&mut reply).await.unwrap();
+            assert_eq!(reply, [0, 1, 0, 0, 0, 3, 1, function | 0x80, exception], "function {function} at {first:?} for {count:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_closed_and_the_others_stay() {
+        let (address, _stop, _) = start().await;
+        let mut open = Vec::new();
+        let request = [0, 1, 0, 0, 0, 6, 1, 4, 0, 0, 0, 2];
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(&request).await.unwrap();
+            stream.read_exact(&mut [0; 13]).await.unwrap();
+            open.push(stream);
+        }
+        let mut refused = TcpStream::connect(address).await.unwrap();
+        assert_eq!(refused.read(&mut [0; 1]).await.unwrap_or(0), 0);
+        open[0].write_all(&request).await.unwrap();
+        open[0].read_exact(&mut [0; 13]).await.unwrap();
+    }
+}

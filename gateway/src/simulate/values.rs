@@ -108,3 +108,60 @@ fn mix(value: u64) -> u64 {
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::profile::{Encoding, ModbusRead, Read, Table};
+
+    fn point(name: &str, unit: &str, kind: Kind, encoding: Encoding) -> Point {
+        let read = ModbusRead::new(Table::Input, 0, encoding);
+        let (repr, states) = (read.repr(), BTreeMap::from([(1, "one".to_owned()), (5, "five".to_owned())]));
+        Point { name: name.into(), unit: unit.into(), kind, repr, every: None, states, range: None, read: Read::Modbus(read) }
+    }
+
+    #[test]
+    fn gauges_stay_near_what_their_unit_means_and_move() {
+        for (unit, low, high) in [("V", 225.0, 235.0), ("A", 3.0, 17.0), ("W", 800.0, 3800.0), ("Hz", 49.9, 50.1), ("1", 0.9, 1.0)] {
+            let point = point("x", unit, Kind::Gauge, Encoding::F32);
+            let numbers: Vec<f64> = (0..3600).filter_map(|s| value(1, &point, s * 1000).to_f64()).collect();
+            assert!(numbers.iter().all(|n| (low..=high).contains(n)), "{unit}");
+            assert!(numbers.windows(2).filter(|w| w[0].to_bits() != w[1].to_bits()).count() > 3000, "{unit} is lively");
+        }
+    }
+
+    #[test]
+    fn counters_grow_and_never_fall() {
+        let point = point("energy", "Wh", Kind::Counter, Encoding::U64);
+        let numbers: Vec<f64> = (0..20_000).filter_map(|s| value(1, &point, s * 500).to_f64()).collect();
+        assert!(numbers.windows(2).all(|w| w[0] <= w[1]));
+        let gained = numbers[numbers.len() - 1] - numbers[0];
+        assert!((6000.0..=6800.0).contains(&gained), "2.3 kW for 10 000 s, not {gained} Wh");
+    }
+
+    #[test]
+    fn states_are_states_of_the_profile() {
+        let point = point("mode", "", Kind::State, Encoding::U16);
+        let mut seen: Vec<String> = (0..1000).map(|s| value(1, &point, s * 1000).to_string()).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, ["1", "5"]);
+    }
+
+    #[test]
+    fn the_same_seed_point_and_time_give_the_same_value_and_others_another() {
+        let (a, b) = (point("a", "V", Kind::Gauge, Encoding::F32), point("b", "V", Kind::Gauge, Encoding::F32));
+        assert_eq!(value(1, &a, 5000), value(1, &a, 5000));
+        assert_ne!(value(1, &a, 5000), value(2, &a, 5000));
+        assert_ne!(value(1, &a, 5000), value(1, &b, 5000));
+        let _ = (value(1, &a, u64::MAX), value(u64::MAX, &b, 0));
+    }
+
+    #[test]
+    fn a_value_keeps_to_the_range_of_its_point() {
+        let narrow = Point { range: Some((0.0, 229.0)), ..point("a", "V", Kind::Gauge, Encoding::F32) };
+        assert!((0..1000).all(|s| value(1, &narrow, s * 1000).to_f64() <= Some(229.0)));
+    }
+}
