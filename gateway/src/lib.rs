@@ -17,6 +17,9 @@
 
 pub mod config;
 pub mod driver;
+pub mod plan;
 pub mod profile;
 pub mod reading;
+pub mod schedule;
+pub mod simulate;
 pub mod yaml;
