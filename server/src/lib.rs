@@ -14,7 +14,9 @@
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
+pub mod broker;
 pub mod catalog;
+pub mod ingest;
 pub mod live;
 pub mod query;
 pub mod store;

@@ -128,8 +128,8 @@ impl Live {
         }
     }
 
-    /// Notes a message of a gateway, through `what`.
-    pub(crate) fn heard(&self, gateway: &str, now_ms: i64, what: impl FnOnce(&mut GatewayLive)) {
+    /// Notes a message of a gateway, through `what`; `seen_ms` where it shows that the gateway was there.
+    pub(crate) fn heard(&self, gateway: &str, seen_ms: Option<i64>, what: impl FnOnce(&mut GatewayLive)) {
         let mut state = self.write();
         if state.gateways.len() >= MAX_GATEWAYS && !state.gateways.contains_key(gateway) {
             return;
@@ -138,19 +138,28 @@ impl Live {
         if entry.name.is_empty() {
             gateway.clone_into(&mut entry.name);
         }
-        entry.last_seen_ms = Some(now_ms);
+        entry.last_seen_ms = seen_ms.or(entry.last_seen_ms);
         what(entry);
     }
 
-    /// Counts a message that was not taken.
-    pub(crate) fn rejected(&self, gateway: Option<&str>, reason: &'static str) {
+    /// Counts something of a known gateway.
+    pub(crate) fn count(&self, gateway: &str, what: impl FnOnce(&mut Counters)) {
+        if let Some(gateway) = self.write().gateways.get_mut(gateway) {
+            what(&mut gateway.counters);
+        }
+    }
+
+    /// Counts a message that was not taken; gives how many there were for that reason.
+    pub(crate) fn rejected(&self, gateway: Option<&str>, reason: &'static str) -> u64 {
         let mut state = self.write();
         let known = gateway.filter(|name| state.gateways.contains_key(*name)).map(str::to_owned);
-        let counters = match known.and_then(|name| state.gateways.get_mut(&name)) {
-            Some(gateway) => &mut gateway.counters,
+        let counters = match known {
+            Some(name) => &mut state.gateways.entry(name).or_default().counters,
             None => &mut state.strangers,
         };
-        *counters.rejects.entry(reason).or_default() += 1;
+        let count = counters.rejects.entry(reason).or_default();
+        *count += 1;
+        *count
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
