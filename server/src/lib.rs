@@ -7,10 +7,16 @@
 //! | `catalog` | pure | gateways, devices, series and their ids; what of a stream has arrived |
 //! | `ingest` | pure core, shell around it | messages -> commits -> acknowledgements |
 //! | `store` | trait; backends are shell | what is durable |
+//! | `live` | shell | what is known right now, for the API |
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
 //! | `broker` | shell | the embedded MQTT broker |
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
+pub mod broker;
+pub mod catalog;
+pub mod ingest;
+pub mod live;
+pub mod query;
 pub mod store;

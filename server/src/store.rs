@@ -6,6 +6,13 @@
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
 
+pub mod embedded;
+pub mod memory;
+
+#[cfg(test)]
+mod contract;
+mod row;
+
 /// Names a series in this store, from 1, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
@@ -45,8 +52,8 @@ pub struct StreamState {
     pub stream: u64,
     /// Nothing at or below is missing: this is what gets acknowledged.
     pub contiguous: u64,
-    /// Batches above it that have arrived already, ascending.
-    pub ahead: Vec<u64>,
+    /// Batches above it that have arrived already, as ranges (first, last), ascending and apart.
+    pub ahead: Vec<(u64, u64)>,
 }
 
 /// What becomes durable as one.
@@ -62,6 +69,10 @@ pub struct Commit {
     pub gaps: Vec<(String, u64, Gap)>,
     /// Streams that advanced.
     pub streams: Vec<StreamState>,
+    /// Schemas that go; done before the new ones come.
+    pub forgotten_schemas: Vec<(String, SchemaId)>,
+    /// Streams that go; done before the new ones come.
+    pub forgotten_streams: Vec<(String, u64)>,
 }
 
 /// What a store holds besides readings, for the catalogue at start.
@@ -75,7 +86,8 @@ pub struct Loaded {
     pub streams: Vec<StreamState>,
 }
 
-/// All readings of one series within one step, as mergeable parts. Bad readings are counted only.
+/// All readings of one series within one step, as mergeable parts. Bad readings are counted only, as are texts and NaN.
+/// Where `count` is 0 there is no number: `sum` is 0 and the four others are NaN.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bucket {
     /// Start of the bucket, aligned to the step; it covers `[start, start + step)`.
@@ -116,6 +128,22 @@ pub enum StoreError {
         path: String,
         /// What was found.
         what: String,
+    },
+    /// Written by a newer program.
+    #[error("store {path} has format {found}, this program reads up to format {known}: upgrade pattoo-server")]
+    Newer {
+        /// File.
+        path: String,
+        /// Format found.
+        found: u64,
+        /// Newest format that this program reads.
+        known: u64,
+    },
+    /// Another process has it open.
+    #[error("store {path} is in use by another process; stop that one first, or give this one its own `data` folder")]
+    InUse {
+        /// File.
+        path: String,
     },
 }
 

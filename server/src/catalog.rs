@@ -1,0 +1,367 @@
+//! Gateways, their schemas and series, and what of their streams has arrived. Built from what the store holds.
+//!
+//! Pure: it says what to commit and never stores, sends, locks or asks a clock. It runs ahead of the store by what it was
+//! just given; after a failed commit its owner throws it away and builds a new one from the store.
+
+mod stream;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use pattoo_wire::{Batch, Gap, Header, MAX_SERIES, Schema, SchemaId};
+use thiserror::Error;
+
+use crate::store::{Commit, Loaded, Reading, SeriesEntry, SeriesId};
+use stream::Arrived;
+pub use stream::{MAX_AHEAD_RANGES, TooFarAhead};
+
+/// Most gateways of one server.
+pub const MAX_GATEWAYS: usize = 1024;
+/// Most series that one gateway may ever have had, four times what one schema may hold.
+pub const MAX_GATEWAY_SERIES: usize = 4 * MAX_SERIES;
+/// Most schemas that are kept of one gateway; of more, the one that was used least recently goes.
+pub const MAX_GATEWAY_SCHEMAS: usize = 64;
+/// Most series in all kept schemas of one gateway: bounds their memory.
+pub const MAX_SCHEMA_SERIES: usize = 4 * MAX_SERIES;
+/// Most streams that are kept of one gateway. A forgotten one that comes back begins at its oldest batch: nothing is lost.
+pub const MAX_STREAMS: usize = 16;
+
+/// Why the catalogue does not take something. Nothing of it has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The topic promises another content.
+    #[error("gateway {gateway}: schema topic names {named}, the content is schema {found}; the gateway must publish it as {found}")]
+    SchemaIdDiffers {
+        /// Gateway.
+        gateway: String,
+        /// Id in the topic.
+        named: SchemaId,
+        /// Id of the content.
+        found: SchemaId,
+    },
+    /// Two contents of one id.
+    #[error("gateway {gateway}: schema {id} differs from an earlier one of the same id; change any label to give it another id")]
+    SchemaContradicts {
+        /// Gateway.
+        gateway: String,
+        /// Id.
+        id: SchemaId,
+    },
+    /// No such schema yet.
+    #[error("gateway {gateway}: batch {seq} needs schema {id}, which has not come; the gateway must publish it first")]
+    SchemaUnknown {
+        /// Gateway.
+        gateway: String,
+        /// Id.
+        id: SchemaId,
+        /// Batch.
+        seq: u64,
+    },
+    /// Too far ahead of a missing batch.
+    #[error("gateway {gateway}: {what}")]
+    TooFarAhead {
+        /// Gateway.
+        gateway: String,
+        /// Which.
+        what: TooFarAhead,
+    },
+    /// Too many gateways.
+    #[error("gateway {gateway} is new and the server has {MAX_GATEWAYS} already: it takes no more")]
+    TooManyGateways {
+        /// Gateway.
+        gateway: String,
+    },
+    /// Too many series over all time.
+    #[error("gateway {gateway} would get its {count}th series, at most {MAX_GATEWAY_SERIES} are kept: rename points and devices less")]
+    TooManySeries {
+        /// Gateway.
+        gateway: String,
+        /// Series it would have.
+        count: usize,
+    },
+}
+
+impl Refused {
+    /// The gateway that was refused something.
+    #[must_use]
+    pub fn gateway(&self) -> &str {
+        match self {
+            Self::SchemaIdDiffers { gateway, .. }
+            | Self::SchemaContradicts { gateway, .. }
+            | Self::SchemaUnknown { gateway, .. }
+            | Self::TooFarAhead { gateway, .. }
+            | Self::TooManyGateways { gateway }
+            | Self::TooManySeries { gateway, .. } => gateway,
+        }
+    }
+}
+
+/// All that is known of all gateways.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    gateways: BTreeMap<String, Gateway>,
+    last_id: u32,
+    /// Counts uses, to know the least recent.
+    uses: u64,
+}
+
+#[derive(Debug, Default)]
+struct Gateway {
+    schemas: HashMap<SchemaId, Known>,
+    /// Device -> point -> series.
+    series: HashMap<String, HashMap<String, SeriesEntry>>,
+    series_count: usize,
+    streams: HashMap<u64, (Arrived, u64)>,
+    /// The schema that the series were last brought up to date with.
+    current: Option<SchemaId>,
+}
+
+#[derive(Debug)]
+struct Known {
+    schema: Arc<Schema>,
+    /// Ids by index, once a batch has used it.
+    ids: Option<Arc<[SeriesId]>>,
+    /// Last use by a batch; 0 for none.
+    used: u64,
+    came: u64,
+}
+
+/// How far a stream is after a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Stream.
+    pub stream: u64,
+    /// What may be acknowledged once the commit is durable.
+    pub contiguous: u64,
+    /// Whether that is more than before.
+    pub advanced: bool,
+}
+
+impl Catalog {
+    /// The catalogue of a store.
+    #[must_use]
+    pub fn new(loaded: Loaded) -> Self {
+        let mut catalog = Self::default();
+        for entry in loaded.series {
+            catalog.last_id = catalog.last_id.max(entry.id.0);
+            catalog.gateways.entry(entry.gateway.clone()).or_default().insert_series(entry);
+        }
+        for (gateway, id, schema) in loaded.schemas {
+            let known = Known { schema: Arc::new(schema), ids: None, used: 0, came: 0 };
+            catalog.gateways.entry(gateway).or_default().schemas.insert(id, known);
+        }
+        for state in loaded.streams {
+            let arrived = Arrived::from_state(&state);
+            catalog.gateways.entry(state.gateway).or_default().streams.insert(state.stream, (arrived, 0));
+        }
+        catalog
+    }
+
+    /// All series, in no order.
+    pub fn series(&self) -> impl Iterator<Item = &SeriesEntry> {
+        self.gateways.values().flat_map(|g| g.series.values()).flat_map(HashMap::values)
+    }
+
+    /// Names of all gateways, ascending.
+    pub fn gateways(&self) -> impl Iterator<Item = &str> {
+        self.gateways.keys().map(String::as_str)
+    }
+
+    /// What may be acknowledged of a stream.
+    #[must_use]
+    pub fn contiguous(&self, gateway: &str, stream: u64) -> u64 {
+        self.gateways.get(gateway).and_then(|g| g.streams.get(&stream)).map_or(0, |(arrived, _)| arrived.contiguous())
+    }
+
+    /// Takes a schema; the commit is empty for one that is known already.
+    ///
+    /// # Errors
+    /// A schema whose id lies, or a gateway too many.
+    pub fn take_schema(&mut self, gateway: &str, named: SchemaId, found: SchemaId, schema: Schema) -> Result<Commit, Refused> {
+        if named != found {
+            return Err(Refused::SchemaIdDiffers { gateway: gateway.to_owned(), named, found });
+        }
+        self.ensure_room(gateway)?;
+        self.uses += 1;
+        let known = self.gateways.entry(gateway.to_owned()).or_default();
+        if let Some(earlier) = known.schemas.get(&found) {
+            return match *earlier.schema == schema {
+                true => Ok(Commit::default()),
+                false => Err(Refused::SchemaContradicts { gateway: gateway.to_owned(), id: found }),
+            };
+        }
+        let forgotten = known.make_room_for(schema.series.len());
+        known.schemas.insert(found, Known { schema: Arc::new(schema.clone()), ids: None, used: 0, came: self.uses });
+        Ok(Commit {
+            schemas: vec![(gateway.to_owned(), found, schema)],
+            forgotten_schemas: forgotten.into_iter().map(|id| (gateway.to_owned(), id)).collect(),
+            ..Commit::default()
+        })
+    }
+
+    /// Whether a batch has arrived before: then the commit holds at most how far the stream is by the word of the gateway.
+    pub fn replayed(&mut self, gateway: &str, header: &Header) -> Option<(Commit, Progress)> {
+        let (arrived, _) = self.gateways.get_mut(gateway)?.streams.get_mut(&header.stream)?;
+        if !arrived.has(header.seq) {
+            return None;
+        }
+        let before = arrived.contiguous();
+        arrived.release_before(header.oldest);
+        let (contiguous, advanced) = (arrived.contiguous(), arrived.contiguous() > before);
+        let streams = if advanced { vec![arrived.to_state(gateway, header.stream)] } else { Vec::new() };
+        Some((Commit { streams, ..Commit::default() }, Progress { stream: header.stream, contiguous, advanced }))
+    }
+
+    /// The schema to decode a batch with.
+    ///
+    /// # Errors
+    /// It has not come yet.
+    pub fn schema(&self, gateway: &str, id: SchemaId, seq: u64) -> Result<Arc<Schema>, Refused> {
+        let known = self.gateways.get(gateway).and_then(|g| g.schemas.get(&id));
+        known.map(|known| known.schema.clone()).ok_or_else(|| Refused::SchemaUnknown { gateway: gateway.to_owned(), id, seq })
+    }
+
+    /// Takes a batch that was decoded with that schema and has not arrived before.
+    ///
+    /// # Errors
+    /// A stream too far ahead, or a limit.
+    pub fn take_batch(&mut self, gateway: &str, header: &Header, schema: SchemaId, batch: Batch) -> Result<(Commit, Progress), Refused> {
+        // Judged first on a copy: a refusal must leave everything as it was.
+        self.arrive_on_copy(gateway, header, &batch.gaps)?;
+        let (series, ids) = self.bind(gateway, header, schema)?;
+        let (mut commit, progress) = self.arrive(gateway, header, &batch.gaps)?;
+        commit.series = series;
+        commit.readings = readings(&ids, batch.blocks);
+        commit.gaps = batch.gaps.into_iter().map(|gap| (gateway.to_owned(), header.stream, gap)).collect();
+        Ok((commit, progress))
+    }
+
+    /// Takes a batch that can never be read and is kept elsewhere: it counts as arrived.
+    ///
+    /// # Errors
+    /// A stream too far ahead, or a limit.
+    pub fn take_unreadable(&mut self, gateway: &str, header: &Header) -> Result<(Commit, Progress), Refused> {
+        self.arrive(gateway, header, &[])
+    }
+
+    fn arrive_on_copy(&self, gateway: &str, header: &Header, gaps: &[Gap]) -> Result<(Arrived, u64), Refused> {
+        self.ensure_room(gateway)?;
+        let known = self.gateways.get(gateway).and_then(|g| g.streams.get(&header.stream));
+        let mut arrived = known.map(|(arrived, _)| arrived.clone()).unwrap_or_default();
+        let before = arrived.contiguous();
+        arrived.take(header, gaps).map_err(|what| Refused::TooFarAhead { gateway: gateway.to_owned(), what })?;
+        Ok((arrived, before))
+    }
+
+    fn arrive(&mut self, gateway: &str, header: &Header, gaps: &[Gap]) -> Result<(Commit, Progress), Refused> {
+        let (arrived, before) = self.arrive_on_copy(gateway, header, gaps)?;
+        self.uses += 1;
+        let known = self.gateways.entry(gateway.to_owned()).or_default();
+        let mut commit = Commit { streams: vec![arrived.to_state(gateway, header.stream)], ..Commit::default() };
+        if known.streams.len() >= MAX_STREAMS
+            && !known.streams.contains_key(&header.stream)
+            && let Some(oldest) = known.streams.iter().min_by_key(|(_, (_, used))| *used).map(|(stream, _)| *stream)
+        {
+            known.streams.remove(&oldest);
+            commit.forgotten_streams.push((gateway.to_owned(), oldest));
+        }
+        let contiguous = arrived.contiguous();
+        known.streams.insert(header.stream, (arrived, self.uses));
+        Ok((commit, Progress { stream: header.stream, contiguous, advanced: contiguous > before }))
+    }
+
+    /// Brings the series up to date with a schema; gives those that changed and the ids by index.
+    ///
+    /// This waits for the first batch, because retained schemas come in any order and an old one must not win.
+    fn bind(&mut self, gateway: &str, header: &Header, id: SchemaId) -> Result<(Vec<SeriesEntry>, Arc<[SeriesId]>), Refused> {
+        let unknown = || Refused::SchemaUnknown { gateway: gateway.to_owned(), id, seq: header.seq };
+        let owner = self.gateways.get_mut(gateway).ok_or_else(unknown)?;
+        let known = owner.schemas.get_mut(&id).ok_or_else(unknown)?;
+        self.uses += 1;
+        known.used = self.uses;
+        if let (Some(ids), true) = (&known.ids, owner.current == Some(id)) {
+            return Ok((Vec::new(), ids.clone()));
+        }
+        let schema = known.schema.clone();
+        let count = owner.series_count + owner.missing(&schema);
+        if count > MAX_GATEWAY_SERIES {
+            return Err(Refused::TooManySeries { gateway: gateway.to_owned(), count });
+        }
+        let (mut changed, mut ids) = (Vec::new(), Vec::with_capacity(schema.series.len()));
+        for (device, series) in pairs(&schema) {
+            let earlier = owner.series.get(&device.name).and_then(|points| points.get(&series.point));
+            let id = earlier.map_or(SeriesId(self.last_id.saturating_add(1)), |entry| entry.id);
+            ids.push(id);
+            let mut entry = SeriesEntry {
+                id,
+                gateway: gateway.to_owned(),
+                device: device.name.clone(),
+                profile: device.profile.clone(),
+                device_labels: device.labels.clone(),
+                entry: series.clone(),
+            };
+            entry.entry.device = 0;
+            if earlier != Some(&entry) {
+                self.last_id = self.last_id.max(id.0);
+                owner.insert_series(entry.clone());
+                changed.push(entry);
+            }
+        }
+        let ids: Arc<[SeriesId]> = ids.into();
+        owner.current = Some(id);
+        if let Some(known) = owner.schemas.get_mut(&id) {
+            known.ids = Some(ids.clone());
+        }
+        Ok((changed, ids))
+    }
+
+    fn ensure_room(&self, gateway: &str) -> Result<(), Refused> {
+        match self.gateways.len() < MAX_GATEWAYS || self.gateways.contains_key(gateway) {
+            true => Ok(()),
+            false => Err(Refused::TooManyGateways { gateway: gateway.to_owned() }),
+        }
+    }
+}
+
+impl Gateway {
+    fn insert_series(&mut self, entry: SeriesEntry) {
+        let points = self.series.entry(entry.device.clone()).or_default();
+        self.series_count += usize::from(points.insert(entry.entry.point.clone(), entry).is_none());
+    }
+
+    fn missing(&self, schema: &Schema) -> usize {
+        let known = |device: &str, point: &str| self.series.get(device).is_some_and(|points| points.contains_key(point));
+        pairs(schema).filter(|(device, series)| !known(&device.name, &series.point)).count()
+    }
+
+    /// Drops schemas, those that no batch used first, until one of that many series fits.
+    fn make_room_for(&mut self, series: usize) -> Vec<SchemaId> {
+        let mut forgotten = Vec::new();
+        let held = |schemas: &HashMap<SchemaId, Known>| schemas.values().map(|known| known.schema.series.len()).sum::<usize>();
+        while self.schemas.len() >= MAX_GATEWAY_SCHEMAS || held(&self.schemas) + series > MAX_SCHEMA_SERIES {
+            let oldest = self.schemas.iter().min_by_key(|(id, known)| (known.used, known.came, **id)).map(|(id, _)| *id);
+            let Some(oldest) = oldest else { break };
+            self.schemas.remove(&oldest);
+            forgotten.push(oldest);
+        }
+        forgotten
+    }
+}
+
+fn pairs(schema: &Schema) -> impl Iterator<Item = (&pattoo_wire::Device, &pattoo_wire::Series)> {
+    // Decoding has checked that every series names a device.
+    schema.series.iter().filter_map(|series| schema.devices.get(series.device as usize).map(|device| (device, series)))
+}
+
+fn readings(ids: &[SeriesId], blocks: Vec<pattoo_wire::Block>) -> Vec<(SeriesId, Reading)> {
+    let mut readings = Vec::with_capacity(blocks.iter().map(|b| b.samples.len()).sum());
+    for block in blocks {
+        let cells = block.series.iter().flat_map(|index| block.times_ms.iter().map(move |at_ms| (*index, *at_ms)));
+        for ((index, at_ms), sample) in cells.zip(block.samples) {
+            let id = ids.get(index as usize).copied();
+            debug_assert!(id.is_some(), "BUG: decoding has checked the indexes against the schema");
+            readings.extend(id.map(|id| (id, Reading { at_ms, sample })));
+        }
+    }
+    readings
+}

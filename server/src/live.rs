@@ -1,0 +1,172 @@
+//! What the server knows right now, shared between ingest (which writes it) and the API (which reads it).
+//! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use pattoo_wire::Status;
+
+use crate::catalog::MAX_GATEWAYS;
+use crate::store::{SeriesEntry, SeriesId};
+
+/// Counts since the server started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Batches that became durable.
+    pub batches: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Batches that had arrived before; they changed nothing.
+    pub replays: u64,
+    /// Messages that were not taken, by reason.
+    pub rejects: BTreeMap<&'static str, u64>,
+}
+
+/// One gateway as seen now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GatewayLive {
+    /// Its name.
+    pub name: String,
+    /// When its latest valid message came, by the server's clock, ms since 1970; none since the server started.
+    pub last_seen_ms: Option<i64>,
+    /// Its latest status document.
+    pub status: Option<Status>,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// The shared state.
+#[derive(Debug, Default)]
+pub struct Live {
+    state: RwLock<State>,
+    subscribed: AtomicBool,
+    storing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    gateways: BTreeMap<String, GatewayLive>,
+    /// Gateway, device, point.
+    series: BTreeMap<(String, String, String), Arc<SeriesEntry>>,
+    ids: BTreeMap<SeriesId, Arc<SeriesEntry>>,
+    strangers: Counters,
+}
+
+impl Live {
+    /// All gateways by name: those with series in the store and those heard of since the start.
+    pub fn gateways(&self) -> Vec<GatewayLive> {
+        self.read().gateways.values().cloned().collect()
+    }
+
+    /// One gateway.
+    pub fn gateway(&self, name: &str) -> Option<GatewayLive> {
+        self.read().gateways.get(name).cloned()
+    }
+
+    /// Counters of messages that belong to no known gateway.
+    pub fn strangers(&self) -> Counters {
+        self.read().strangers.clone()
+    }
+
+    /// Series, of one gateway and one device where given, by gateway, device, point.
+    pub fn series(&self, gateway: Option<&str>, device: Option<&str>) -> Vec<Arc<SeriesEntry>> {
+        let wanted = |name: &str, filter: Option<&str>| filter.is_none_or(|filter| filter == name);
+        let state = self.read();
+        let from = (gateway.unwrap_or_default().to_owned(), String::new(), String::new());
+        let range = state.series.range(from..).take_while(|((of, ..), _)| wanted(of, gateway));
+        range.filter(|((_, of, _), _)| wanted(of, device)).map(|(_, entry)| entry.clone()).collect()
+    }
+
+    /// The series of that identity.
+    pub fn find(&self, gateway: &str, device: &str, point: &str) -> Option<Arc<SeriesEntry>> {
+        self.read().series.get(&(gateway.to_owned(), device.to_owned(), point.to_owned())).cloned()
+    }
+
+    /// The series of that id.
+    pub fn series_by_id(&self, id: SeriesId) -> Option<Arc<SeriesEntry>> {
+        self.read().ids.get(&id).cloned()
+    }
+
+    /// Whether readings can come in and be stored: subscribed at the broker, and the store works.
+    pub fn ready(&self) -> bool {
+        self.subscribed() && self.storing()
+    }
+
+    /// Whether ingest is subscribed at the broker.
+    pub fn subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::SeqCst)
+    }
+
+    /// Whether the store took the latest commit.
+    pub fn storing(&self) -> bool {
+        self.storing.load(Ordering::SeqCst)
+    }
+
+    /// Sets whether ingest is subscribed.
+    pub fn set_subscribed(&self, yes: bool) {
+        self.subscribed.store(yes, Ordering::SeqCst);
+    }
+
+    /// Sets whether the store works; gives what was said before.
+    pub fn set_storing(&self, yes: bool) -> bool {
+        self.storing.swap(yes, Ordering::SeqCst)
+    }
+
+    /// Adds or replaces series that are durable.
+    pub fn put_series(&self, entries: impl IntoIterator<Item = SeriesEntry>) {
+        let mut state = self.write();
+        for entry in entries {
+            if !state.gateways.contains_key(&entry.gateway) {
+                let gateway = GatewayLive { name: entry.gateway.clone(), ..GatewayLive::default() };
+                state.gateways.insert(entry.gateway.clone(), gateway);
+            }
+            let entry = Arc::new(entry);
+            let key = (entry.gateway.clone(), entry.device.clone(), entry.entry.point.clone());
+            state.ids.insert(entry.id, entry.clone());
+            state.series.insert(key, entry);
+        }
+    }
+
+    /// Notes a message of a gateway, through `what`; `seen_ms` where it shows that the gateway was there.
+    pub(crate) fn heard(&self, gateway: &str, seen_ms: Option<i64>, what: impl FnOnce(&mut GatewayLive)) {
+        let mut state = self.write();
+        if state.gateways.len() >= MAX_GATEWAYS && !state.gateways.contains_key(gateway) {
+            return;
+        }
+        let entry = state.gateways.entry(gateway.to_owned()).or_default();
+        if entry.name.is_empty() {
+            gateway.clone_into(&mut entry.name);
+        }
+        entry.last_seen_ms = seen_ms.or(entry.last_seen_ms);
+        what(entry);
+    }
+
+    /// Counts something of a known gateway.
+    pub(crate) fn count(&self, gateway: &str, what: impl FnOnce(&mut Counters)) {
+        if let Some(gateway) = self.write().gateways.get_mut(gateway) {
+            what(&mut gateway.counters);
+        }
+    }
+
+    /// Counts a message that was not taken; gives how many there were for that reason.
+    pub(crate) fn rejected(&self, gateway: Option<&str>, reason: &'static str) -> u64 {
+        let mut state = self.write();
+        let known = gateway.filter(|name| state.gateways.contains_key(*name)).map(str::to_owned);
+        let counters = match known {
+            Some(name) => &mut state.gateways.entry(name).or_default().counters,
+            None => &mut state.strangers,
+        };
+        let count = counters.rejects.entry(reason).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
