@@ -14,7 +14,9 @@
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
+pub mod api;
 pub mod catalog;
 pub mod live;
 pub mod query;
 pub mod store;
+pub mod web;
