@@ -13,7 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 /// What of `web/` makes the page; everything else there (such as `node_modules`) is not looked at.
-const SOURCES: [&str; 7] = [".npmrc", "package.json", "package-lock.json", "index.html", "tsconfig.json", "vite.config.ts", "licenses.txt"];
+const SOURCES: [&str; 6] = [".npmrc", "package.json", "package-lock.json", "index.html", "tsconfig.json", "vite.config.ts"];
 
 /// Folders of sources.
 const FOLDERS: [&str; 3] = ["src", "public", "test"];
