@@ -107,7 +107,9 @@ fn install(out: &Path, folder: &Path) -> Result<(), String> {
 fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => format!("{name} is not there to build the web page: install Node.js 20+ with npm, or set PATTOO_WEB=off"),
+        io::ErrorKind::NotFound => {
+            format!("{name} is not there to build the web page: install Node.js 20+ with npm, or set PATTOO_WEB=off")
+        }
         _ => format!("{name}: {e}"),
     })?;
     if output.status.success() {

@@ -63,10 +63,7 @@ impl ApiState {
     }
 
     /// Runs a store call on a blocking thread. A call that outlives its request keeps its place until it ends.
-    async fn ask<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, ApiError> {
+    async fn ask<T: Send + 'static>(&self, call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static) -> Result<T, ApiError> {
         let asked = async {
             let place = Arc::clone(&self.store_calls).acquire_owned().await.map_err(|e| ApiError::internal(e.to_string()))?;
             let store = Arc::clone(&self.store);

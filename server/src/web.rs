@@ -28,7 +28,8 @@ const PAGE: &str = "index.html";
 pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     let Some(file) = find(if path.is_empty() { PAGE } else { path }) else {
-        return ApiError::unknown(format!("there is nothing at {:?}; the API is described at /api/v1/openapi.json", uri.path())).into_response();
+        return ApiError::unknown(format!("there is nothing at {:?}; the API is described at /api/v1/openapi.json", uri.path()))
+            .into_response();
     };
     if !matches!(method, Method::GET | Method::HEAD) {
         return ApiError::method().into_response();

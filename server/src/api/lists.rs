@@ -141,10 +141,7 @@ pub(super) struct Health {
 #[utoipa::path(get, path = "/api/v1/devices", params(DeviceQuery), responses(
     (status = 200, body = Devices), (status = 400, body = ErrorBody, description = "a parameter is not known"),
     (status = 404, body = ErrorBody, description = "there is no such gateway")))]
-pub(super) async fn devices(
-    State(state): State<ApiState>,
-    Strict(query): Strict<DeviceQuery>,
-) -> Result<Json<Devices>, ApiError> {
+pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict<DeviceQuery>) -> Result<Json<Devices>, ApiError> {
     let series = matching(&state, query.gateway.as_deref(), None)?;
     let status: BTreeMap<_, _> = state.live.gateways().into_iter().map(|g| (g.name, g.status)).collect();
     let mut devices: BTreeMap<(&str, &str), Device> = BTreeMap::new();
@@ -236,10 +233,7 @@ impl From<&SeriesEntry> for Series {
 #[utoipa::path(get, path = "/api/v1/series", params(SeriesQuery), responses(
     (status = 200, body = SeriesPage), (status = 400, body = ErrorBody, description = "a parameter is not known or out of range"),
     (status = 404, body = ErrorBody, description = "there is no such gateway or device")))]
-pub(super) async fn series(
-    State(state): State<ApiState>,
-    Strict(query): Strict<SeriesQuery>,
-) -> Result<Json<SeriesPage>, ApiError> {
+pub(super) async fn series(State(state): State<ApiState>, Strict(query): Strict<SeriesQuery>) -> Result<Json<SeriesPage>, ApiError> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::bad(format!("limit: {limit} is out of range; 1 to {MAX_PAGE} are allowed")));

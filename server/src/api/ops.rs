@@ -100,7 +100,8 @@ pub(super) async fn openapi(Extension(document): Extension<Arc<str>>, Strict(Not
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain; version=0.0.4"),
     (status = 400, body = ErrorBody, description = "a parameter is not known")))]
 pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): Strict<Nothing>) -> Response {
-    let mut figures = vec![plain("pattoo_ingest_ready", "Whether readings come in and are stored", f64::from(u8::from(state.live.ready())))];
+    let mut figures =
+        vec![plain("pattoo_ingest_ready", "Whether readings come in and are stored", f64::from(u8::from(state.live.ready())))];
     // The rest of the page must not go with the store.
     let bytes = state.ask(|store| store.bytes()).await;
     figures.push(plain("pattoo_store_up", "Whether the store answers", f64::from(u8::from(bytes.is_ok()))));

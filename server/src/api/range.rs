@@ -24,7 +24,7 @@ const MAX_POINTS: usize = 4000;
 const DEFAULT_POINTS: usize = 600;
 
 /// Most raw readings in one answer, over all its series.
-const MAX_RAW_ROWS: usize = 100_000;
+pub(super) const MAX_RAW_ROWS: usize = 100_000;
 
 /// Most gap records in one answer.
 const MAX_GAPS: usize = 1000;
@@ -178,7 +178,7 @@ fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64,
     Ok(Buckets { from, to, t0, step_ms: step, series, gaps: gaps(store, gateways, from, to)? })
 }
 
-fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64) -> Result<Raw, StoreError> {
+pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64) -> Result<Raw, StoreError> {
     let mut room = MAX_RAW_ROWS;
     let mut truncated = false;
     let mut series = Vec::with_capacity(ids.len());
