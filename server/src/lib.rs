@@ -15,8 +15,10 @@
 //! | `run` | shell | the only place that spawns |
 
 pub mod broker;
+pub mod api;
 pub mod catalog;
 pub mod ingest;
 pub mod live;
 pub mod query;
 pub mod store;
+pub mod web;

@@ -1,0 +1,127 @@
+//! The HTTP API: lists, latest values, ranges for charts, metrics and health, and the OpenAPI document that describes them.
+//! Shell: it reads the clock and calls the store on blocking threads. It writes nothing and knows no backend.
+//!
+//! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document.
+
+mod error;
+mod lists;
+mod ops;
+mod params;
+mod range;
+mod values;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Extension};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware;
+use tokio::sync::Semaphore;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use error::ApiError;
+
+use crate::live::Live;
+use crate::store::{Store, StoreError};
+use ops::Traffic;
+
+/// Store calls that run at the same time: more would only queue on the same disk.
+const STORE_CALLS: usize = 4;
+
+/// How long a request may wait for a store call and its answer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a request may take in all.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest request body, in bytes: nothing here reads one.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// Scripts, styles and requests only from here; nobody may frame the page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// What the API answers from.
+#[derive(Clone)]
+pub struct ApiState {
+    store: Arc<dyn Store>,
+    live: Arc<Live>,
+    store_calls: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+}
+
+impl ApiState {
+    /// Answers from this store and what is known live.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>) -> Self {
+        Self { store, live, store_calls: Arc::new(Semaphore::new(STORE_CALLS)), traffic: Arc::new(Traffic::default()) }
+    }
+
+    /// Runs a store call on a blocking thread. A call that outlives its request keeps its place until it ends.
+    async fn ask<T: Send + 'static>(&self, call: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static) -> Result<T, ApiError> {
+        let asked = async {
+            let place = Arc::clone(&self.store_calls).acquire_owned().await.map_err(|e| ApiError::internal(e.to_string()))?;
+            let store = Arc::clone(&self.store);
+            let answer = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                call(store.as_ref())
+            });
+            answer.await.map_err(|e| ApiError::internal(e.to_string()))?.map_err(ApiError::store)
+        };
+        tokio::time::timeout(QUERY_TIMEOUT, asked).await.unwrap_or_else(|_| Err(ApiError::too_slow(QUERY_TIMEOUT)))
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Pattoo",
+    description = "Gateways, devices, series and their readings. Times are UTC in ms since 1970. \
+                   An unknown query parameter is an error, so that a misspelt one is never ignored."
+))]
+struct Document;
+
+fn documented() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(lists::gateways))
+        .routes(routes!(lists::devices))
+        .routes(routes!(lists::series))
+        .routes(routes!(values::latest))
+        .routes(routes!(range::range))
+        .routes(routes!(ops::openapi))
+        .routes(routes!(ops::metrics))
+        .routes(routes!(ops::healthz))
+        .routes(routes!(ops::readyz))
+}
+
+/// The whole HTTP service: the API and the page.
+pub fn router(state: ApiState) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let document: Arc<str> = document.to_json().unwrap_or_default().into();
+    routes
+        .route_layer(middleware::from_fn_with_state(state.clone(), ops::count_known))
+        .fallback(crate::web::serve)
+        .layer(Extension(document))
+        .with_state(state)
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(CompressionLayer::new())
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, REQUEST_TIMEOUT))
+        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
+        .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+}
+
+/// UTC, ms since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! Lists: gateways, devices, series. They are small enough to be made anew for each request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use pattoo_wire::{Kind, Labels, Quality};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ErrorBody;
+use super::params::{Nothing, Strict};
+use super::{ApiError, ApiState};
+use crate::live::GatewayLive;
+use crate::store::SeriesEntry;
+
+/// Most series on one page.
+const MAX_PAGE: usize = 1000;
+
+/// Series on one page where the request does not say.
+const DEFAULT_PAGE: usize = 200;
+
+/// All gateways.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Gateways {
+    /// By name.
+    gateways: Vec<Gateway>,
+}
+
+/// A gateway and how it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Gateway {
+    /// Its name.
+    name: String,
+    /// Whether it is connected; false also when it never told.
+    online: bool,
+    /// Arrival of its newest message, ms since 1970.
+    last_seen: Option<i64>,
+    /// Version of its program.
+    version: Option<String>,
+    /// Batches in its buffer that wait for an acknowledgement.
+    buffer_batches: Option<u64>,
+    /// Bytes of those batches.
+    buffer_bytes: Option<u64>,
+    /// Readings it had to drop; each is part of a gap record.
+    dropped_readings: Option<u64>,
+    /// What this server took from it.
+    received: Received,
+}
+
+/// Counters since the server started.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Received {
+    /// Batches that were new.
+    batches: u64,
+    /// Readings in them.
+    readings: u64,
+    /// Batches that had come before.
+    replays: u64,
+    /// Messages that were refused, by reason.
+    rejects: BTreeMap<String, u64>,
+}
+
+impl From<GatewayLive> for Gateway {
+    fn from(view: GatewayLive) -> Self {
+        let status = view.status.as_ref();
+        Self {
+            online: status.is_some_and(|s| s.online),
+            last_seen: view.last_seen_ms,
+            version: status.map(|s| s.version.clone()).filter(|v| !v.is_empty()),
+            buffer_batches: status.map(|s| s.buffer_batches),
+            buffer_bytes: status.map(|s| s.buffer_bytes),
+            dropped_readings: status.map(|s| s.dropped_readings),
+            received: Received {
+                batches: view.counters.batches,
+                readings: view.counters.readings,
+                replays: view.counters.replays,
+                rejects: view.counters.rejects.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect(),
+            },
+            name: view.name,
+        }
+    }
+}
+
+/// All gateways that ever sent something, with their state.
+#[utoipa::path(get, path = "/api/v1/gateways", responses(
+    (status = 200, body = Gateways), (status = 400, body = ErrorBody, description = "a parameter is not known")))]
+pub(super) async fn gateways(State(state): State<ApiState>, Strict(Nothing {}): Strict<Nothing>) -> Json<Gateways> {
+    Json(Gateways { gateways: state.live.gateways().into_iter().map(Gateway::from).collect() })
+}
+
+/// Which devices.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeviceQuery {
+    /// Only this gateway's.
+    gateway: Option<String>,
+}
+
+/// Devices.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Devices {
+    /// By gateway and name.
+    devices: Vec<Device>,
+}
+
+/// A device and how it is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Device {
+    /// Unique within its gateway.
+    name: String,
+    /// Gateway that reads it.
+    gateway: String,
+    /// Profile it is read with.
+    profile: String,
+    /// Labels from the gateway's configuration.
+    labels: BTreeMap<String, String>,
+    /// How many series it has.
+    series: usize,
+    /// As its gateway last told; null before it did.
+    health: Option<Health>,
+}
+
+/// How the latest poll of a device went.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `good`, `uncertain` or `bad`.
+    #[schema(value_type = String)]
+    quality: Quality,
+    /// Why it is not good.
+    reason: Option<String>,
+    /// Polls since the gateway started.
+    polls: u64,
+    /// Polls with a bad reading.
+    failures: u64,
+}
+
+/// Devices with their health.
+#[utoipa::path(get, path = "/api/v1/devices", params(DeviceQuery), responses(
+    (status = 200, body = Devices), (status = 400, body = ErrorBody, description = "a parameter is not known"),
+    (status = 404, body = ErrorBody, description = "there is no such gateway")))]
+pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict<DeviceQuery>) -> Result<Json<Devices>, ApiError> {
+    let series = matching(&state, query.gateway.as_deref(), None)?;
+    let status: BTreeMap<_, _> = state.live.gateways().into_iter().map(|g| (g.name, g.status)).collect();
+    let mut devices: BTreeMap<(&str, &str), Device> = BTreeMap::new();
+    for entry in &series {
+        let device = devices.entry((&entry.gateway, &entry.device)).or_insert_with(|| Device {
+            name: entry.device.clone(),
+            gateway: entry.gateway.clone(),
+            profile: entry.profile.clone(),
+            labels: entry.device_labels.clone(),
+            series: 0,
+            health: status.get(&entry.gateway).and_then(|s| s.as_ref()?.devices.get(&entry.device)).map(|d| Health {
+                quality: d.quality,
+                reason: d.reason.clone(),
+                polls: d.polls,
+                failures: d.failures,
+            }),
+        });
+        device.series += 1;
+    }
+    Ok(Json(Devices { devices: devices.into_values().collect() }))
+}
+
+/// Which series.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SeriesQuery {
+    /// Only this gateway's.
+    gateway: Option<String>,
+    /// Only of devices of this name.
+    device: Option<String>,
+    /// Words that must all be found in gateway, device, point, unit, profile or labels.
+    q: Option<String>,
+    /// Most to give, 1 to 1000; 200 where not said.
+    limit: Option<usize>,
+    /// How many to skip.
+    offset: Option<usize>,
+}
+
+/// A page of series.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SeriesPage {
+    /// How many match in all.
+    total: usize,
+    /// How many were skipped before this page.
+    offset: usize,
+    /// By gateway, device and point.
+    series: Vec<Series>,
+}
+
+/// A series.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Series {
+    /// Names it in the other requests.
+    id: u32,
+    /// Gateway it comes from.
+    gateway: String,
+    /// Device it is read from.
+    device: String,
+    /// Point of the device.
+    point: String,
+    /// Unit; empty for none.
+    unit: String,
+    /// `gauge`, `counter`, `state` or `text`.
+    #[schema(value_type = String)]
+    kind: Kind,
+    /// Labels of this one series.
+    labels: BTreeMap<String, String>,
+    /// Texts of its states, by their number.
+    states: BTreeMap<String, String>,
+}
+
+impl From<&SeriesEntry> for Series {
+    fn from(series: &SeriesEntry) -> Self {
+        Self {
+            id: series.id.0,
+            gateway: series.gateway.clone(),
+            device: series.device.clone(),
+            point: series.entry.point.clone(),
+            unit: series.entry.unit.clone(),
+            kind: series.entry.kind,
+            labels: series.entry.labels.clone(),
+            states: series.entry.states.iter().map(|(n, text)| (n.to_string(), text.clone())).collect(),
+        }
+    }
+}
+
+/// Series that match, a page at a time.
+#[utoipa::path(get, path = "/api/v1/series", params(SeriesQuery), responses(
+    (status = 200, body = SeriesPage), (status = 400, body = ErrorBody, description = "a parameter is not known or out of range"),
+    (status = 404, body = ErrorBody, description = "there is no such gateway or device")))]
+pub(super) async fn series(State(state): State<ApiState>, Strict(query): Strict<SeriesQuery>) -> Result<Json<SeriesPage>, ApiError> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::bad(format!("limit: {limit} is out of range; 1 to {MAX_PAGE} are allowed")));
+    }
+    let offset = query.offset.unwrap_or(0);
+    let words: Vec<String> = query.q.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
+    let mut found = matching(&state, query.gateway.as_deref(), query.device.as_deref())?;
+    found.retain(|entry| has_words(entry, &words));
+    let series = found.iter().skip(offset).take(limit).map(|entry| Series::from(entry.as_ref())).collect();
+    Ok(Json(SeriesPage { total: found.len(), offset, series }))
+}
+
+/// Series of a gateway and device; a name that nothing has is an error, not an empty answer.
+pub(super) fn matching(state: &ApiState, gateway: Option<&str>, device: Option<&str>) -> Result<Vec<Arc<SeriesEntry>>, ApiError> {
+    if let Some(name) = gateway.filter(|name| state.live.gateway(name).is_none()) {
+        return Err(ApiError::unknown(format!("there is no gateway {name:?}")));
+    }
+    let series = state.live.series(gateway, device);
+    match device {
+        Some(name) if series.is_empty() => Err(ApiError::unknown(format!("there is no device {name:?}"))),
+        _ => Ok(series),
+    }
+}
+
+fn has_words(series: &SeriesEntry, words: &[String]) -> bool {
+    let labels = |labels: &Labels| labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+    let mut texts = vec![series.gateway.clone(), series.device.clone(), series.profile.clone()];
+    texts.extend([series.entry.point.clone(), series.entry.unit.clone()]);
+    texts.extend(labels(&series.device_labels));
+    texts.extend(labels(&series.entry.labels));
+    let text = texts.join("\n").to_lowercase();
+    words.iter().all(|word| text.contains(word))
+}

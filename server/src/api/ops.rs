@@ -1,0 +1,194 @@
+//! Health, metrics and the OpenAPI document.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::http::{Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::ErrorBody;
+use super::params::{Nothing, Strict};
+use super::{ApiError, ApiState};
+use crate::live::{Counters, GatewayLive};
+
+/// One value of the metrics page.
+struct Figure {
+    /// One ending in `_total` is a counter, any other a gauge.
+    name: &'static str,
+    help: &'static str,
+    labels: Vec<(&'static str, String)>,
+    value: f64,
+}
+
+/// Answered requests by route and status. Routes and statuses are few, so this stays small.
+#[derive(Default)]
+pub(super) struct Traffic(Mutex<BTreeMap<(String, u16), u64>>);
+
+impl Traffic {
+    fn count(&self, route: &str, status: u16) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry((route.to_owned(), status)).or_default() += 1;
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let figure = |((route, status), n): (&(String, u16), &u64)| Figure {
+            name: "pattoo_http_requests_total",
+            help: "Answered API requests",
+            labels: vec![("route", route.clone()), ("status", status.to_string())],
+            value: *n as f64,
+        };
+        counts.iter().map(figure).collect()
+    }
+}
+
+/// Counts the requests of the routes it is laid around, and answers other methods in the shape of all errors.
+pub(super) async fn count_known(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |p| p.as_str().to_owned());
+    let known = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = if known { next.run(request).await } else { ApiError::method().into_response() };
+    state.traffic.count(&route, response.status().as_u16());
+    response
+}
+
+/// That the server is there.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    /// `ok`.
+    status: &'static str,
+    /// Version of the server.
+    version: &'static str,
+}
+
+const ALIVE: Alive = Alive { status: "ok", version: env!("CARGO_PKG_VERSION") };
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = Alive),
+    (status = 400, body = ErrorBody, description = "a parameter is not known")))]
+pub(super) async fn healthz(Strict(Nothing {}): Strict<Nothing>) -> Json<Alive> {
+    Json(ALIVE)
+}
+
+/// The store answers and readings are being taken in.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, body = Alive),
+    (status = 400, body = ErrorBody, description = "a parameter is not known"),
+    (status = 503, body = ErrorBody, description = "not ready, and why")))]
+pub(super) async fn readyz(State(state): State<ApiState>, Strict(Nothing {}): Strict<Nothing>) -> Result<Json<Alive>, ApiError> {
+    if !state.live.subscribed() {
+        return Err(ApiError::unavailable("ingest is not subscribed at the broker; no readings come in"));
+    }
+    if !state.live.storing() {
+        return Err(ApiError::unavailable("the store did not take the latest readings; see the log"));
+    }
+    state.ask(|store| store.bytes()).await?;
+    Ok(Json(ALIVE))
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", responses((status = 200, body = serde_json::Value, description = "OpenAPI 3.1"),
+    (status = 400, body = ErrorBody, description = "a parameter is not known")))]
+pub(super) async fn openapi(Extension(document): Extension<Arc<str>>, Strict(Nothing {}): Strict<Nothing>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response()
+}
+
+/// Metrics in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String, content_type = "text/plain; version=0.0.4"),
+    (status = 400, body = ErrorBody, description = "a parameter is not known")))]
+pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): Strict<Nothing>) -> Response {
+    let mut figures =
+        vec![plain("pattoo_ingest_ready", "Whether readings come in and are stored", f64::from(u8::from(state.live.ready())))];
+    // The rest of the page must not go with the store.
+    let bytes = state.ask(|store| store.bytes()).await;
+    figures.push(plain("pattoo_store_up", "Whether the store answers", f64::from(u8::from(bytes.is_ok()))));
+    if let Ok(bytes) = bytes {
+        figures.push(plain("pattoo_store_bytes", "Bytes of the store on disk", bytes as f64));
+    }
+    figures.push(plain("pattoo_series", "Series known", state.live.series(None, None).len() as f64));
+    figures.extend(rejects("", &state.live.strangers()));
+    for gateway in state.live.gateways() {
+        figures.extend(of_gateway(&gateway));
+    }
+    figures.extend(state.traffic.figures());
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], exposition(&figures)).into_response()
+}
+
+fn plain(name: &'static str, help: &'static str, value: f64) -> Figure {
+    Figure { name, help, labels: Vec::new(), value }
+}
+
+fn rejects(gateway: &str, counters: &Counters) -> Vec<Figure> {
+    let figure = |(reason, n): (&&'static str, &u64)| Figure {
+        name: "pattoo_rejects_total",
+        help: "Messages that were refused; no gateway where it is not known",
+        labels: vec![("gateway", gateway.to_owned()), ("reason", (*reason).to_owned())],
+        value: *n as f64,
+    };
+    counters.rejects.iter().map(figure).collect()
+}
+
+fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
+    let figure = |name, help, value| Figure { name, help, labels: vec![("gateway", gateway.name.clone())], value };
+    let mut figures = vec![
+        figure("pattoo_gateway_batches_total", "Batches taken from a gateway", gateway.counters.batches as f64),
+        figure("pattoo_gateway_readings_total", "Readings taken from a gateway", gateway.counters.readings as f64),
+        figure("pattoo_gateway_replays_total", "Batches that had come before", gateway.counters.replays as f64),
+    ];
+    figures.extend(rejects(&gateway.name, &gateway.counters));
+    if let Some(ms) = gateway.last_seen_ms {
+        figures.push(figure("pattoo_gateway_last_seen_seconds", "Unix time of the newest message", ms as f64 / 1000.0));
+    }
+    if let Some(status) = &gateway.status {
+        figures.push(figure("pattoo_gateway_up", "Whether the gateway is connected", f64::from(u8::from(status.online))));
+        figures.push(figure("pattoo_gateway_buffer_batches", "Batches waiting in its buffer", status.buffer_batches as f64));
+        figures.push(figure("pattoo_gateway_buffer_bytes", "Bytes of those batches", status.buffer_bytes as f64));
+        figures.push(figure("pattoo_gateway_dropped_readings", "Readings it had to drop", status.dropped_readings as f64));
+    }
+    figures
+}
+
+/// The text format wants all values of a name in one block below its help and type.
+fn exposition(figures: &[Figure]) -> String {
+    let mut blocks: BTreeMap<&str, Vec<&Figure>> = BTreeMap::new();
+    for figure in figures {
+        blocks.entry(figure.name).or_default().push(figure);
+    }
+    let mut text = String::new();
+    for (name, block) in blocks {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        let help = block.first().map_or("", |f| f.help);
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for figure in block {
+            let labels: Vec<String> = figure.labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escaped(v))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(text, "{name}{labels} {}", figure.value);
+        }
+    }
+    text
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_name_stand_together_and_labels_cannot_break_out() {
+        let figure = |name, labels, value| Figure { name, help: "h", labels, value };
+        let figures = [
+            figure("b_total", vec![("r", "a\"} 1\nx 2 \\".into())], 3.0),
+            figure("a", vec![], 0.5),
+            figure("b_total", vec![("r", "z".into()), ("s", "y".into())], 9_007_199_254_740_992.0),
+        ];
+        let expected = "# HELP a h\n# TYPE a gauge\na 0.5\n# HELP b_total h\n# TYPE b_total counter\n\
+                        b_total{r=\"a\\\"} 1\\nx 2 \\\\\"} 3\nb_total{r=\"z\",s=\"y\"} 9007199254740992\n";
+        assert_eq!(exposition(&figures), expected);
+    }
+}

@@ -1,0 +1,155 @@
+//! Latest values, and how one reading is written: a number keeps every digit it has.
+
+use axum::Json;
+use axum::extract::State;
+use pattoo_wire::{Quality, Sample, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ErrorBody;
+use super::params::{Strict, ids};
+use super::{ApiError, ApiState, lists};
+use crate::store::{Reading, SeriesId};
+
+/// Most series in one answer.
+const MAX_LATEST: usize = 1000;
+
+/// Of which series: a list of ids, or all of a gateway or device.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LatestQuery {
+    /// Ids, as in `1,2,3`; at most 1000.
+    #[param(example = "1")]
+    series: Option<String>,
+    /// All of this gateway.
+    gateway: Option<String>,
+    /// All of the devices of this name.
+    device: Option<String>,
+}
+
+/// Latest readings.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Latest {
+    /// The server's time, ms since 1970.
+    now: i64,
+    /// One for each series, in the order asked for.
+    latest: Vec<LatestReading>,
+}
+
+/// The newest reading of a series; all null before the first.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LatestReading {
+    /// Series.
+    id: u32,
+    /// When, ms since 1970.
+    t: Option<i64>,
+    /// Number, boolean or text; null if bad, or a float that is no number.
+    #[schema(value_type = Option<Scalar>)]
+    v: Option<Box<RawValue>>,
+    /// The same as text, for readers whose numbers are doubles: a 64-bit counter keeps its digits.
+    text: Option<String>,
+    /// `good`, `uncertain` or `bad`.
+    #[schema(value_type = Option<String>)]
+    quality: Option<Quality>,
+    /// Why it is not good.
+    reason: Option<String>,
+}
+
+/// What a reading may hold.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only describes values in the OpenAPI document")]
+pub(super) enum Scalar {
+    /// A number with all its digits.
+    Number(f64),
+    /// A coil, an input, a flag.
+    Bool(bool),
+    /// A text.
+    Text(String),
+}
+
+/// The newest reading of each series.
+#[utoipa::path(get, path = "/api/v1/latest", params(LatestQuery), responses(
+    (status = 200, body = Latest), (status = 400, body = ErrorBody, description = "a parameter is not known, or too many series"),
+    (status = 404, body = ErrorBody, description = "there is no such series, gateway or device")))]
+pub(super) async fn latest(State(state): State<ApiState>, Strict(query): Strict<LatestQuery>) -> Result<Json<Latest>, ApiError> {
+    let ids = match (&query.series, &query.gateway, &query.device) {
+        (Some(list), None, None) => known(&state, ids(list, MAX_LATEST)?)?,
+        (Some(_), ..) => return Err(ApiError::bad("series cannot be combined with gateway or device")),
+        (None, None, None) => return Err(ApiError::bad("say which: series=1,2, or gateway= and device=")),
+        (None, gateway, device) => {
+            let found = lists::matching(&state, gateway.as_deref(), device.as_deref())?;
+            if found.len() > MAX_LATEST {
+                let message = format!("{} series match, at most {MAX_LATEST} are answered; name a device or ids", found.len());
+                return Err(ApiError::too_much(message));
+            }
+            found.iter().map(|s| s.id).collect()
+        }
+    };
+    let asked = ids.clone();
+    let readings = state.ask(move |store| store.latest(&asked)).await?;
+    let latest = ids.iter().zip(readings).map(|(id, reading)| LatestReading::of(*id, reading.as_ref())).collect();
+    Ok(Json(Latest { now: super::now_ms(), latest }))
+}
+
+/// The same ids, if all of them exist.
+pub(super) fn known(state: &ApiState, ids: Vec<SeriesId>) -> Result<Vec<SeriesId>, ApiError> {
+    match ids.iter().find(|id| state.live.series_by_id(**id).is_none()) {
+        Some(id) => Err(ApiError::unknown(format!("there is no series {}", id.0))),
+        None => Ok(ids),
+    }
+}
+
+impl LatestReading {
+    fn of(id: SeriesId, reading: Option<&Reading>) -> Self {
+        let sample = reading.map(|r| &r.sample);
+        Self {
+            id: id.0,
+            t: reading.map(|r| r.at_ms),
+            v: sample.and_then(number),
+            text: sample.and_then(Sample::value).map(Value::to_string),
+            quality: sample.map(Sample::quality),
+            reason: sample.and_then(Sample::reason).map(|r| r.to_string()),
+        }
+    }
+}
+
+/// The value as JSON, digit by digit as it prints; none for a bad reading and for floats that JSON cannot say.
+pub(super) fn number(sample: &Sample) -> Option<Box<RawValue>> {
+    let json = match sample.value()? {
+        Value::F32(x) if !x.is_finite() => return None,
+        Value::F64(x) if !x.is_finite() => return None,
+        Value::Text(text) => serde_json::to_string(text).ok()?,
+        value => value.to_string(),
+    };
+    RawValue::from_string(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use pattoo_wire::{Decimal, Reason};
+
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_with_the_digits_it_has() {
+        let decimal = |mantissa, exponent| Value::Decimal(Decimal { mantissa, exponent });
+        for (value, expected) in [
+            (decimal(2301, -1), Some("230.1")),
+            (decimal(-5, -2), Some("-0.05")),
+            (Value::Unsigned(u64::MAX), Some("18446744073709551615")),
+            (Value::F32(230.1), Some("230.1")),
+            (Value::F64(1e300), Some(&*format!("1{}", "0".repeat(300)))),
+            (Value::F64(-0.0), Some("-0")),
+            (Value::F64(f64::NAN), None),
+            (Value::F32(f32::NEG_INFINITY), None),
+            (Value::Bool(true), Some("true")),
+            (Value::Text("a \"b\"\n</script>".into()), Some(r#""a \"b\"\n</script>""#)),
+        ] {
+            assert_eq!(number(&Sample::Good(value.clone())).map(|v| v.get().to_owned()).as_deref(), expected, "{value:?}");
+        }
+        assert!(number(&Sample::Bad(Reason::Timeout)).is_none());
+    }
+}

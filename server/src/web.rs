@@ -1,0 +1,129 @@
+//! Serves the chart page that the build script made part of this binary. It knows no data: the page asks the API.
+
+use std::io::Read;
+
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use flate2::read::GzDecoder;
+
+use crate::api::ApiError;
+
+/// One file of the page.
+struct File {
+    /// Path below `/`.
+    path: &'static str,
+    mime: &'static str,
+    /// Checksum of the content, in quotes.
+    etag: &'static str,
+    gzip: &'static [u8],
+}
+
+// The table `FILES`, by path, as build.rs wrote it.
+include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// What `/` shows where the page was left out of the build.
+const PAGE: &str = "index.html";
+
+/// Answers whatever is no route of the API.
+pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path().trim_start_matches('/');
+    let Some(file) = find(if path.is_empty() { PAGE } else { path }) else {
+        return ApiError::unknown(format!("there is nothing at {:?}; the API is described at /api/v1/openapi.json", uri.path()))
+            .into_response();
+    };
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return ApiError::method().into_response();
+    }
+    let lists = |name, wanted: &str| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).any(|v| names(v, wanted));
+    let mut answer = HeaderMap::new();
+    answer.insert(header::ETAG, HeaderValue::from_static(file.etag));
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.mime));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep(file.path)));
+    answer.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if lists(header::IF_NONE_MATCH, file.etag) {
+        return (StatusCode::NOT_MODIFIED, answer).into_response();
+    }
+    if lists(header::ACCEPT_ENCODING, "gzip") {
+        answer.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        return (answer, file.gzip).into_response();
+    }
+    let mut content = Vec::new();
+    match GzDecoder::new(file.gzip).read_to_end(&mut content) {
+        Ok(_) => (answer, content).into_response(),
+        Err(e) => ApiError::internal(format!("the page in this binary is damaged: {e}")).into_response(),
+    }
+}
+
+fn find(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.path == path)
+}
+
+/// The build puts a hash of the content into the names below `assets/`, so those never change.
+fn keep(path: &str) -> &'static str {
+    if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" }
+}
+
+/// Whether a header that lists names has this one, and does not refuse it by `q=0`.
+fn names(list: &str, wanted: &str) -> bool {
+    list.split(',').any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        let refused = weight.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|q| q <= 0.0);
+        let name = name.trim();
+        !refused && (name.eq_ignore_ascii_case(wanted) || name.strip_prefix("W/") == Some(wanted) || name == "*")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_name_counts_unless_it_is_refused() {
+        for (list, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("*", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000", false),
+            ("br", false),
+            ("", false),
+            ("xgzip", false),
+        ] {
+            assert_eq!(names(list, "gzip"), expected, "{list}");
+        }
+        assert!(names("W/\"1\", \"2\"", "\"1\""));
+    }
+
+    #[tokio::test]
+    async fn the_page_is_there_whole_packed_or_plain() {
+        let ask = |encoding: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+            serve(Method::GET, Uri::from_static("/"), headers)
+        };
+        let plain = ask("identity").await;
+        assert_eq!(plain.status(), StatusCode::OK);
+        assert!(!plain.headers().contains_key(header::CONTENT_ENCODING));
+        let plain = axum::body::to_bytes(plain.into_body(), 1 << 20).await.unwrap();
+        let packed = ask("gzip").await;
+        assert_eq!(packed.headers()[header::CONTENT_ENCODING], "gzip");
+        let packed = axum::body::to_bytes(packed.into_body(), 1 << 20).await.unwrap();
+        let mut unpacked = Vec::new();
+        GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+        assert_eq!(unpacked, plain);
+        let text = String::from_utf8(unpacked).unwrap();
+        assert!(text.contains("<noscript>") || text.contains("not built in"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_did_not_change_is_not_sent_again() {
+        for file in FILES {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(file.etag));
+            let uri = Uri::try_from(format!("/{}", file.path)).unwrap();
+            assert_eq!(serve(Method::GET, uri.clone(), headers).await.status(), StatusCode::NOT_MODIFIED);
+            let fresh = serve(Method::GET, uri, HeaderMap::new()).await;
+            assert_eq!(fresh.headers()[header::CACHE_CONTROL] == "no-cache", !file.path.starts_with("assets/"), "{}", file.path);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// What the server answers, and how to ask it.
+
+export interface Gateway {
+  name: string;
+  online: boolean;
+  last_seen: number | null;
+  version: string | null;
+  buffer_batches: number | null;
+  buffer_bytes: number | null;
+  dropped_readings: number | null;
+}
+
+export type Quality = 'good' | 'uncertain' | 'bad';
+
+export interface Device {
+  name: string;
+  gateway: string;
+  profile: string;
+  labels: Record<string, string>;
+  series: number;
+  health: { quality: Quality; reason: string | null } | null;
+}
+
+export interface Series {
+  id: number;
+  gateway: string;
+  device: string;
+  point: string;
+  unit: string;
+  kind: 'gauge' | 'counter' | 'state' | 'text';
+  labels: Record<string, string>;
+  states: Record<string, string>;
+}
+
+export interface Latest {
+  id: number;
+  t: number | null;
+  v: number | boolean | string | null;
+  text: string | null;
+  quality: Quality | null;
+  reason: string | null;
+}
+
+export interface Gap {
+  gateway: string;
+  from: number;
+  to: number;
+  reason: string;
+  readings: number;
+}
+
+export interface Columns {
+  id: number;
+  min: (number | null)[];
+  max: (number | null)[];
+  avg: (number | null)[];
+  last: (number | null)[];
+  count: number[];
+  uncertain: number[];
+  bad: number[];
+}
+
+export interface Buckets {
+  from: number;
+  to: number;
+  t0: number;
+  step_ms: number;
+  series: Columns[];
+  gaps: Gap[];
+}
+
+export interface RawColumns {
+  id: number;
+  t: number[];
+  v: (number | boolean | string | null)[];
+  q: Quality[];
+  reason: (string | null)[];
+}
+
+export interface Raw {
+  from: number;
+  to: number;
+  series: RawColumns[];
+  truncated: boolean;
+  gaps: Gap[];
+}
+
+/** An answer of the server that says no. Anything else that fails means that it cannot be reached. */
+export class Refused extends Error {}
+
+type Params = Record<string, string | number | boolean>;
+
+async function ask<T>(path: string, params: Params, signal?: AbortSignal): Promise<T> {
+  const query = new URLSearchParams(Object.entries(params).map(([k, v]): [string, string] => [k, String(v)])).toString();
+  const response = await fetch(`api/v1/${path}${query && `?${query}`}`, { signal });
+  if (response.ok) return (await response.json()) as T;
+  const body = (await response.json().catch(() => null)) as { error?: { message?: string } } | null;
+  throw new Refused(body?.error?.message ?? `${path}: ${response.status}`);
+}
+
+export const gateways = async (signal?: AbortSignal) => (await ask<{ gateways: Gateway[] }>('gateways', {}, signal)).gateways;
+
+export const devices = async (signal?: AbortSignal) => (await ask<{ devices: Device[] }>('devices', {}, signal)).devices;
+
+/** Most series that the list shows; a search finds the others. */
+export const MAX_LISTED = 5000;
+
+const PAGE = 1000;
+
+/** Series that have all words of `q`; of very many only the first. */
+export async function series(q: string, signal?: AbortSignal): Promise<{ total: number; series: Series[] }> {
+  const found: Series[] = [];
+  for (;;) {
+    const params: Params = { limit: PAGE, offset: found.length, ...(q ? { q } : {}) };
+    const page = await ask<{ total: number; series: Series[] }>('series', params, signal);
+    found.push(...page.series);
+    if (found.length >= Math.min(page.total, MAX_LISTED) || page.series.length === 0) return { total: page.total, series: found };
+  }
+}
+
+/** Most series that one request for latest values may name. */
+export const MAX_LATEST = 1000;
+
+export async function latest(ids: number[], signal?: AbortSignal): Promise<Map<number, Latest>> {
+  if (ids.length === 0) return new Map();
+  const answer = await ask<{ latest: Latest[] }>('latest', { series: ids.slice(0, MAX_LATEST).join() }, signal);
+  return new Map(answer.latest.map((l) => [l.id, l]));
+}
+
+export const buckets = (ids: number[], range: string, points: number, signal?: AbortSignal) =>
+  ask<Buckets>('range', { series: ids.join(), from: `now-${range}`, points }, signal);
+
+export const raw = (ids: number[], range: string, signal?: AbortSignal) =>
+  ask<Raw>('range', { series: ids.join(), from: `now-${range}`, raw: true }, signal);

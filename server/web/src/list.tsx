@@ -1,0 +1,150 @@
+// Gateways, their devices, and the points of those with their latest value.
+
+import { useEffect, useMemo, useState } from 'preact/hooks';
+
+import { MAX_LATEST, type Device, type Gateway, type Latest, type Series } from './api.ts';
+import { ago, bytes, counted, latestText, stamp } from './format.ts';
+import { Quality } from './quality.tsx';
+import type { View } from './view.ts';
+
+/** So many points are shown without a click. */
+const OPEN_POINTS = 80;
+
+interface Props {
+  gateways: Gateway[];
+  devices: Device[];
+  series: Series[];
+  total: number;
+  loaded: boolean;
+  search: string;
+  latest: Map<number, Latest>;
+  view: View;
+  onToggle: (id: number) => void;
+  onShown: (ids: number[]) => void;
+}
+
+const keyOf = (gateway: string, device: string) => `${gateway}/${device}`;
+
+export function List(props: Props) {
+  const { gateways, devices, series, search } = props;
+  const [turned, setTurned] = useState(new Map<string, boolean>());
+  const points = useMemo(() => {
+    const points = new Map<string, Series[]>();
+    for (const s of series) {
+      const key = keyOf(s.gateway, s.device);
+      points.set(key, [...(points.get(key) ?? []), s]);
+    }
+    return points;
+  }, [series]);
+
+  const first = devices[0];
+  const isOpen = (key: string) =>
+    turned.get(search + key) ??
+    (series.length <= OPEN_POINTS ||
+      (points.get(key) ?? []).some((s) => props.view.series.includes(s.id)) ||
+      (!search && first !== undefined && key === keyOf(first.gateway, first.name)));
+  const shown = [...points].flatMap(([key, list]) => (isOpen(key) ? list.map((s) => s.id) : [])).slice(0, MAX_LATEST - props.view.series.length);
+  useEffect(() => props.onShown(shown), [shown.join()]);
+
+  if (!props.loaded) return <p class="quiet pad">Loading…</p>;
+  if (series.length === 0) {
+    return search ? <p class="quiet pad">Nothing matches “{search}”.</p> : <p class="quiet pad">A gateway is there, but has sent no points yet.</p>;
+  }
+  return (
+    <>
+      {props.total > series.length && (
+        <p class="quiet pad">The first {series.length.toLocaleString()} of {counted(props.total, 'point')}. Search to find the others.</p>
+      )}
+      {gateways.map((gateway) => {
+        const mine = devices.filter((d) => d.gateway === gateway.name && points.has(keyOf(d.gateway, d.name)));
+        if (mine.length === 0 && search) return null;
+        return (
+          <section key={gateway.name} class="gateway">
+            <GatewayHead gateway={gateway} />
+            {mine.length === 0 && <p class="quiet pad">It has sent no points yet.</p>}
+            {mine.map((device) => {
+              const key = keyOf(device.gateway, device.name);
+              const turn = () => setTurned((old) => new Map(old).set(search + key, !isOpen(key)));
+              return (
+                <DeviceRows key={key} device={device} points={points.get(key) ?? []} open={isOpen(key)} onTurn={turn} all={props} />
+              );
+            })}
+          </section>
+        );
+      })}
+    </>
+  );
+}
+
+function GatewayHead({ gateway }: { gateway: Gateway }) {
+  const seen = gateway.last_seen === null ? 'not heard of since the server started' : `seen ${ago(gateway.last_seen, Date.now())}`;
+  const notes = [seen];
+  if (gateway.version) notes.push(`version ${gateway.version}`);
+  if (gateway.buffer_batches) notes.push(`${counted(gateway.buffer_batches, 'batch', 'batches')} (${bytes(gateway.buffer_bytes ?? 0)}) waiting in its buffer`);
+  return (
+    <div class="gateway-head" data-gateway={gateway.name}>
+      <h2>{gateway.name}</h2>
+      <span class={`pill ${gateway.online ? 'on' : 'off'}`}>{gateway.online ? '● online' : '○ offline'}</span>
+      <p>{notes.join(' · ')}</p>
+      {(gateway.dropped_readings ?? 0) > 0 && <p class="warn">▲ {counted(gateway.dropped_readings ?? 0, 'reading')} dropped</p>}
+    </div>
+  );
+}
+
+interface DeviceProps {
+  device: Device;
+  points: Series[];
+  open: boolean;
+  onTurn: () => void;
+  all: Props;
+}
+
+function DeviceRows({ device, points, open, onTurn, all }: DeviceProps) {
+  const labels = Object.entries(device.labels).map(([k, v]) => `${k}=${v}`).join(', ');
+  return (
+    <div class="device" data-device={device.name}>
+      <button type="button" class="device-head" aria-expanded={open} onClick={onTurn}>
+        <i class="arrow" aria-hidden="true" />
+        <span class="name">{device.name}</span>
+        <span class="profile" title={labels}>{device.profile}</span>
+        {device.health && <Quality quality={device.health.quality} reason={device.health.reason} word />}
+        <span class="number">{points.length}</span>
+      </button>
+      {open && (
+        <ul>
+          {points.map((s) => (
+            <PointRow key={s.id} series={s} latest={all.latest.get(s.id)} place={all.view.series.indexOf(s.id)} onToggle={() => all.onToggle(s.id)} />
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}
+
+interface PointProps {
+  series: Series;
+  latest: Latest | undefined;
+  place: number;
+  onToggle: () => void;
+}
+
+function PointRow({ series, latest, place, onToggle }: PointProps) {
+  const value = latestText(series, latest);
+  const when = latest?.t ? ` at ${stamp(latest.t)}` : '';
+  const title = latest?.text ? `${latest.text} ${series.unit}${when}` : when.trim();
+  return (
+    <li>
+      <button type="button" class="point" data-series={series.id} aria-pressed={place >= 0} onClick={onToggle} title={title}>
+        <i class={place >= 0 ? `swatch s${place % 8}` : 'swatch'} aria-hidden="true" />
+        <span class="name">{series.point}</span>
+        {latest?.quality && latest.quality !== 'good' && <Quality quality={latest.quality} reason={latest.reason} word />}
+        {!(latest?.quality === 'bad') && (
+          <span class="value" data-t={latest?.t ?? ''}>
+            {value}
+            {series.unit && value !== '–' && <small> {series.unit}</small>}
+          </span>
+        )}
+      </button>
+    </li>
+  );
+}

@@ -1,0 +1,9 @@
+import 'uplot/dist/uPlot.min.css';
+import './style.css';
+
+import { render } from 'preact';
+
+import { App } from './app.tsx';
+
+const page = document.getElementById('page');
+if (page) render(<App />, page);
