@@ -2,6 +2,7 @@
 //!
 //! `PATTOO_GOLDEN=write cargo test -p pattoo-wire --test golden` writes them anew. Once a version is released, do that only to
 //! add files: a changed byte is a new version.
+#![allow(clippy::unwrap_used, reason = "what fails here is a failed test")]
 
 mod samples;
 

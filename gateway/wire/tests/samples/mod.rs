@@ -1,5 +1,5 @@
 //! One example that uses everything of version 1, and comparison that tells one NaN from another.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part; what fails here is a failed test")]
 
 use pattoo_wire::{
     Ack, Batch, Block, Body, Decimal, Device, Gap, GapReason, Header, Kind, Labels, Reason, Repr, Sample, Schema, SchemaId, Series, Value,
