@@ -1,6 +1,8 @@
 //! Device profiles: what a device model offers and how to read it. Does not talk to devices.
 
 mod decode;
+mod folder;
+mod read;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,6 +10,11 @@ use std::time::Duration;
 use pattoo_wire::{Kind, Repr};
 
 use crate::driver::host::Metric;
+
+pub use folder::load_profiles;
+pub(crate) use folder::{Found, find_profiles, read_limited};
+pub(crate) use read::name_of;
+pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
 
 /// A device model. Only valid ones exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +151,12 @@ impl ModbusRead {
         Self { table, address, encoding, words: WordOrder::HighFirst, scale: (1, 0), decimals: None, invalid: Vec::new() }
     }
 
+    /// Its last register or bit.
+    #[must_use]
+    pub fn last(&self) -> u16 {
+        self.address.saturating_add(self.encoding.len() - 1)
+    }
+
     /// How its values are represented.
     #[must_use]
     pub fn repr(&self) -> Repr {
@@ -193,6 +206,7 @@ pub enum WordOrder {
 impl Encoding {
     /// Registers (or bits) that a value takes.
     #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a value is never empty")]
     pub fn len(self) -> u16 {
         match self {
             Self::Bit | Self::U16 | Self::I16 => 1,
