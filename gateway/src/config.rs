@@ -1,4 +1,30 @@
-//! The gateway's configuration: files -> structs that can only be valid.
+//! The gateway's configuration: files -> structs that can only be valid. Starts nothing and reads no credentials.
+//!
+//! | key | default | bounds |
+//! |---|---|---|
+//! | `gateway` | none | a name |
+//! | `uplink.url` | none | `mqtt://` or `mqtts://`; without `uplink.credentials` only to this machine itself |
+//! | `uplink.ca` | the system's own | |
+//! | `uplink.acknowledge` | `server` | `server` |
+//! | `uplink.max_unacknowledged` | [`MAX_UNACKNOWLEDGED`] | 1 to 1000 batches |
+//! | `uplink.ack_timeout` | [`ACK_TIMEOUT`] | 1 s to 1 h |
+//! | `buffer.path` | [`BUFFER_PATH`] | |
+//! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
+//! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
+//! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
+//! | `links.<name>.tcp` | none | `host:port` |
+//! | `links.<name>.timeout` | [`LINK_TIMEOUT`] | 50 ms to 60 s |
+//! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
+//! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
+//!
+//! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
+//! has no link; it belongs to the built-in link `host`.
+
+mod devices;
+mod load;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +35,38 @@ use pattoo_wire::Labels;
 
 use crate::profile::Profile;
 use crate::reading::DeviceIndex;
+
+pub use load::{Loaded, load};
+pub use read::Environment;
+
+/// Largest configuration file, in bytes.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+/// Most devices of one gateway.
+pub const MAX_DEVICES: usize = 1_000;
+/// Most links of one gateway.
+pub const MAX_LINKS: usize = 256;
+/// Shortest interval of a device or point.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest interval of a device or point: 24 hours.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
+/// Default of `uplink.max_unacknowledged`, in batches.
+pub const MAX_UNACKNOWLEDGED: usize = 32;
+/// Default of `uplink.ack_timeout`.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `buffer.path`.
+pub const BUFFER_PATH: &str = "/var/lib/pattoo/buffer";
+/// Default of `buffer.max_bytes`.
+pub const BUFFER_MAX_BYTES: u64 = 512 << 20;
+/// Default of `buffer.max_age`: 30 days.
+pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Default of `batch.every`.
+pub const BATCH_EVERY: Duration = Duration::from_secs(10);
+/// Default of a link's `timeout`, for a connection and for a reply.
+pub const LINK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default of a device's `unit`.
+pub const DEVICE_UNIT: u8 = 1;
+/// Default of a device's `every`.
+pub const DEVICE_EVERY: Duration = Duration::from_secs(10);
 
 /// Everything the daemon needs to know. Only valid ones exist.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,6 +4,7 @@
 //! [`crate::config::Transport`], and one line in [`open`]. Drivers know nothing of buffer or uplink, nor of each other.
 
 pub mod host;
+pub mod modbus;
 
 use std::future::Future;
 use std::pin::Pin;

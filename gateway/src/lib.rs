@@ -5,10 +5,12 @@
 //!
 //! | room | kind | holds |
 //! |---|---|---|
+//! | `yaml` | pure | text -> a tree with positions; problems |
 //! | `config`, `profile` | pure but for reading the files | YAML -> structs that can only be valid |
 //! | `plan` | pure | points -> requests |
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
+//! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
@@ -16,5 +18,9 @@
 
 pub mod config;
 pub mod driver;
+pub mod plan;
 pub mod profile;
 pub mod reading;
+pub mod schedule;
+pub mod simulate;
+pub mod yaml;

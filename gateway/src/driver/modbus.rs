@@ -1,0 +1,171 @@
+//! Modbus TCP: reads the devices behind one endpoint. Shell. Knows nothing of when to read, nor where readings go.
+//!
+//! A device that fails gives bad readings and nothing worse: an exception costs the points of its request, and where several
+//! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
+//! register never costs another. After a timeout the rest of the poll is not tried: a dead device costs one timeout.
+
+mod learned;
+mod session;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use pattoo_wire::{Reason, Sample};
+
+use self::learned::Learned;
+use self::session::{Answer, Exchange, Failure, Session};
+use super::Driver;
+use crate::config::Device;
+use crate::plan::Request;
+use crate::profile::{ModbusRead, Read};
+use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
+
+/// Gives the wall clock: UTC, ms since 1970.
+pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
+/// Exceptions that a smaller request may avoid.
+const ILLEGAL_ADDRESS: u8 = 0x02;
+const ILLEGAL_VALUE: u8 = 0x03;
+
+/// Exceptions by which a TCP gateway tells that the device behind it did not answer.
+const GATEWAY_PATH_UNAVAILABLE: u8 = 0x0A;
+const GATEWAY_TARGET_SILENT: u8 = 0x0B;
+
+/// The devices behind one Modbus TCP endpoint, over one connection at a time.
+pub struct ModbusTcp {
+    session: Session,
+    learned: HashMap<DeviceIndex, Learned>,
+}
+
+impl ModbusTcp {
+    /// A driver for `host:port`. `timeout` limits each connection and each reply. Does no I/O; the first read connects.
+    #[must_use]
+    pub fn new(endpoint: String, timeout: Duration, clock: Clock) -> Self {
+        Self { session: Session::new(endpoint, timeout, clock), learned: HashMap::new() }
+    }
+
+    async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
+        let mut poll = Poll { index, device, given_up: None, transactions: Vec::new() };
+        let readable: Vec<_> = points.iter().filter_map(|point| poll.read_of(*point).map(|read| (*point, read))).collect();
+        let others: Vec<_> = points.iter().filter(|point| poll.read_of(**point).is_none()).copied().collect();
+        if !others.is_empty() {
+            poll.bad(self.session.now_ms(), &others, Reason::Unavailable);
+        }
+        let requests = self.learned.entry(index).or_default().plan(&readable, &device.profile.modbus);
+        for request in requests {
+            let refused = self.exchange(&mut poll, &request).await;
+            if let Some((at_ms, code)) = refused {
+                self.refused(&mut poll, &request, at_ms, code).await;
+            }
+        }
+        poll.transactions
+    }
+
+    /// Asks and notes the readings, but for an exception, which it gives back.
+    async fn exchange(&mut self, poll: &mut Poll<'_>, request: &Request) -> Option<(i64, u8)> {
+        if let Some(reason) = poll.given_up {
+            poll.bad(self.session.now_ms(), &request.points, reason);
+            return None;
+        }
+        let limits = &poll.device.profile.modbus;
+        let Exchange { at_ms, result } = self.session.ask(poll.device.unit, request, limits.min_gap).await;
+        self.learned.entry(poll.index).or_default().silent(&request.points, result == Err(Failure::Timeout));
+        match result {
+            Ok(Answer::Words(words)) => poll.good(at_ms, request, &words),
+            Ok(Answer::Refused(code)) => return Some((at_ms, code)),
+            Err(failure) => {
+                if matches!(failure, Failure::Timeout | Failure::Unreachable) {
+                    poll.given_up = Some(failure.reason());
+                }
+                poll.bad(at_ms, &request.points, failure.reason());
+            }
+        }
+        None
+    }
+
+    /// The device answered with an exception: smaller requests may do better, or it is all that it has to say.
+    async fn refused(&mut self, poll: &mut Poll<'_>, request: &Request, at_ms: i64, code: u8) {
+        if !matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE) || request.points.len() == 1 {
+            if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT) {
+                poll.given_up = Some(Reason::Exception(code));
+            }
+            poll.bad(at_ms, &request.points, Reason::Exception(code));
+            return;
+        }
+        let reads: Vec<_> = request.points.iter().filter_map(|p| poll.read_of(*p).map(|read| (*p, read))).collect();
+        let mut one_by_one = Vec::new();
+        for single in learned::apart(&reads, &poll.device.profile.modbus) {
+            if let Some((at_ms, code)) = self.exchange(poll, &single).await {
+                if matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE) {
+                    one_by_one.extend(&single.points);
+                }
+                if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT) {
+                    poll.given_up = Some(Reason::Exception(code));
+                }
+                poll.bad(at_ms, &single.points, Reason::Exception(code));
+            }
+        }
+        if poll.given_up.is_none() {
+            self.learned.entry(poll.index).or_default().refused(&request.points, &one_by_one);
+        }
+    }
+}
+
+impl Driver for ModbusTcp {
+    fn read<'a>(
+        &'a mut self,
+        index: DeviceIndex,
+        device: &'a Device,
+        points: &'a [PointIndex],
+    ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>> {
+        Box::pin(self.poll(index, device, points))
+    }
+}
+
+/// One poll of one device as far as it has come.
+struct Poll<'a> {
+    index: DeviceIndex,
+    device: &'a Device,
+    /// Why the rest of the poll is not tried.
+    given_up: Option<Reason>,
+    transactions: Vec<Transaction>,
+}
+
+impl<'a> Poll<'a> {
+    fn read_of(&self, point: PointIndex) -> Option<&'a ModbusRead> {
+        match &self.device.profile.points.get(point.0)?.read {
+            Read::Modbus(read) => Some(read),
+            Read::Host(_) => None,
+        }
+    }
+
+    fn good(&mut self, at_ms: i64, request: &Request, words: &[u16]) {
+        let readings = request.points.iter().map(|point| reading(*point, self.sample(request, *point, words))).collect();
+        self.transactions.push(Transaction { device: self.index, at_ms, readings });
+    }
+
+    fn bad(&mut self, at_ms: i64, points: &[PointIndex], reason: Reason) {
+        let readings = points.iter().map(|point| reading(*point, Sample::Bad(reason))).collect();
+        self.transactions.push(Transaction { device: self.index, at_ms, readings });
+    }
+
+    fn sample(&self, request: &Request, point: PointIndex, words: &[u16]) -> Sample {
+        let own = self.read_of(point).and_then(|read| {
+            let start = usize::from(read.address.checked_sub(request.address)?);
+            let words = words.get(start..start + usize::from(read.encoding.len()))?;
+            Some(read.decode(words, self.device.profile.points.get(point.0)?.range))
+        });
+        own.unwrap_or(Sample::Bad(Reason::Malformed))
+    }
+}
+
+fn reading(point: PointIndex, sample: Sample) -> Reading {
+    Reading { point, row: None, sample }
+}
+
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod tests;

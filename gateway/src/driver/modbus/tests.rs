@@ -1,0 +1,280 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use pattoo_wire::{Kind, Value};
+use tokio::time::Instant;
+
+use super::faults::{Asked, Device as Peer, Fault, word};
+use super::*;
+use crate::profile::{Encoding, ModbusLimits, Point, Profile, Table};
+
+/// Short, for many tests wait for it.
+const TIMEOUT: Duration = Duration::from_millis(100);
+
+const UNIT: u8 = 4;
+
+fn device(addresses: &[u16], limits: ModbusLimits) -> Device {
+    let point = |address: &u16| {
+        let read = ModbusRead::new(Table::Input, *address, Encoding::U16);
+        let (unit, states) = (String::new(), BTreeMap::new());
+        Point {
+            name: format!("r{address}"),
+            unit,
+            kind: Kind::Gauge,
+            repr: read.repr(),
+            every: None,
+            states,
+            range: None,
+            read: Read::Modbus(read),
+        }
+    };
+    let points = addresses.iter().map(point).collect();
+    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus: limits, points };
+    Device { name: "meter".into(), profile: Arc::new(profile), unit: UNIT, every: Duration::from_secs(1), labels: Default::default() }
+}
+
+fn limits(max_gap: u16) -> ModbusLimits {
+    ModbusLimits { max_gap, ..ModbusLimits::default() }
+}
+
+/// Gives 0, 10, 20, … ms.
+fn ticking() -> Clock {
+    let next = AtomicI64::new(0);
+    Box::new(move || next.fetch_add(10, Ordering::SeqCst))
+}
+
+fn driver(peer: &Peer) -> ModbusTcp {
+    ModbusTcp::new(peer.address.to_string(), TIMEOUT, ticking())
+}
+
+/// Reads all points; gives the sample of each address, each exactly once.
+async fn poll(driver: &mut ModbusTcp, device: &Device) -> HashMap<u16, Sample> {
+    let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
+    let mut samples = HashMap::new();
+    for transaction in driver.read(DeviceIndex(3), device, &points).await {
+        assert_eq!(transaction.device, DeviceIndex(3));
+        for reading in transaction.readings {
+            let Read::Modbus(read) = &device.profile.points[reading.point.0].read else { unreachable!() };
+            assert_eq!(samples.insert(read.address, reading.sample), None, "a point was read twice");
+        }
+    }
+    assert_eq!(samples.len(), points.len(), "a point is missing");
+    samples
+}
+
+fn good(address: u16, salt: u16) -> Sample {
+    Sample::Good(Value::int(i64::from(word(address, salt))))
+}
+
+#[track_caller]
+fn all_good(samples: &HashMap<u16, Sample>, salt: u16) {
+    for (address, sample) in samples {
+        assert_eq!(sample, &good(*address, salt), "register {address}");
+    }
+}
+
+/// Three requests: 0-2, 100-102 and 200.
+const ADDRESSES: [u16; 7] = [0, 1, 2, 100, 101, 102, 200];
+
+/// The middle one of three requests fails so many times in one poll. It and only it is lost, for this reason; the poll before and
+/// the poll after are right, and no value is ever wrong.
+async fn check_fault(fault: Fault, times: usize, reason: Option<Reason>) {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, limits(0)));
+    peer.state().salt = 1000;
+    all_good(&poll(&mut driver, &device).await, 1000);
+
+    *peer.state() = faults::State { salt: 2000, fault: Some((100, fault, times)), ..Default::default() };
+    let samples = poll(&mut driver, &device).await;
+    for (address, sample) in samples {
+        let expected = match (address, reason) {
+            (100..=102, Some(reason)) => Sample::Bad(reason),
+            // After a timeout, or a gateway's word that there was one, the rest of the poll is not tried.
+            (200, Some(reason @ (Reason::Timeout | Reason::Exception(0x0A | 0x0B)))) => Sample::Bad(reason),
+            _ => good(address, 2000),
+        };
+        assert_eq!(sample, expected, "{fault:?}, register {address}");
+    }
+
+    for salt in [3000, 4000] {
+        peer.state().salt = salt;
+        let samples = poll(&mut driver, &device).await;
+        all_good(&samples, salt);
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_does_not_come_in_time_costs_its_poll_and_is_never_taken_for_a_later_one() {
+    for fault in [Fault::Late, Fault::Silent, Fault::Truncated, Fault::GarbageThatPromisesMore] {
+        check_fault(fault, 1, Some(Reason::Timeout)).await;
+    }
+}
+
+const NO_REPLY_TO_THE_REQUEST: [Fault; 12] = [
+    Fault::WrongTransaction,
+    Fault::WrongUnit,
+    Fault::WrongFunction,
+    Fault::WrongProtocol,
+    Fault::Garbage,
+    Fault::NoLength,
+    Fault::ByteCountTooHigh,
+    Fault::ByteCountTooLow,
+    Fault::ByteCountOdd,
+    Fault::Fewer,
+    Fault::More,
+    Fault::ForeignException,
+];
+
+#[tokio::test]
+async fn a_malformed_reply_costs_its_own_readings_even_on_a_new_connection() {
+    for fault in NO_REPLY_TO_THE_REQUEST {
+        check_fault(fault, 2, Some(Reason::Malformed)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_went_stale_costs_nothing() {
+    for fault in NO_REPLY_TO_THE_REQUEST.into_iter().chain([Fault::Duplicate, Fault::Close, Fault::TruncatedAndClosed]) {
+        check_fault(fault, 1, None).await;
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_up_costs_the_request_that_it_hung_up_on() {
+    for fault in [Fault::Close, Fault::TruncatedAndClosed] {
+        check_fault(fault, 2, Some(Reason::LinkDown)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_exception_costs_its_own_readings_and_keeps_the_connection() {
+    for code in [1, 4, 6, 0x0A, 0x0B, 0x63] {
+        check_fault(Fault::Exception(code), 1, Some(Reason::Exception(code))).await;
+    }
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, limits(0)));
+    peer.state().fault = Some((100, Fault::Exception(0x0B), 3));
+    for _ in 0..5 {
+        poll(&mut driver, &device).await;
+    }
+    assert_eq!(peer.state().connections, 1);
+}
+
+#[tokio::test]
+async fn a_request_that_met_silence_is_asked_last_so_that_the_others_are_read() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, limits(0)));
+    peer.state().fault = Some((100, Fault::Silent, 3));
+    assert_eq!(poll(&mut driver, &device).await[&200], Sample::Bad(Reason::Timeout));
+    for _ in 0..2 {
+        let samples = poll(&mut driver, &device).await;
+        assert_eq!(samples[&200], good(200, 0));
+        assert_eq!(samples[&100], Sample::Bad(Reason::Timeout));
+    }
+    all_good(&poll(&mut driver, &device).await, 0);
+}
+
+#[tokio::test]
+async fn one_illegal_register_never_costs_another_and_is_avoided_from_then_on() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&[0, 1, 2, 3, 4, 5], limits(0)));
+    peer.state().illegal = vec![2];
+    for (poll_number, requests) in [(0, 7), (1, 3), (2, 3)] {
+        peer.state().asked.clear();
+        for (address, sample) in poll(&mut driver, &device).await {
+            let expected = if address == 2 { Sample::Bad(Reason::Exception(2)) } else { good(address, 0) };
+            assert_eq!(sample, expected, "poll {poll_number}, register {address}");
+        }
+        assert_eq!(peer.state().asked.len(), requests, "poll {poll_number}: {:?}", peer.state().asked);
+    }
+    // New firmware knows it: found at once, for a refused register is still asked for.
+    peer.state().illegal.clear();
+    all_good(&poll(&mut driver, &device).await, 0);
+    assert_eq!(peer.state().connections, 1);
+}
+
+#[tokio::test]
+async fn a_hole_that_may_not_be_read_is_read_around_from_then_on() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&[0, 1, 6, 7], limits(8)));
+    peer.state().illegal = vec![4];
+    all_good(&poll(&mut driver, &device).await, 0);
+    peer.state().asked.clear();
+    all_good(&poll(&mut driver, &device).await, 0);
+    let asked = |address, count| Asked { unit: UNIT, address, count };
+    assert_eq!(peer.state().asked, [asked(0, 2), asked(6, 2)]);
+}
+
+#[tokio::test]
+async fn a_device_that_refuses_everything_for_a_while_is_read_in_few_requests_again() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&[0, 1, 2, 3], limits(0)));
+    peer.state().illegal = vec![0, 1, 2, 3];
+    let samples = poll(&mut driver, &device).await;
+    assert!(samples.values().all(|s| *s == Sample::Bad(Reason::Exception(2))), "{samples:?}");
+    *peer.state() = faults::State::default();
+    all_good(&poll(&mut driver, &device).await, 0);
+    assert_eq!(peer.state().asked.len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_at_the_other_end_is_one_attempt_and_link_down() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let mut driver = ModbusTcp::new(endpoint, TIMEOUT, ticking());
+    let samples = poll(&mut driver, &device(&ADDRESSES, limits(0))).await;
+    assert!(samples.values().all(|s| *s == Sample::Bad(Reason::LinkDown)), "{samples:?}");
+}
+
+#[tokio::test]
+async fn a_reading_has_the_time_between_question_and_answer() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, limits(0)));
+    let points: Vec<_> = (0..ADDRESSES.len()).map(PointIndex).collect();
+    let transactions = driver.read(DeviceIndex(0), &device, &points).await;
+    let times: Vec<_> = transactions.iter().map(|t| t.at_ms).collect();
+    // Each request looks at the clock three times: before it connects, before it asks, after the answer.
+    assert_eq!(times, [15, 45, 75]);
+}
+
+#[tokio::test]
+async fn a_poll_that_is_dropped_half_way_leaves_no_reply_behind() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, limits(0)));
+    *peer.state() = faults::State { salt: 1, fault: Some((100, Fault::Late, 1)), ..Default::default() };
+    let points: Vec<_> = (0..ADDRESSES.len()).map(PointIndex).collect();
+    let asked_for_100 = async {
+        while peer.state().asked.len() < 2 {
+            peer.heard.notified().await
+        }
+    };
+    tokio::select! {
+        _ = driver.read(DeviceIndex(0), &device, &points) => panic!("the reply is late"),
+        () = asked_for_100 => {}
+    }
+    peer.state().salt = 2;
+    all_good(&poll(&mut driver, &device).await, 2);
+    assert_eq!(peer.state().connections, 2);
+}
+
+#[tokio::test]
+async fn the_silence_that_a_device_wants_is_kept() {
+    let peer = Peer::start().await;
+    let min_gap = Duration::from_millis(40);
+    let (mut driver, device) = (driver(&peer), device(&ADDRESSES, ModbusLimits { min_gap, ..limits(0) }));
+    let start = Instant::now();
+    all_good(&poll(&mut driver, &device).await, 0);
+    assert!(start.elapsed() >= min_gap * 2, "two silences between three requests");
+}
+
+#[tokio::test]
+async fn a_point_of_another_protocol_or_of_no_profile_is_unavailable() {
+    let peer = Peer::start().await;
+    let mut driver = driver(&peer);
+    let transactions = driver.read(DeviceIndex(0), &device(&[7], limits(0)), &[PointIndex(0), PointIndex(9)]).await;
+    let mut readings: Vec<_> = transactions.into_iter().flat_map(|t| t.readings).map(|r| (r.point, r.sample)).collect();
+    readings.sort_by_key(|r| r.0);
+    assert_eq!(readings, [(PointIndex(0), good(7, 0)), (PointIndex(9), Sample::Bad(Reason::Unavailable))]);
+}
