@@ -10,6 +10,7 @@
 //! | `plan` | pure | points -> requests |
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
+//! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |

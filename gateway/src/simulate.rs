@@ -105,7 +105,8 @@ impl Simulated {
         let mut words: Vec<Option<u16>> = vec![None; usize::from(count)];
         let elapsed_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         for (point, read) in self.points(table) {
-            let Some(own) = read.encode(&values::value(self.seed, point, elapsed_ms)).or_else(|| read.no_value()) else { continue };
+            let value = values::value(self.seed, point, elapsed_ms);
+            let Some(own) = values::words(read, &value) else { continue };
             for (i, word) in own.into_iter().enumerate() {
                 let place = (usize::from(read.address) + i).checked_sub(usize::from(address));
                 if let Some(slot) = place.and_then(|place| words.get_mut(place)) {
@@ -223,7 +224,7 @@ mod tests {
                 let Sample::Good(got) = &reading.sample else { panic!("{}: {:?}", point.name, reading.sample) };
                 // The value of some moment since the start: it was encoded, carried and decoded without a change.
                 let Read::Modbus(read) = &point.read else { unreachable!() };
-                let carried = |ms| read.encode(&values::value(u64::from(unit), point, ms)).map(|words| read.decode(&words, None));
+                let carried = |ms| values::words(read, &values::value(u64::from(unit), point, ms)).map(|words| read.decode(&words, None));
                 assert!((0..20_000).any(|ms| carried(ms) == Some(Sample::Good(got.clone()))), "{}: {got}", point.name);
             }
         }

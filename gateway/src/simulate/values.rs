@@ -2,13 +2,16 @@
 
 use pattoo_wire::{Decimal, Kind, Repr, Value};
 
-use crate::profile::Point;
+use crate::profile::{ModbusRead, Point};
 
 /// Counters of a simulated device start here, in the unit of the point: a device that has been in use for a while.
 const COUNTER_START: f64 = 1000.0;
 
 /// What a counter gains per second without a nominal power behind it.
 const COUNTER_PER_SECOND: f64 = 0.5;
+
+/// Decimal digits of the largest mantissa.
+const MAX_DIGITS: usize = 19;
 
 /// The value of a point `elapsed_ms` after the start of the device with this seed.
 #[must_use]
@@ -22,6 +25,21 @@ pub fn value(seed: u64, point: &Point, elapsed_ms: u64) -> Value {
     };
     let number = point.range.map_or(number, |(low, high)| number.clamp(low, high));
     typed(number, point.repr)
+}
+
+/// The registers that a device would hold for this value. What its registers cannot mean is made smaller until they can: a
+/// simulated device may be modest, but not broken.
+#[must_use]
+pub fn words(read: &ModbusRead, value: &Value) -> Option<Vec<u16>> {
+    let Value::Decimal(Decimal { mut mantissa, exponent }) = *value else { return read.encode(value) };
+    for _ in 0..=MAX_DIGITS {
+        let whole = mantissa - mantissa.checked_rem(read.scale.0).unwrap_or(0);
+        if let Some(words) = read.encode(&Value::Decimal(Decimal { mantissa: whole, exponent })) {
+            return Some(words);
+        }
+        mantissa /= 10;
+    }
+    None
 }
 
 /// Around the nominal value of the unit: a slow wave, a faster one, and a little noise that changes each second.
@@ -157,6 +175,18 @@ mod tests {
         assert_ne!(value(1, &a, 5000), value(2, &a, 5000));
         assert_ne!(value(1, &a, 5000), value(1, &b, 5000));
         let _ = (value(1, &a, u64::MAX), value(u64::MAX, &b, 0));
+    }
+
+    #[test]
+    fn every_value_has_registers_even_where_they_are_narrow_or_coarse() {
+        for encoding in [Encoding::U16, Encoding::I16, Encoding::U32, Encoding::I64, Encoding::U64] {
+            for scale in [(1, 0), (1, -3), (10, -2), (7, 1), (-1, 0), (250, 0)] {
+                let read = ModbusRead { scale, ..ModbusRead::new(Table::Input, 0, encoding) };
+                let point = Point { repr: read.repr(), read: Read::Modbus(read.clone()), ..point("a", "W", Kind::Gauge, encoding) };
+                let value = value(1, &point, 77_000);
+                assert!(words(&read, &value).is_some(), "{encoding:?} {scale:?} {value}");
+            }
+        }
     }
 
     #[test]

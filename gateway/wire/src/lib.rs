@@ -10,6 +10,7 @@
 
 mod ack;
 mod batch;
+mod block;
 mod codec;
 mod envelope;
 mod name;
@@ -38,7 +39,8 @@ pub const MAX_DATA_BYTES: usize = MAX_BODY_BYTES + 64;
 /// Most readings in one batch. A bad reading takes no bytes of its own, so bytes alone do not bound the memory.
 pub const MAX_READINGS: usize = 16_384;
 
-/// Largest schema message, in bytes. Decoding one allocates at most 40 times its length and 4 MiB.
+/// Largest schema message, in bytes. Decoding one allocates at most 40 times its length and 20 MiB: the worst are short labels,
+/// each of which may cost a whole node of a map.
 pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
 
 /// Most series of one gateway.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Reader, Writer};
@@ -84,7 +85,7 @@ pub struct Series {
 /// All devices and series of a gateway. A batch names a series by its index here. Frozen as version 1.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schema {
-    /// Devices, each name once.
+    /// Devices, each name once; at most [`MAX_SERIES`].
     pub devices: Vec<Device>,
     /// Series, each (device, point) once; at most [`MAX_SERIES`].
     pub series: Vec<Series>,
@@ -112,7 +113,7 @@ impl Schema {
     /// Whatever is not exactly one valid schema of this version.
     pub fn decode(message: &[u8]) -> Result<(SchemaId, Self), WireError> {
         let mut reader = Reader::new(open(message, MAX_SCHEMA_BYTES)?);
-        let schema: Self = reader.take("schema")?;
+        let schema = Self { devices: take_items(&mut reader, "devices")?, series: take_items(&mut reader, "series")? };
         reader.finish()?;
         schema.validate()?;
         Ok((SchemaId::of(message), schema))
@@ -121,6 +122,9 @@ impl Schema {
     fn validate(&self) -> Result<(), WireError> {
         if self.series.len() > MAX_SERIES {
             return Err(invalid(format!("{} series, at most {MAX_SERIES} are allowed", self.series.len())));
+        }
+        if self.devices.len() > MAX_SERIES {
+            return Err(invalid(format!("{} devices, at most {MAX_SERIES} are allowed", self.devices.len())));
         }
         let mut names = HashSet::new();
         for device in &self.devices {
@@ -167,6 +171,18 @@ impl SchemaId {
     fn of(message: &[u8]) -> Self {
         Self(message.last_chunk().map_or(0, |crc| u32::from_le_bytes(*crc)))
     }
+}
+
+/// Reads a list one item at a time, so that its count is judged before anything is allocated for it. The bytes are those of a
+/// postcard sequence.
+fn take_items<T: DeserializeOwned>(reader: &mut Reader<'_>, what: &'static str) -> Result<Vec<T>, WireError> {
+    let count = reader.take_len(what, MAX_SERIES)?;
+    // No item takes less than one byte.
+    let mut items = Vec::with_capacity(count.min(reader.rest().len()));
+    for _ in 0..count {
+        items.push(reader.take(what)?);
+    }
+    Ok(items)
 }
 
 fn ensure_short<'a>(strings: impl IntoIterator<Item = &'a String>) -> Result<(), WireError> {
