@@ -143,8 +143,8 @@ fn config(listen: SocketAddr) -> BrokerConfig {
         server_keep_alive: None,
         server_receive_maximum: Some(RECEIVE_MAXIMUM),
         response_information: None,
-        // Replaced by `Access`.
-        auth_config: AuthConfig { allow_anonymous: false, ..AuthConfig::default() },
+        // Replaced by `Access` before the first client is let in; without a password file the library takes no other.
+        auth_config: AuthConfig { allow_anonymous: true, ..AuthConfig::default() },
         tls_config: None,
         websocket_config: None,
         websocket_tls_config: None,

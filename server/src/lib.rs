@@ -7,6 +7,7 @@
 //! | `catalog` | pure | gateways, devices, series and their ids; what of a stream has arrived |
 //! | `ingest` | pure core, shell around it | messages -> commits -> acknowledgements |
 //! | `store` | trait; backends are shell | what is durable |
+//! | `config` | pure | text -> what can only be valid |
 //! | `live` | shell | what is known right now, for the API |
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
@@ -17,8 +18,10 @@
 pub mod broker;
 pub mod api;
 pub mod catalog;
+pub mod config;
 pub mod ingest;
 pub mod live;
 pub mod query;
+pub mod run;
 pub mod store;
 pub mod web;

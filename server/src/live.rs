@@ -2,10 +2,10 @@
 //! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pattoo_wire::Status;
+use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
 use crate::store::{SeriesEntry, SeriesId};
@@ -40,8 +40,13 @@ pub struct GatewayLive {
 #[derive(Debug, Default)]
 pub struct Live {
     state: RwLock<State>,
-    subscribed: AtomicBool,
-    storing: AtomicBool,
+    health: watch::Sender<Health>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Health {
+    subscribed: bool,
+    storing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -90,27 +95,36 @@ impl Live {
 
     /// Whether readings can come in and be stored: subscribed at the broker, and the store works.
     pub fn ready(&self) -> bool {
-        self.subscribed() && self.storing()
+        let health = *self.health.borrow();
+        health.subscribed && health.storing
+    }
+
+    /// Waits until it is ready.
+    pub async fn until_ready(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.health.subscribe().wait_for(|health| health.subscribed && health.storing).await;
     }
 
     /// Whether ingest is subscribed at the broker.
     pub fn subscribed(&self) -> bool {
-        self.subscribed.load(Ordering::SeqCst)
+        self.health.borrow().subscribed
     }
 
     /// Whether the store took the latest commit.
     pub fn storing(&self) -> bool {
-        self.storing.load(Ordering::SeqCst)
+        self.health.borrow().storing
     }
 
     /// Sets whether ingest is subscribed.
     pub fn set_subscribed(&self, yes: bool) {
-        self.subscribed.store(yes, Ordering::SeqCst);
+        self.health.send_modify(|health| health.subscribed = yes);
     }
 
     /// Sets whether the store works; gives what was said before.
     pub fn set_storing(&self, yes: bool) -> bool {
-        self.storing.swap(yes, Ordering::SeqCst)
+        let before = self.storing();
+        self.health.send_modify(|health| health.storing = yes);
+        before
     }
 
     /// Adds or replaces series that are durable.
