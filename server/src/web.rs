@@ -126,4 +126,23 @@ mod tests {
             assert_eq!(fresh.headers()[header::CACHE_CONTROL] == "no-cache", !file.path.starts_with("assets/"), "{}", file.path);
         }
     }
+
+    /// The logic of the page has tests of its own; they run on the copy that the build script made.
+    #[test]
+    fn the_page_logic_passes_its_own_tests() {
+        let folder = std::path::Path::new(env!("OUT_DIR")).join("web");
+        if find("favicon.svg").is_none() {
+            assert_eq!(FILES.len(), 1, "only PATTOO_WEB=off leaves the page out");
+            return;
+        }
+        let compiler = folder.join("node_modules/typescript/bin/tsc");
+        for arguments in [
+            vec![compiler.into_os_string(), "--noEmit".into(), "false".into(), "--outDir".into(), "built".into()],
+            vec!["--test".into(), "built/test/page.test.js".into()],
+        ] {
+            let output = std::process::Command::new("node").args(arguments).current_dir(&folder).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{said}");
+        }
+    }
 }

@@ -63,22 +63,27 @@ function data(plot: Plot): uPlot.AlignedData {
   return [plot.x, ...columns] as uPlot.AlignedData;
 }
 
-/** A unit has a scale of its own; what has no unit shares one. */
-const scaleOf = (unit: string) => `y ${unit}`;
+/** A unit has a scale of its own; what has no unit shares one, and states share another. */
+const scaleOf = (series: Series | undefined) => (series?.kind === 'state' ? 'states' : `y ${series?.unit ?? ''}`);
+
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 1000, 10_000];
 
 function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
   const css = getComputedStyle(element);
   const colour = (name: string) => css.getPropertyValue(`--${name}`).trim();
   const { plot, series, order, width } = now.current;
   const chosen = plot.traces.map((t) => ({ id: t.id, series: series.find((s) => s.id === t.id), ink: colour(`s${order.indexOf(t.id) % 8}`) }));
-  const units = [...new Set(chosen.map((c) => c.series?.unit ?? ''))];
+  const scales = [...new Set(chosen.map((c) => scaleOf(c.series)))];
+  const units = scales.map((scale) => (scale === 'states' ? '' : scale.slice(2)));
+  const states = chosen.filter((c) => c.series?.kind === 'state').map((c) => c.series);
+  const only = states.length === 1 ? states[0] : undefined;
   const font = `12px ${css.fontFamily}`;
   const grid = { stroke: colour('grid'), width: 1 };
-  const visibleAxes = width < NARROW ? 1 : units.length;
+  const visibleAxes = width < NARROW ? 1 : scales.length;
   const axes: uPlot.Axis[] = [
     { stroke: colour('quiet'), font, grid, ticks: { show: false }, values: (_, splits, __, ___, step) => times(splits, step), space: 80, size: 44 },
-    ...units.map((unit, n): uPlot.Axis => ({
-      scale: scaleOf(unit),
+    ...scales.map((scale, n): uPlot.Axis => ({
+      scale,
       show: n < visibleAxes,
       side: n % 2 ? 1 : 3,
       stroke: colour('quiet'),
@@ -86,7 +91,9 @@ function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
       grid: { ...grid, show: n === 0 },
       ticks: { show: false },
       size: axisSize,
-      values: (_, splits, __, ___, step) => splits.map((v) => scaleText(v, step)),
+      ...(scale === 'states'
+        ? { incrs: WHOLE, values: (_, splits) => splits.map((v) => only?.states[v] ?? String(v)) }
+        : { values: (_, splits, __, ___, step) => splits.map((v) => scaleText(v, step)) }),
     })),
   ];
   return {
@@ -99,13 +106,13 @@ function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
     cursor: { drag: { x: false, y: false, setScale: false }, points: { size: 7, width: 2 } },
     scales: {
       x: { time: true, range: () => [now.current.plot.from, now.current.plot.to] },
-      ...Object.fromEntries(units.map((unit): [string, uPlot.Scale] => [scaleOf(unit), { range: (_, lo, hi) => padded(lo, hi) }])),
+      ...Object.fromEntries(scales.map((scale): [string, uPlot.Scale] => [scale, { range: (_, lo, hi) => padded(lo, hi) }])),
     },
     axes,
     series: [
       {},
       ...chosen.flatMap(({ series: s, ink }, n): uPlot.Series[] => {
-        const scale = scaleOf(s?.unit ?? '');
+        const scale = scaleOf(s);
         const edge: uPlot.Series = { scale, stroke: 'transparent', width: 0, points: { show: false } };
         const stepped = s?.kind === 'state' ? { paths: uPlot.paths.stepped?.({ align: 1 }) } : {};
         const points = { show: sparse, filter: lonely, size: 5, fill: ink, stroke: ink, width: 1 };
@@ -116,7 +123,7 @@ function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
     hooks: {
       drawClear: [(u) => drawLost(u, now.current.plot, colour('lost'), colour('quiet'), css.fontFamily)],
       draw: [
-        (u) => drawMarks(u, now.current.plot, chosen.map((c) => scaleOf(c.series?.unit ?? '')), colour('bad'), colour('uncertain'), colour('card')),
+        (u) => drawMarks(u, now.current.plot, chosen.map((c) => scaleOf(c.series)), colour('bad'), colour('uncertain'), colour('card')),
         (u) => drawUnits(u, units.slice(0, visibleAxes), colour('quiet'), css.fontFamily),
       ],
       setCursor: [(u) => now.current.onHover(u.cursor.idx ?? null)],
