@@ -238,7 +238,7 @@ fn files_that_are_no_text_at_all_are_refused_clearly() {
         (latin1, "gateway.yaml:2:24: found the byte 0xF6, expected text in UTF-8"),
         (bomb.as_bytes(), "gateway.yaml:5:8: not valid YAML: aliases that stand for more than 20000 values together"),
         (deep.as_bytes(), "gateway.yaml:1:26: not valid YAML: recursion limit exceeded"),
-        (wide.as_bytes(), "gateway.yaml:1:199994: not valid YAML: found more than one file may hold: Nodes { nodes: 100001 }"),
+        (wide.as_bytes(), "gateway.yaml:1:200005: not valid YAML: found more than one file may hold: Nodes { nodes: 100001 }"),
         (&vec![b'#'; MAX_CONFIG_BYTES + 5], "gateway.yaml: found more than 1.0 MiB, expected a smaller file"),
     ] {
         assert_eq!(Files::new(content).outcome(), format!("refused\n{expected}\n"));

@@ -144,13 +144,15 @@ fn one_value_may_have_two_names() {
 #[test]
 fn overlaps_are_found_behind_a_neighbour_that_reaches_less_far() {
     let point = |name, address, encoding| format!("  - {{ name: {name}, read: {{ input: {address}, type: {encoding} }} }}\n");
-    let text = ["schema: 1\nid: meter\nmanufacturer: a\nmodel: b\npoints:\n", &point("a", 0, "u64"), &point("b", 3, "u16")].concat();
-    let problems = read(&text).unwrap_err();
-    assert_eq!(
-        problems,
-        "meter.yaml:7:5: point `b`: registers 3 to 3 (u16) overlap point `a` at 0 to 3 (u64); expected registers of its own, or the same \
-         address and type\n"
-    );
+    let head = "schema: 1\nid: meter\nmanufacturer: a\nmodel: b\npoints:\n";
+    let text = [head, &point("a", 0, "u64"), &point("b", 1, "u16"), &point("c", 3, "u16"), &point("d", 4, "u16")].concat();
+    let expected = |line, name, address| {
+        format!(
+            "meter.yaml:{line}:5: point `{name}`: registers {address} to {address} (u16) overlap point `a` at 0 to 3 (u64); expected registers \
+             of its own, or the same address and type\n"
+        )
+    };
+    assert_eq!(read(&text).unwrap_err(), expected(7, "b", 1) + &expected(8, "c", 3));
 }
 
 #[test]
