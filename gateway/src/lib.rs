@@ -14,7 +14,10 @@
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
 //! | `run` | shell | the only place that spawns |
 
+pub mod batch;
+pub mod buffer;
 pub mod config;
 pub mod driver;
 pub mod profile;
 pub mod reading;
+pub mod uplink;
