@@ -240,7 +240,7 @@ fn sample(repr: Repr) -> BoxedStrategy<Sample> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Whatever comes in goes out, each reading once, in order per series, within the limits.
     #[test]
