@@ -16,6 +16,8 @@
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
 //! | `run` | shell | the only place that spawns |
 
+pub mod batch;
+pub mod buffer;
 pub mod config;
 pub mod driver;
 pub mod plan;
@@ -24,3 +26,4 @@ pub mod reading;
 pub mod schedule;
 pub mod simulate;
 pub mod yaml;
+pub mod uplink;

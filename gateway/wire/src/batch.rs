@@ -183,6 +183,16 @@ impl<'a> Body<'a> {
         self.schema
     }
 
+    /// Reads the gap records alone, for which no schema is needed.
+    ///
+    /// # Errors
+    /// Content that ends too early, or gaps that cannot be.
+    pub fn gaps(&self) -> Result<Vec<Gap>, WireError> {
+        let mut reader = Reader::new(self.content);
+        reader.take::<u32>("schema id")?;
+        read_gaps(&mut reader)
+    }
+
     /// Reads the batch. Allocates at most 1 MiB, whatever the bytes say.
     ///
     /// # Errors

@@ -1,0 +1,182 @@
+//! The schema as it grows: devices and fixed points at the start, rows of tables when they first come.
+//!
+//! Does not encode batches. Everything that goes in was checked, so that the schema can always be encoded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pattoo_wire::{Device, Labels, MAX_SCHEMA_BYTES, MAX_SERIES, Repr, Schema, SchemaId, Series, WireError};
+
+use crate::config::Config;
+use crate::driver::host::Metric;
+use crate::profile::{Point, Profile, Read};
+use crate::reading::{DeviceIndex, PointIndex, Row};
+
+/// Longest text in a schema, in bytes.
+const MAX_STRING_BYTES: usize = 255;
+
+/// Most refused series that are remembered; beyond it a refusal is worked out anew each time.
+const MAX_REFUSED: usize = 1024;
+
+/// A schema with its id and its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dictionary {
+    /// Names it.
+    pub id: SchemaId,
+    /// Its content.
+    pub schema: Schema,
+    /// What is published.
+    pub message: Vec<u8>,
+}
+
+impl Dictionary {
+    /// Encodes a schema.
+    ///
+    /// # Errors
+    /// One that is not valid.
+    pub fn new(schema: Schema) -> Result<Self, WireError> {
+        let (id, message) = schema.encode()?;
+        Ok(Self { id, schema, message })
+    }
+}
+
+type Key = (DeviceIndex, PointIndex, Option<String>);
+
+/// The growing schema.
+pub(super) struct Growing {
+    pub(super) schema: Schema,
+    known: HashMap<Key, Result<(u32, Repr), String>>,
+    refused: usize,
+    profiles: Vec<Arc<Profile>>,
+    current: Option<Arc<Dictionary>>,
+    /// At least the bytes of the encoded schema.
+    bound_bytes: usize,
+}
+
+impl Growing {
+    pub(super) fn new(config: &Config) -> Result<Self, WireError> {
+        let devices: Vec<Device> = config
+            .devices
+            .iter()
+            .map(|device| Device { name: device.name.clone(), profile: device.profile.id.clone(), labels: device.labels.clone() })
+            .collect();
+        let schema = Schema { devices, series: Vec::new() };
+        let (_, message) = schema.encode()?;
+        let mut growing = Self {
+            schema,
+            known: HashMap::new(),
+            refused: 0,
+            profiles: config.devices.iter().map(|device| Arc::clone(&device.profile)).collect(),
+            current: None,
+            // The count of series may grow from one byte to five.
+            bound_bytes: message.len() + 4,
+        };
+        for (device, profile) in growing.profiles.clone().iter().enumerate() {
+            for (point, _) in profile.points.iter().enumerate().filter(|(_, point)| !has_rows(&point.read)) {
+                // A point over the limit is refused again, and reported, when its first reading comes.
+                let _ = growing.series(DeviceIndex(device), PointIndex(point), None);
+            }
+        }
+        Ok(growing)
+    }
+
+    pub(super) fn dictionary(&mut self) -> Result<Arc<Dictionary>, WireError> {
+        if let Some(current) = &self.current {
+            return Ok(Arc::clone(current));
+        }
+        let dictionary = Arc::new(Dictionary::new(self.schema.clone())?);
+        self.current = Some(Arc::clone(&dictionary));
+        Ok(dictionary)
+    }
+
+    /// The index and representation of a series, which is added when it is new.
+    pub(super) fn series(&mut self, device: DeviceIndex, point: PointIndex, row: Option<&Row>) -> Result<(u32, Repr), String> {
+        let key = (device, point, row.map(|row| row.identity.clone()));
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let found = self.add(device, point, row);
+        self.refused += usize::from(found.is_err());
+        if found.is_ok() || self.refused <= MAX_REFUSED {
+            self.known.insert(key, found.clone());
+        }
+        found
+    }
+
+    fn add(&mut self, device: DeviceIndex, point: PointIndex, row: Option<&Row>) -> Result<(u32, Repr), String> {
+        let profile =
+            self.profiles.get(device.0).ok_or_else(|| format!("BUG: a reading of device {}, which is not configured", device.0))?;
+        let point = profile
+            .points
+            .get(point.0)
+            .ok_or_else(|| format!("BUG: a reading of point {}, which {} does not have", point.0, profile.id))?;
+        let series = series_of(device, point, row);
+        let name = self.schema.devices.get(device.0).map_or("", |device| &device.name);
+        let bytes = bytes_of(&series).map_err(|e| format!("{name}: {} cannot be a series: {e}", series.point))?;
+        if point.name.contains('[') {
+            return Err(format!("{name}: point {} has a '[' in its name, which is kept for rows of tables", point.name));
+        }
+        if self.schema.series.len() >= MAX_SERIES {
+            return Err(format!("{name}: no room for {}: a gateway has at most {MAX_SERIES} series", series.point));
+        }
+        if self.bound_bytes + bytes > MAX_SCHEMA_BYTES {
+            return Err(format!("{name}: no room for {}: a schema has at most {MAX_SCHEMA_BYTES} bytes", series.point));
+        }
+        let (index, repr) = (self.schema.series.len() as u32, series.repr);
+        self.bound_bytes += bytes;
+        self.schema.series.push(series);
+        self.current = None;
+        Ok((index, repr))
+    }
+}
+
+fn series_of(device: DeviceIndex, point: &Point, row: Option<&Row>) -> Series {
+    let name = match row {
+        Some(row) => format!("{}[{}]", point.name, row.identity),
+        None => point.name.clone(),
+    };
+    let labels: Labels = row.map(|row| row.labels.iter().map(|(k, v)| (shortened(k), shortened(v))).collect()).unwrap_or_default();
+    Series {
+        device: device.0 as u32,
+        point: name,
+        unit: shortened(&point.unit),
+        kind: point.kind,
+        repr: point.repr,
+        labels,
+        states: point.states.iter().map(|(number, text)| (*number, shortened(text))).collect(),
+    }
+}
+
+/// Descriptions may be cut; only names may not, because a cut name could be another's.
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(MAX_STRING_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Bytes of a series in an encoded schema at most, found by encoding it alone: which also says whether it is valid.
+fn bytes_of(series: &Series) -> Result<usize, WireError> {
+    let device = Device { name: "d".into(), profile: String::new(), labels: Labels::new() };
+    let alone = Schema { devices: vec![device], series: vec![Series { device: 0, ..series.clone() }] };
+    // The index of its device takes up to five bytes instead of one.
+    Ok(alone.encode()?.1.len() + 4)
+}
+
+/// Whether a point has a series per row of a table, and none of its own until one comes.
+fn has_rows(read: &Read) -> bool {
+    match read {
+        Read::Modbus(_) => false,
+        Read::Host(metric) => match metric {
+            Metric::FilesystemTotal | Metric::FilesystemUsed | Metric::FilesystemAvailable => true,
+            Metric::DiskRead | Metric::DiskWritten => true,
+            Metric::NetworkReceived | Metric::NetworkTransmitted | Metric::NetworkErrors => true,
+            Metric::Temperature => true,
+            Metric::CpuUsage | Metric::Load1 | Metric::Load5 | Metric::Load15 => false,
+            Metric::MemoryTotal | Metric::MemoryUsed | Metric::MemoryAvailable => false,
+            Metric::SwapTotal | Metric::SwapUsed => false,
+            Metric::Processes | Metric::Uptime => false,
+        },
+    }
+}

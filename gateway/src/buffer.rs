@@ -1,0 +1,659 @@
+//! Store and forward: numbers batches and keeps them until the server has them.
+//!
+//! Does not talk to the server and spawns nothing. All calls block: one thread owns a [`Buffer`] (see [`worker`]).
+//!
+//! # What is stored
+//! An ordered map of bytes, see [`Store`]. Keys are a letter and a big-endian number, values at most 8192 bytes:
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | head: stream, oldest, next, bytes, dropped readings, CRC |
+//! | `b` + seq u64 | batch: times, number of readings, CRC of these, body (which has its own CRC) |
+//! | `g` + first seq u64 | a gap record that no batch carries yet |
+//! | `s` + schema id u32 | length of a schema, last batch that names it |
+//! | `c` + schema id u32 + number u16 | a piece of a schema |
+//!
+//! # What holds
+//! - Sequence numbers have no holes: what cannot be read is replaced, under its number, by a batch that only says so.
+//! - A batch is dropped only by [`Limits`] or by a full disk; the drop, its gap record and the batch that made it necessary are one
+//!   commit. A gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
+//! - A schema stays while a batch names it or the latest batch did.
+
+pub mod disk;
+pub mod memory;
+mod record;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use pattoo_wire::{Batch, Body, Gap, GapReason, Schema, SchemaId, WireError};
+use thiserror::Error;
+
+use crate::batch::{Closed, MAX_CARRIED_GAPS};
+use record::{BatchRecord, Head, SchemaRecord, batch_key, gap_key, piece_key, schema_key};
+
+/// Largest piece of a schema, in bytes: what fits one value.
+const MAX_PIECE_BYTES: usize = 8000;
+
+/// Most batches that one commit deletes: bounds its memory and time.
+const MAX_DELETES: usize = 1024;
+
+/// Share of the bytes that is freed when the buffer is full, and of the age when batches are too old: one gap record then stands
+/// for many batches.
+const SLACK: u64 = 64;
+
+/// Most bytes that are freed at once.
+const MAX_SLACK_BYTES: u64 = 1 << 20;
+
+/// Share of the buffered bytes that is given up when the disk is full.
+const FULL_DISK_SHARE: u64 = 8;
+
+/// How much the buffer may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most bytes of waiting batches.
+    pub max_bytes: u64,
+    /// Age in ms of the oldest batch that is kept.
+    pub max_age_ms: i64,
+    /// Bytes of the file that is given up when the disk is full, so that old batches can be deleted at all.
+    pub ballast_bytes: u64,
+}
+
+impl From<&crate::config::Buffer> for Limits {
+    fn from(config: &crate::config::Buffer) -> Self {
+        let max_age_ms = i64::try_from(config.max_age.as_millis()).unwrap_or(i64::MAX);
+        Self { max_bytes: config.max_bytes, max_age_ms, ballast_bytes: disk::BALLAST_BYTES }
+    }
+}
+
+/// A change of one key; none deletes it.
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Where the bytes are kept. The only thing that differs between the real buffer and the one in memory.
+pub trait Store: Send {
+    /// The value of a key.
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// All pairs whose key starts with this letter, in order.
+    fn scan(&mut self, letter: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    /// The last key that starts with this letter.
+    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Makes all changes or none. Not durable before [`Store::sync`].
+    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+    /// Returns when all changes are on stable storage.
+    fn sync(&mut self) -> Result<(), StoreError>;
+    /// Whether something was ever synced here: tells an emptied store from a new one.
+    fn begun(&mut self) -> bool;
+    /// Remembers, cheaply and without a promise, how far stream and numbers have come.
+    fn remember(&mut self, stream: u64, next: u64);
+    /// What was remembered, if it survived.
+    fn remembered(&mut self) -> Option<(u64, u64)>;
+    /// Called when no batch is left: may rebuild itself to give back disk space.
+    fn compact(&mut self) -> Result<(), StoreError>;
+    /// Makes the store usable again after an error. What is damaged is set aside and a new store begun.
+    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError>;
+}
+
+/// Why the store failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    /// No space left.
+    #[error("the disk that holds the buffer is full: free some space")]
+    Full,
+    /// The operating system refused.
+    #[error("buffer folder: {0}")]
+    Io(String),
+    /// Its content cannot be trusted.
+    #[error("buffer is damaged: {0}")]
+    Damaged(String),
+    /// Another process has it open.
+    #[error("buffer {0} is in use by another process: stop the other gateway first")]
+    Locked(PathBuf),
+}
+
+/// Why a call failed. Nothing was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BufferError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A batch that cannot be encoded with its gap records.
+    #[error("batch cannot be stored: {0}")]
+    Batch(WireError),
+    /// The thread that owns the buffer is gone.
+    #[error("the buffer has stopped")]
+    Stopped,
+}
+
+/// Something that a person should know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The buffer could not be opened and was renamed; a new one was begun, with a new stream.
+    SetAside {
+        /// Where it is now.
+        to: PathBuf,
+        /// What was wrong.
+        why: String,
+    },
+    /// A side file was unreadable and rebuilt from the log.
+    Rebuilt(String),
+    /// A batch was unreadable and replaced by a gap record.
+    DamagedBatch(u64),
+    /// The store lost batches up to this number after it had promised to keep them.
+    LostTail(u64),
+    /// The reserve for a full disk could not be made.
+    NoBallast(String),
+    /// The disk was full; so many of the oldest batches were given up.
+    DiskFull(u64),
+    /// The store failed and was opened again.
+    Reopened(String),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetAside { to, why } => write!(f, "the buffer was unreadable ({why}); set aside as {}, a new one begun", to.display()),
+            Self::Rebuilt(what) => write!(f, "{what} of the buffer was unreadable and rebuilt from its log; no batch is missing"),
+            Self::DamagedBatch(seq) => write!(f, "batch {seq} was damaged on disk; replaced by a gap record"),
+            Self::LostTail(seq) => write!(f, "the disk lost stored batches up to {seq}; each becomes a gap record"),
+            Self::NoBallast(why) => write!(f, "no reserve for a full disk could be made: {why}"),
+            Self::DiskFull(batches) => write!(f, "the disk is full: gave up the {batches} oldest batches; free some space"),
+            Self::Reopened(why) => write!(f, "the buffer failed and was opened again: {why}"),
+        }
+    }
+}
+
+/// A batch as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its number.
+    pub seq: u64,
+    /// The schema that it names.
+    pub schema: SchemaId,
+    /// Its encoded body.
+    pub body: Vec<u8>,
+}
+
+/// How the buffer stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// This life of the buffer.
+    pub stream: u64,
+    /// Oldest batch it holds; the next one's number when it is empty.
+    pub oldest: u64,
+    /// Number of the next batch.
+    pub next: u64,
+    /// Batches it holds.
+    pub batches: u64,
+    /// Bytes of these batches.
+    pub bytes: u64,
+    /// Readings dropped in this life, all on record as gaps.
+    pub dropped_readings: u64,
+    /// Gap records that no batch carries yet.
+    pub pending_gaps: u64,
+}
+
+/// Opens the buffer of a folder.
+///
+/// # Errors
+/// Another process has it, or the folder cannot be written. Damage is no error: see [`Notice::SetAside`].
+pub fn open(path: &std::path::Path, limits: Limits, now_ms: i64) -> Result<(Buffer<disk::Disk>, Vec<Notice>), BufferError> {
+    let (store, mut notices) = disk::Disk::open(path, limits.ballast_bytes, now_ms)?;
+    let mut buffer = Buffer::open(store, limits, now_ms)?;
+    notices.append(&mut buffer.take_notices());
+    Ok((buffer, notices))
+}
+
+/// The numbered batches of one gateway.
+pub struct Buffer<S> {
+    store: S,
+    limits: Limits,
+    head: Head,
+    gaps: BTreeMap<u64, Gap>,
+    schemas: BTreeMap<SchemaId, SchemaRecord>,
+    /// Changes since the last commit.
+    staged: Vec<Change>,
+    /// All batches below are on stable storage.
+    durable: u64,
+    notices: Vec<Notice>,
+}
+
+impl<S: Store> Buffer<S> {
+    /// Opens what the store holds, or begins a new stream.
+    ///
+    /// # Errors
+    /// A store that fails and cannot recover.
+    pub fn open(store: S, limits: Limits, now_ms: i64) -> Result<Self, BufferError> {
+        let (head, gaps, schemas, staged) = (Head::default(), BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut buffer = Self { store, limits, head, gaps, schemas, staged, durable: 0, notices: Vec::new() };
+        if let Err(error) = buffer.load() {
+            buffer.recover(&error)?;
+        }
+        // The ends are where damage shows first.
+        for seq in [buffer.head.oldest, buffer.head.next.saturating_sub(1)] {
+            buffer.get(seq, now_ms)?;
+        }
+        Ok(buffer)
+    }
+
+    /// Numbers a batch, adds the gap records that wait, and makes room for it. Durable after [`Buffer::commit`].
+    ///
+    /// # Errors
+    /// A store that fails. Nothing is changed then, once the store has recovered.
+    pub fn append(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
+        self.stage(now_ms, closed).map(|(seq, _)| seq)
+    }
+
+    /// Makes everything so far durable.
+    ///
+    /// # Errors
+    /// A store that fails. It has been opened again if that was possible, with what it had before.
+    pub fn commit(&mut self) -> Result<(), BufferError> {
+        if self.staged.is_empty() {
+            return Ok(());
+        }
+        self.staged.push((vec![record::HEAD], Some(self.head.encode())));
+        match self.store.apply(&self.staged).and_then(|()| self.store.sync()) {
+            Ok(()) => {
+                self.staged.clear();
+                self.durable = self.head.next;
+                self.store.remember(self.head.stream, self.head.next);
+                Ok(())
+            }
+            Err(error) => {
+                self.recover(&error)?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Appends and commits. After a failure of the store, tries once more; on a full disk it gives up the oldest batches first.
+    ///
+    /// # Errors
+    /// The second failure. The batch is then not stored.
+    pub fn keep(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
+        let stream = self.head.stream;
+        let (seq, value) = self.stage(now_ms, closed)?;
+        let Err(error) = self.commit() else { return Ok(seq) };
+        // The failed commit may have come through; storing it again would send the readings twice.
+        if self.head.stream == stream && self.store.get(&batch_key(seq))?.as_ref() == Some(&value) {
+            self.store.sync()?;
+            return Ok(seq);
+        }
+        if error == BufferError::Store(StoreError::Full) {
+            self.give_up_oldest()?;
+        }
+        let seq = self.append(now_ms, closed)?;
+        self.commit()?;
+        Ok(seq)
+    }
+
+    /// The batch with this number; none if it is not held (any more). A damaged one is replaced by its gap record.
+    ///
+    /// # Errors
+    /// A store that fails and cannot recover.
+    pub fn get(&mut self, seq: u64, now_ms: i64) -> Result<Option<Stored>, BufferError> {
+        if !(self.head.oldest..self.durable).contains(&seq) {
+            return Ok(None);
+        }
+        let value = match self.store.get(&batch_key(seq)) {
+            Ok(value) => value,
+            Err(error) => {
+                self.recover(&error)?;
+                if !(self.head.oldest..self.durable).contains(&seq) {
+                    return Ok(None);
+                }
+                self.store.get(&batch_key(seq))?
+            }
+        };
+        let record = value.as_deref().and_then(BatchRecord::decode);
+        if let Some(record) = &record
+            && let Ok(body) = Body::open(&record.body)
+            && self.schemas.contains_key(&body.schema())
+        {
+            return Ok(Some(Stored { seq, schema: body.schema(), body: record.body.clone() }));
+        }
+        self.replace(seq, value, record, now_ms).map(Some)
+    }
+
+    /// Forgets all batches up to this number: the server has them.
+    ///
+    /// # Errors
+    /// A store that fails. A lost release only sends batches again.
+    pub fn release(&mut self, through_seq: u64) -> Result<(), BufferError> {
+        let end = self.durable.min(through_seq.saturating_add(1));
+        while self.head.oldest < end {
+            let first = self.head.oldest;
+            let last = end.min(first + MAX_DELETES as u64);
+            for seq in first..last {
+                let bytes = self.batch_value(seq)?.map_or(0, |value| value.len() as u64);
+                self.forget(seq, bytes);
+            }
+            self.prune_schemas();
+            self.commit()?;
+            if self.head.oldest != last {
+                break; // Recovered into another life.
+            }
+        }
+        if self.stats().batches == 0
+            && let Err(error) = self.store.compact()
+        {
+            self.recover(&error)?;
+        }
+        Ok(())
+    }
+
+    /// The message of a schema that a held batch names.
+    ///
+    /// # Errors
+    /// A store that fails.
+    pub fn schema(&mut self, id: SchemaId) -> Result<Option<Vec<u8>>, BufferError> {
+        let Some(record) = self.schemas.get(&id).copied() else { return Ok(None) };
+        let mut message = Vec::with_capacity(record.bytes as usize);
+        for number in 0..record.pieces() {
+            message.extend(self.lookup(&piece_key(id, number))?.unwrap_or_default());
+        }
+        Ok(Schema::decode(&message).is_ok_and(|(found, _)| found == id).then_some(message))
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Head { stream, oldest, bytes, dropped_readings, .. } = self.head;
+        // What is not durable does not exist for anyone else.
+        let next = self.durable.max(oldest);
+        Stats { stream, oldest, next, batches: next - oldest, bytes, dropped_readings, pending_gaps: self.gaps.len() as u64 }
+    }
+
+    /// Gap records that wait for the next batch.
+    #[must_use]
+    pub fn pending_gaps(&self) -> Vec<Gap> {
+        self.gaps.values().cloned().collect()
+    }
+
+    /// What happened since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn stage(&mut self, now_ms: i64, closed: &Closed) -> Result<(u64, Vec<u8>), BufferError> {
+        match self.try_stage(now_ms, closed) {
+            Err(BufferError::Store(error)) => {
+                self.recover(&error)?;
+                self.try_stage(now_ms, closed)
+            }
+            other => other,
+        }
+    }
+
+    fn try_stage(&mut self, now_ms: i64, closed: &Closed) -> Result<(u64, Vec<u8>), BufferError> {
+        self.drop_old(now_ms)?;
+        let room = (record::BATCH_BYTES + closed.body.len() + MAX_CARRIED_GAPS * record::GAP_BYTES) as u64;
+        self.drop_for(room)?;
+        let carried: Vec<Gap> = self.gaps.values().take(MAX_CARRIED_GAPS).cloned().collect();
+        let body = closed.with_gaps(&carried).map_err(BufferError::Batch)?;
+        for gap in carried {
+            self.gaps.remove(&gap.first_seq);
+            self.staged.push((gap_key(gap.first_seq), None));
+        }
+        self.keep_schema(closed);
+        let seq = self.head.next;
+        let value = BatchRecord { from_ms: closed.from_ms, to_ms: closed.to_ms, readings: closed.readings, body }.encode();
+        self.head.next += 1;
+        self.head.bytes += value.len() as u64;
+        self.staged.push((batch_key(seq), Some(value.clone())));
+        Ok((seq, value))
+    }
+
+    /// The value of a batch that is held. Those below `durable` were not changed since the last commit.
+    fn batch_value(&mut self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if seq < self.durable { self.store.get(&batch_key(seq)) } else { self.lookup(&batch_key(seq)) }
+    }
+
+    /// A value as it will be after the next commit.
+    fn lookup(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.staged.iter().rev().find(|(changed, _)| changed == key) {
+            Some((_, value)) => Ok(value.clone()),
+            None => self.store.get(key),
+        }
+    }
+
+    /// Takes the oldest batch out of the books.
+    fn forget(&mut self, seq: u64, bytes: u64) {
+        self.staged.push((batch_key(seq), None));
+        self.head.oldest = seq + 1;
+        self.head.bytes = self.head.bytes.saturating_sub(bytes);
+        if self.head.oldest == self.head.next {
+            self.head.bytes = 0;
+        }
+    }
+
+    fn drop_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let edge_ms = now_ms.saturating_sub(self.limits.max_age_ms);
+        let slack_ms = self.limits.max_age_ms / SLACK as i64;
+        let mut keep_from_ms = edge_ms;
+        for _ in 0..MAX_DELETES {
+            if self.head.oldest == self.head.next {
+                break;
+            }
+            let value = self.batch_value(self.head.oldest)?;
+            match value.as_deref().and_then(BatchRecord::decode) {
+                Some(record) if record.to_ms >= keep_from_ms => break,
+                _ => self.drop_oldest(GapReason::TooOld)?,
+            }
+            keep_from_ms = edge_ms.saturating_add(slack_ms);
+        }
+        Ok(())
+    }
+
+    fn drop_for(&mut self, room: u64) -> Result<(), StoreError> {
+        if self.head.bytes + room <= self.limits.max_bytes {
+            return Ok(());
+        }
+        let slack = (self.limits.max_bytes / SLACK).min(MAX_SLACK_BYTES);
+        let goal = self.limits.max_bytes.saturating_sub(room + slack);
+        while self.head.bytes > goal && self.head.oldest < self.head.next {
+            self.drop_oldest(GapReason::BufferFull)?;
+        }
+        Ok(())
+    }
+
+    fn drop_oldest(&mut self, reason: GapReason) -> Result<(), StoreError> {
+        let seq = self.head.oldest;
+        let value = self.batch_value(seq)?;
+        let record = value.as_deref().and_then(BatchRecord::decode);
+        self.forget(seq, value.map_or(0, |value| value.len() as u64));
+        match record {
+            Some(record) => {
+                // Its own gap records are news for the next batch again.
+                let carried = Body::open(&record.body).and_then(|body| body.gaps()).unwrap_or_default();
+                carried.into_iter().for_each(|gap| self.add_gap(gap));
+                if record.readings > 0 {
+                    self.head.dropped_readings += record.readings;
+                    let BatchRecord { from_ms, to_ms, readings, .. } = record;
+                    self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings, reason });
+                }
+            }
+            None => {
+                let (from_ms, to_ms) = self.times_around(seq, 0);
+                self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings: 0, reason: GapReason::Damaged });
+            }
+        }
+        self.prune_schemas();
+        Ok(())
+    }
+
+    fn give_up_oldest(&mut self) -> Result<(), BufferError> {
+        let first = self.head.oldest;
+        let goal = self.head.bytes - self.head.bytes / FULL_DISK_SHARE;
+        while self.head.bytes >= goal && self.head.oldest < self.head.next {
+            self.drop_oldest(GapReason::BufferFull)?;
+        }
+        self.notices.push(Notice::DiskFull(self.head.oldest - first));
+        self.commit()
+    }
+
+    /// Adds a gap record to those that wait; joins it with its neighbours.
+    fn add_gap(&mut self, mut gap: Gap) {
+        let touches = |other: &Gap, gap: &Gap| {
+            other.reason == gap.reason
+                && (other.last_seq.checked_add(1) == Some(gap.first_seq) || gap.last_seq.checked_add(1) == Some(other.first_seq))
+        };
+        let before = self.gaps.range(..gap.first_seq).next_back().map(|(key, _)| *key);
+        let after = self.gaps.range(gap.first_seq..).next().map(|(key, _)| *key);
+        for key in [before, after].into_iter().flatten() {
+            let Some(other) = self.gaps.get(&key).filter(|other| touches(other, &gap)) else { continue };
+            gap = Gap {
+                from_ms: gap.from_ms.min(other.from_ms),
+                to_ms: gap.to_ms.max(other.to_ms),
+                first_seq: gap.first_seq.min(other.first_seq),
+                last_seq: gap.last_seq.max(other.last_seq),
+                readings: gap.readings.saturating_add(other.readings),
+                reason: gap.reason,
+            };
+            self.gaps.remove(&key);
+            self.staged.push((gap_key(key), None));
+        }
+        self.staged.push((gap_key(gap.first_seq), Some(record::encode_gap(&gap))));
+        self.gaps.insert(gap.first_seq, gap);
+    }
+
+    /// Puts a batch that only has a gap record in the place of one that cannot be read, so that numbers stay without holes.
+    fn replace(&mut self, seq: u64, value: Option<Vec<u8>>, record: Option<BatchRecord>, now_ms: i64) -> Result<Stored, BufferError> {
+        let (around_from_ms, around_to_ms) = self.times_around(seq, now_ms);
+        let (from_ms, to_ms, readings) = record.map_or((around_from_ms, around_to_ms, 0), |r| (r.from_ms, r.to_ms, r.readings));
+        let gap = Gap { from_ms, to_ms: to_ms.max(from_ms), first_seq: seq, last_seq: seq, readings, reason: GapReason::Damaged };
+        let schema = self.latest_schema().unwrap_or(SchemaId(0));
+        let batch = Batch { blocks: Vec::new(), gaps: vec![gap] };
+        let body = batch.encode(schema, &Schema::default()).map_err(BufferError::Batch)?;
+        let value_after = BatchRecord { from_ms, to_ms, readings: 0, body: body.clone() }.encode();
+        let bytes = value.map_or(0, |value| value.len() as u64);
+        self.head.bytes = self.head.bytes.saturating_sub(bytes) + value_after.len() as u64;
+        self.head.dropped_readings += readings;
+        self.staged.push((batch_key(seq), Some(value_after)));
+        self.notices.push(Notice::DamagedBatch(seq));
+        self.commit()?;
+        Ok(Stored { seq, schema, body })
+    }
+
+    /// When the readings of an unreadable batch were made, as its neighbours tell.
+    fn times_around(&mut self, seq: u64, now_ms: i64) -> (i64, i64) {
+        let mut neighbour = |seq: Option<u64>| {
+            let value = self.batch_value(seq?).ok().flatten()?;
+            BatchRecord::decode(&value)
+        };
+        let before_ms = neighbour(seq.checked_sub(1)).map(|record| record.to_ms);
+        let after_ms = neighbour(seq.checked_add(1)).map(|record| record.from_ms);
+        let from_ms = before_ms.or(after_ms).unwrap_or(now_ms);
+        (from_ms, after_ms.unwrap_or(from_ms).max(from_ms))
+    }
+
+    fn latest_schema(&self) -> Option<SchemaId> {
+        self.schemas.iter().max_by_key(|(_, record)| record.last_seq).map(|(id, _)| *id)
+    }
+
+    /// Stores the schema of a batch that is being appended, if it is new.
+    fn keep_schema(&mut self, closed: &Closed) {
+        let (id, message) = (closed.schema(), &closed.dictionary.message);
+        let latest = self.latest_schema().filter(|latest| self.schemas.get(latest).is_some_and(|r| r.last_seq == u64::MAX));
+        if latest == Some(id) {
+            return;
+        }
+        if let Some(latest) = latest {
+            let last_seq = self.head.next.saturating_sub(1);
+            self.set_schema(latest, |record| record.last_seq = last_seq);
+        }
+        if !self.schemas.contains_key(&id) {
+            for (number, piece) in message.chunks(MAX_PIECE_BYTES).enumerate() {
+                self.staged.push((piece_key(id, number as u16), Some(piece.to_vec())));
+            }
+            self.schemas.insert(id, SchemaRecord { bytes: message.len() as u32, last_seq: 0 });
+        }
+        self.set_schema(id, |record| record.last_seq = u64::MAX);
+        self.prune_schemas();
+    }
+
+    fn set_schema(&mut self, id: SchemaId, change: impl FnOnce(&mut SchemaRecord)) {
+        if let Some(record) = self.schemas.get_mut(&id) {
+            change(record);
+            self.staged.push((schema_key(id), Some(record.encode())));
+        }
+    }
+
+    fn prune_schemas(&mut self) {
+        let oldest = self.head.oldest;
+        let unused: Vec<(SchemaId, u16)> =
+            self.schemas.iter().filter(|(_, r)| r.last_seq < oldest).map(|(id, r)| (*id, r.pieces())).collect();
+        for (id, pieces) in unused {
+            self.schemas.remove(&id);
+            self.staged.push((schema_key(id), None));
+            self.staged.extend((0..pieces).map(|number| (piece_key(id, number), None)));
+        }
+    }
+
+    /// Opens the store again and reads what it holds; all that was not durable is forgotten.
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
+        let mut error = after.clone();
+        // First as it is, then set aside.
+        for _ in 0..2 {
+            let notices = self.store.recover(&error)?;
+            self.notices.extend(notices);
+            match self.load() {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        self.staged.clear();
+        self.gaps.clear();
+        self.schemas.clear();
+        let Some(value) = self.store.get(&[record::HEAD])? else {
+            if self.store.begun() || self.store.last(record::BATCH)?.is_some() {
+                return Err(StoreError::Damaged("its head record is missing".into()));
+            }
+            self.head = Head { stream: random_stream()?, oldest: 1, next: 1, ..Head::default() };
+            self.durable = 1;
+            let changes = vec![(vec![record::HEAD], Some(self.head.encode()))];
+            self.store.apply(&changes)?;
+            return self.store.sync();
+        };
+        self.head = Head::decode(&value).ok_or_else(|| StoreError::Damaged("its head record is unreadable".into()))?;
+        for (key, value) in self.store.scan(record::GAP)? {
+            // An unreadable one is lost; the batches that it names are gone anyway, and the server sees that by the numbers.
+            if let Some(gap) = record::decode_gap(&value).filter(|gap| gap_key(gap.first_seq) == key) {
+                self.gaps.insert(gap.first_seq, gap);
+            }
+        }
+        for (key, value) in self.store.scan(record::SCHEMA)? {
+            if let (Some(id), Some(record)) = (record::schema_of_key(&key), SchemaRecord::decode(&value)) {
+                self.schemas.insert(id, record);
+            }
+        }
+        self.mend_numbers()?;
+        self.durable = self.head.next;
+        Ok(())
+    }
+
+    /// A number must never be used twice, even if the disk forgot the last batches: they count as damaged.
+    fn mend_numbers(&mut self) -> Result<(), StoreError> {
+        let last = self.store.last(record::BATCH)?.as_deref().and_then(record::seq_of_key);
+        let remembered = self.store.remembered().filter(|(stream, _)| *stream == self.head.stream).map(|(_, next)| next);
+        let next = self.head.next.max(last.map_or(0, |last| last.saturating_add(1)));
+        if let Some(remembered) = remembered.filter(|remembered| *remembered > next) {
+            self.notices.push(Notice::LostTail(remembered - 1));
+        }
+        self.head.next = next.max(remembered.unwrap_or(0));
+        Ok(())
+    }
+}
+
+fn random_stream() -> Result<u64, StoreError> {
+    getrandom::u64().map_err(|e| StoreError::Io(format!("no random number for a new stream: {e}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! The thread that owns the buffer, and the handle that others use. A shell file: blocks, asks the clock and logs.
+//!
+//! Spawns nothing: `run` gives [`serve`] a thread of its own, because every commit waits for the disk.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pattoo_wire::SchemaId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Level, debug, enabled, warn};
+
+use super::{Buffer, BufferError, Stats, Store, Stored};
+use crate::batch::{Closed, describe};
+
+/// Most requests that wait for the disk. One more makes its sender wait.
+const MAX_REQUESTS: usize = 32;
+
+/// Target of the line that says that a batch is on stable storage.
+pub const BUFFERED: &str = "pattoo::buffered";
+
+type Reply<T> = oneshot::Sender<Result<T, BufferError>>;
+
+enum Request {
+    Append { closed: Box<Closed>, reply: Reply<u64> },
+    Get { seq: u64, reply: Reply<Option<Stored>> },
+    Release { through_seq: u64, reply: Reply<()> },
+    Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
+}
+
+/// The way to the thread that owns the buffer.
+#[derive(Clone)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+    stats: watch::Receiver<Stats>,
+}
+
+/// The thread's end of a [`Handle`].
+pub struct Receiver {
+    requests: mpsc::Receiver<Request>,
+    stats: watch::Sender<Stats>,
+}
+
+/// A handle for a buffer that stands like this, and the end to give to [`serve`].
+#[must_use]
+pub fn channel(stats: Stats) -> (Handle, Receiver) {
+    let (sender, requests) = mpsc::channel(MAX_REQUESTS);
+    let (stats_sender, stats) = watch::channel(stats);
+    (Handle { requests: sender, stats }, Receiver { requests, stats: stats_sender })
+}
+
+impl Handle {
+    /// Stores a batch; its number once it is on stable storage.
+    ///
+    /// # Errors
+    /// The batch is not stored: the disk failed twice.
+    pub async fn append(&self, closed: Closed) -> Result<u64, BufferError> {
+        self.ask(|reply| Request::Append { closed: Box::new(closed), reply }).await
+    }
+
+    /// The batch with this number; none if it is not held (any more).
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn get(&self, seq: u64) -> Result<Option<Stored>, BufferError> {
+        self.ask(|reply| Request::Get { seq, reply }).await
+    }
+
+    /// Forgets all batches up to this number.
+    ///
+    /// # Errors
+    /// The disk failed; the batches are then sent again.
+    pub async fn release(&self, through_seq: u64) -> Result<(), BufferError> {
+        self.ask(|reply| Request::Release { through_seq, reply }).await
+    }
+
+    /// The message of a schema that a held batch names.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn schema(&self, id: SchemaId) -> Result<Option<Vec<u8>>, BufferError> {
+        self.ask(|reply| Request::Schema { id, reply }).await
+    }
+
+    /// How the buffer stands after the latest request.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.stats.borrow()
+    }
+
+    /// Tells of every change of [`Handle::stats`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Stats> {
+        self.stats.clone()
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, BufferError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| BufferError::Stopped)?;
+        answer.await.map_err(|_| BufferError::Stopped)?
+    }
+}
+
+/// Serves requests until every handle is gone. Blocks: give it a thread of its own.
+pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
+    while let Some(request) = receiver.requests.blocking_recv() {
+        match request {
+            Request::Append { closed, reply } => {
+                let answer = buffer.keep(now_ms(), &closed);
+                if let Ok(seq) = &answer {
+                    report(buffer.stats().stream, *seq, &closed);
+                }
+                publish(&mut buffer, &receiver.stats);
+                answer_to(reply, answer);
+            }
+            Request::Get { seq, reply } => {
+                let answer = buffer.get(seq, now_ms());
+                publish(&mut buffer, &receiver.stats);
+                answer_to(reply, answer);
+            }
+            Request::Release { through_seq, reply } => {
+                let answer = buffer.release(through_seq);
+                publish(&mut buffer, &receiver.stats);
+                answer_to(reply, answer);
+            }
+            Request::Schema { id, reply } => answer_to(reply, buffer.schema(id)),
+        }
+    }
+}
+
+/// Says that a batch is on stable storage; with its readings where a test wants to know them.
+fn report(stream: u64, seq: u64, closed: &Closed) {
+    if enabled!(target: "pattoo::buffered", Level::TRACE) {
+        let content = describe(&closed.batch, &closed.dictionary.schema);
+        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, content, "batch is on stable storage");
+    } else {
+        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, "batch is on stable storage");
+    }
+}
+
+fn publish<S: Store>(buffer: &mut Buffer<S>, stats: &watch::Sender<Stats>) {
+    for notice in buffer.take_notices() {
+        warn!("{notice}");
+    }
+    stats.send_if_modified(|before| std::mem::replace(before, buffer.stats()) != buffer.stats());
+}
+
+/// Whoever asked may have gone; the work is done all the same.
+fn answer_to<T>(reply: Reply<T>, answer: Result<T, BufferError>) {
+    let _ = reply.send(answer);
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
