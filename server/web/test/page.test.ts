@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Buckets, Latest, Raw, Series } from '../src/api.ts';
-import { ago, bytes, digits, duration, latestText } from '../src/format.ts';
+import { ago, bytes, digits, duration, latestText, number } from '../src/format.ts';
 import { at, bridged, exact, fromBuckets, fromRaw, rows } from '../src/plot.ts';
 import { MAX_CHARTED, readView, toggled, writeView } from '../src/view.ts';
 
@@ -60,6 +60,19 @@ test('a value is shown as its kind wants it', () => {
     [series(1, 'gauge'), undefined, '–'],
   ] as const) {
     assert.equal(latestText(s, l, 'en-US'), expected);
+  }
+});
+
+test('a computed number is short, and shows no zero that was not computed', () => {
+  for (const [value, expected] of [
+    [230.08333333, '230.083'],
+    [123456, '123,456'],
+    [1.8446744073709552e19, '1.84467E19'],
+    [0, '0'],
+    [null, '–'],
+    [Number.NaN, '–'],
+  ] as const) {
+    assert.equal(number(value, 'en-US'), expected);
   }
 });
 
