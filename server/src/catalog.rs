@@ -81,6 +81,21 @@ pub enum Refused {
     },
 }
 
+impl Refused {
+    /// The gateway that was refused something.
+    #[must_use]
+    pub fn gateway(&self) -> &str {
+        match self {
+            Self::SchemaIdDiffers { gateway, .. }
+            | Self::SchemaContradicts { gateway, .. }
+            | Self::SchemaUnknown { gateway, .. }
+            | Self::TooFarAhead { gateway, .. }
+            | Self::TooManyGateways { gateway }
+            | Self::TooManySeries { gateway, .. } => gateway,
+        }
+    }
+}
+
 /// All that is known of all gateways.
 #[derive(Debug, Default)]
 pub struct Catalog {

@@ -7,6 +7,7 @@
 //! | `catalog` | pure | gateways, devices, series and their ids; what of a stream has arrived |
 //! | `ingest` | pure core, shell around it | messages -> commits -> acknowledgements |
 //! | `store` | trait; backends are shell | what is durable |
+//! | `config` | pure | text -> what can only be valid |
 //! | `live` | shell | what is known right now, for the API |
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
@@ -15,8 +16,12 @@
 //! | `run` | shell | the only place that spawns |
 
 pub mod api;
+pub mod broker;
 pub mod catalog;
+pub mod config;
+pub mod ingest;
 pub mod live;
 pub mod query;
+pub mod run;
 pub mod store;
 pub mod web;

@@ -2,10 +2,10 @@
 //! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pattoo_wire::Status;
+use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
 use crate::store::{SeriesEntry, SeriesId};
@@ -40,8 +40,13 @@ pub struct GatewayLive {
 #[derive(Debug, Default)]
 pub struct Live {
     state: RwLock<State>,
-    subscribed: AtomicBool,
-    storing: AtomicBool,
+    health: watch::Sender<Health>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Health {
+    subscribed: bool,
+    storing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -90,27 +95,36 @@ impl Live {
 
     /// Whether readings can come in and be stored: subscribed at the broker, and the store works.
     pub fn ready(&self) -> bool {
-        self.subscribed() && self.storing()
+        let health = *self.health.borrow();
+        health.subscribed && health.storing
+    }
+
+    /// Waits until it is ready.
+    pub async fn until_ready(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.health.subscribe().wait_for(|health| health.subscribed && health.storing).await;
     }
 
     /// Whether ingest is subscribed at the broker.
     pub fn subscribed(&self) -> bool {
-        self.subscribed.load(Ordering::SeqCst)
+        self.health.borrow().subscribed
     }
 
     /// Whether the store took the latest commit.
     pub fn storing(&self) -> bool {
-        self.storing.load(Ordering::SeqCst)
+        self.health.borrow().storing
     }
 
     /// Sets whether ingest is subscribed.
     pub fn set_subscribed(&self, yes: bool) {
-        self.subscribed.store(yes, Ordering::SeqCst);
+        self.health.send_modify(|health| health.subscribed = yes);
     }
 
     /// Sets whether the store works; gives what was said before.
     pub fn set_storing(&self, yes: bool) -> bool {
-        self.storing.swap(yes, Ordering::SeqCst)
+        let before = self.storing();
+        self.health.send_modify(|health| health.storing = yes);
+        before
     }
 
     /// Adds or replaces series that are durable.
@@ -128,8 +142,8 @@ impl Live {
         }
     }
 
-    /// Notes a message of a gateway, through `what`.
-    pub(crate) fn heard(&self, gateway: &str, now_ms: i64, what: impl FnOnce(&mut GatewayLive)) {
+    /// Notes a message of a gateway, through `what`; `seen_ms` where it shows that the gateway was there.
+    pub(crate) fn heard(&self, gateway: &str, seen_ms: Option<i64>, what: impl FnOnce(&mut GatewayLive)) {
         let mut state = self.write();
         if state.gateways.len() >= MAX_GATEWAYS && !state.gateways.contains_key(gateway) {
             return;
@@ -138,19 +152,28 @@ impl Live {
         if entry.name.is_empty() {
             gateway.clone_into(&mut entry.name);
         }
-        entry.last_seen_ms = Some(now_ms);
+        entry.last_seen_ms = seen_ms.or(entry.last_seen_ms);
         what(entry);
     }
 
-    /// Counts a message that was not taken.
-    pub(crate) fn rejected(&self, gateway: Option<&str>, reason: &'static str) {
+    /// Counts something of a known gateway.
+    pub(crate) fn count(&self, gateway: &str, what: impl FnOnce(&mut Counters)) {
+        if let Some(gateway) = self.write().gateways.get_mut(gateway) {
+            what(&mut gateway.counters);
+        }
+    }
+
+    /// Counts a message that was not taken; gives how many there were for that reason.
+    pub(crate) fn rejected(&self, gateway: Option<&str>, reason: &'static str) -> u64 {
         let mut state = self.write();
         let known = gateway.filter(|name| state.gateways.contains_key(*name)).map(str::to_owned);
-        let counters = match known.and_then(|name| state.gateways.get_mut(&name)) {
-            Some(gateway) => &mut gateway.counters,
+        let counters = match known {
+            Some(name) => &mut state.gateways.entry(name).or_default().counters,
             None => &mut state.strangers,
         };
-        *counters.rejects.entry(reason).or_default() += 1;
+        let count = counters.rejects.entry(reason).or_default();
+        *count += 1;
+        *count
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

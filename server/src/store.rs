@@ -6,6 +6,13 @@
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
 
+pub mod embedded;
+pub mod memory;
+
+#[cfg(test)]
+mod contract;
+mod row;
+
 /// Names a series in this store, from 1, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);

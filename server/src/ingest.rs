@@ -1,0 +1,193 @@
+//! Messages of gateways -> what to store and what to acknowledge.
+//!
+//! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `letters` keeps what
+//! cannot be read, `mqtt` brings messages in and acknowledgements out. A message is acknowledged only by the commit that
+//! holds it; whatever else happens, the gateway sends it again.
+
+mod core;
+mod group;
+mod letters;
+mod mqtt;
+
+#[cfg(test)]
+mod end_to_end;
+
+use pattoo_wire::topic::{self, FromGateway};
+use pattoo_wire::{Header, Schema, SchemaId, Status, WireError, open_data};
+use thiserror::Error;
+
+use crate::catalog::{Catalog, Progress, Refused};
+use crate::store::Commit;
+
+pub use self::core::{Core, Message, Processed};
+pub use letters::{LetterError, Letters};
+pub use mqtt::{BrokerAddress, TlsError, run, tls_transport};
+
+/// Largest status document, in bytes.
+pub const MAX_STATUS_BYTES: usize = 256 << 10;
+
+/// What a message came to. Commits are not durable yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepted {
+    /// New readings.
+    Batch {
+        /// What to store.
+        commit: Commit,
+        /// What may be acknowledged then.
+        progress: Progress,
+    },
+    /// A batch that has arrived before.
+    Replay {
+        /// At most how far its stream is.
+        commit: Commit,
+        /// What may be acknowledged then.
+        progress: Progress,
+    },
+    /// A schema; the commit is empty where it is known.
+    Schema {
+        /// What to store.
+        commit: Commit,
+    },
+    /// A status document.
+    Status(Status),
+    /// An empty message: somebody has cleared a retained one. It means nothing here.
+    Cleared,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Rejected {
+    /// No topic of a gateway.
+    #[error("topic {0:?} is none of a gateway: a name has 1 to 64 letters, digits, '-', '_', '.', a schema id 8 hexadecimal digits")]
+    Topic(String),
+    /// Damaged, truncated, too long or of another version.
+    #[error("gateway {gateway}: {what}: {error}")]
+    Wire {
+        /// Gateway.
+        gateway: String,
+        /// What it should have been.
+        what: &'static str,
+        /// What is wrong.
+        error: WireError,
+    },
+    /// Undamaged, of this version, and yet no batch: sending it again cannot help.
+    #[error(
+        "gateway {gateway}: batch {} of stream {:016x} arrived undamaged but cannot be read with schema {schema}: {error}; it is kept as a dead letter and counts as arrived: upgrade the older side, then report it",
+        header.seq, header.stream
+    )]
+    Unreadable {
+        /// Gateway.
+        gateway: String,
+        /// Its place in the stream.
+        header: Header,
+        /// Its schema.
+        schema: SchemaId,
+        /// What is wrong.
+        error: WireError,
+    },
+    /// No status document.
+    #[error("gateway {gateway}: status is not a JSON document of contract version 1: {error}")]
+    Status {
+        /// Gateway.
+        gateway: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// The catalogue does not take it.
+    #[error("{0}")]
+    Refused(Refused),
+}
+
+impl Rejected {
+    /// The name it is counted by.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Topic(_) => "topic",
+            Self::Wire { error, .. } => match error {
+                WireError::TooLong { .. } => "too_long",
+                WireError::Truncated(_) => "truncated",
+                WireError::Version(_) => "version",
+                WireError::Checksum { .. } => "damaged",
+                WireError::Invalid(_) | WireError::Schema { .. } | WireError::Trailing(_) => "invalid",
+            },
+            Self::Unreadable { .. } => "unreadable",
+            Self::Status { .. } => "status",
+            Self::Refused(refused) => match refused {
+                Refused::SchemaIdDiffers { .. } => "schema_id",
+                Refused::SchemaContradicts { .. } => "schema_contradicts",
+                Refused::SchemaUnknown { .. } => "schema_unknown",
+                Refused::TooFarAhead { .. } => "too_far_ahead",
+                Refused::TooManyGateways { .. } => "too_many_gateways",
+                Refused::TooManySeries { .. } => "too_many_series",
+            },
+        }
+    }
+
+    /// The gateway it is counted for.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&str> {
+        match self {
+            Self::Topic(_) => None,
+            Self::Wire { gateway, .. } | Self::Unreadable { gateway, .. } | Self::Status { gateway, .. } => Some(gateway),
+            Self::Refused(refused) => Some(refused.gateway()),
+        }
+    }
+
+    /// Whether its bytes are worth keeping for a person. What only waits for something comes again by itself.
+    #[must_use]
+    pub fn is_dead_letter(&self) -> bool {
+        match self {
+            Self::Topic(_) => false,
+            Self::Wire { .. } | Self::Unreadable { .. } | Self::Status { .. } => true,
+            Self::Refused(refused) => matches!(refused, Refused::SchemaIdDiffers { .. } | Refused::SchemaContradicts { .. }),
+        }
+    }
+}
+
+/// Judges a message and moves the catalogue on by it. A rejected one changes nothing.
+///
+/// # Errors
+/// Whatever cannot be taken, with its own reason.
+pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8]) -> Result<Accepted, Rejected> {
+    let (gateway, what) = topic::parse(topic).ok_or_else(|| Rejected::Topic(shorten(topic)))?;
+    match what {
+        FromGateway::Schema(_) | FromGateway::Status if payload.is_empty() => Ok(Accepted::Cleared),
+        FromGateway::Data => accept_data(catalog, gateway, payload),
+        FromGateway::Schema(named) => {
+            let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "schema", error };
+            let (found, schema) = Schema::decode(payload).map_err(wire)?;
+            let commit = catalog.take_schema(gateway, named, found, schema).map_err(Rejected::Refused)?;
+            Ok(Accepted::Schema { commit })
+        }
+        FromGateway::Status => {
+            let wrong = |error| Rejected::Status { gateway: gateway.to_owned(), error };
+            if payload.len() > MAX_STATUS_BYTES {
+                return Err(wrong(format!("{} bytes, at most {MAX_STATUS_BYTES} are allowed", payload.len())));
+            }
+            serde_json::from_slice(payload).map(Accepted::Status).map_err(|e| wrong(e.to_string()))
+        }
+    }
+}
+
+fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8]) -> Result<Accepted, Rejected> {
+    let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "batch", error };
+    let (header, body) = open_data(payload).map_err(wire)?;
+    if let Some((commit, progress)) = catalog.replayed(gateway, &header) {
+        return Ok(Accepted::Replay { commit, progress });
+    }
+    let schema = catalog.schema(gateway, body.schema(), header.seq).map_err(Rejected::Refused)?;
+    let unreadable = |error| Rejected::Unreadable { gateway: gateway.to_owned(), header, schema: body.schema(), error };
+    let batch = body.decode(body.schema(), &schema).map_err(unreadable)?;
+    let (commit, progress) = catalog.take_batch(gateway, &header, body.schema(), batch).map_err(Rejected::Refused)?;
+    Ok(Accepted::Batch { commit, progress })
+}
+
+/// A topic may have 64 kB; a log line should not.
+fn shorten(topic: &str) -> String {
+    const MAX_CHARS: usize = 120;
+    topic.chars().take(MAX_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests;

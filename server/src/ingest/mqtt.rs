@@ -1,0 +1,255 @@
+//! Shell: the subscriber. Brings messages from a broker, embedded or not, to the core and its acknowledgements back.
+//!
+//! The broker is not trusted to keep anything: what it loses, gateways send again, because only our own acknowledgement
+//! releases their buffers. Under back-pressure the connection is not read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pattoo_wire::{Ack, topic};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{TlsConfiguration, Transport};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use super::{Core, Message};
+use crate::broker::{Login, MAX_PACKET_BYTES};
+use crate::live::Live;
+
+/// Most messages between connection and store.
+const QUEUE_MESSAGES: usize = 1024;
+/// Most bytes between connection and store.
+const QUEUE_BYTES: usize = 16 << 20;
+/// Most messages that become durable as one.
+const GROUP_MESSAGES: usize = 512;
+/// Most bytes that become durable as one, but for the last message.
+const GROUP_BYTES: usize = 4 << 20;
+/// Longest wait for more messages before a commit.
+const GROUP_WAIT: Duration = Duration::from_millis(10);
+/// Pause after a failed commit, during which nothing is read.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// Most requests of ours that wait for the connection.
+const REQUESTS: usize = 1024;
+/// Most acknowledgements that the broker has not confirmed.
+const INFLIGHT: u16 = 256;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT_S: u64 = 10;
+/// Shortest and longest pause before connecting again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// The retained schemas are asked for again at most this often.
+const SCHEMAS_EVERY: Duration = Duration::from_secs(10);
+
+const SCHEMAS: &str = "pattoo/v1/+/schema/+";
+const FILTERS: [&str; 3] = [SCHEMAS, "pattoo/v1/+/data", "pattoo/v1/+/status"];
+
+/// Where the broker is.
+#[derive(Clone)]
+pub struct BrokerAddress {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Account.
+    pub login: Option<Login>,
+    /// TLS; none for plain TCP.
+    pub tls: Option<TlsConfiguration>,
+}
+
+/// No TLS towards the broker.
+#[derive(Debug, Error)]
+#[error("TLS: {0}")]
+pub struct TlsError(String);
+
+/// TLS that trusts the authority of this PEM file, or those of the system.
+///
+/// # Errors
+/// No usable certificate.
+pub fn tls_transport(ca_pem: Option<Vec<u8>>) -> Result<TlsConfiguration, TlsError> {
+    match ca_pem {
+        Some(ca) if ca.windows(11).any(|w| w == b"-----BEGIN ") => Ok(TlsConfiguration::Simple { ca, alpn: None, client_auth: None }),
+        Some(_) => Err(TlsError("the `ca` file holds no PEM certificate".into())),
+        // The library panics where the system has none.
+        None => std::panic::catch_unwind(TlsConfiguration::default)
+            .map_err(|_| TlsError("this system has no certificates; name the broker's authority by `ca`".into())),
+    }
+}
+
+type Queued = (Message, OwnedSemaphorePermit);
+type Client = watch::Sender<Option<AsyncClient>>;
+
+/// Serves until `stop` is true; what has arrived by then is still stored.
+pub async fn run(broker: BrokerAddress, core: Core, live: Arc<Live>, mut stop: watch::Receiver<bool>) {
+    let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
+    let client: Client = watch::channel(None).0;
+    let receiving = async {
+        receive(&broker, queue, &client, &live, &mut stop).await;
+        live.set_subscribed(false);
+    };
+    tokio::join!(receiving, store(core, messages, &client));
+}
+
+async fn receive(broker: &BrokerAddress, queue: mpsc::Sender<Queued>, current: &Client, live: &Live, stop: &mut watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+    let mut pause = BACK_OFF.0;
+    loop {
+        // A fresh client each time: what an old one still holds is acknowledged anew when the gateway asks again.
+        let (client, mut events) = AsyncClient::new(options(broker), REQUESTS);
+        current.send_replace(Some(client.clone()));
+        let ended = tokio::select! {
+            why = session(&client, &mut events, (&queue, &room), live) => why,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        current.send_replace(None);
+        if live.subscribed() {
+            pause = BACK_OFF.0;
+        }
+        live.set_subscribed(false);
+        warn!(broker = format!("{}:{}", broker.host, broker.port), "not connected: {ended}; trying again in at most {pause:?}");
+        tokio::select! {
+            () = tokio::time::sleep(jittered(pause)) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        pause = (pause * 2).min(BACK_OFF.1);
+    }
+}
+
+/// One connection, until it ends; gives why.
+async fn session(
+    client: &AsyncClient,
+    events: &mut EventLoop,
+    (queue, room): (&mpsc::Sender<Queued>, &Arc<Semaphore>),
+    live: &Live,
+) -> String {
+    loop {
+        let packet = match events.poll().await {
+            Ok(Event::Incoming(packet)) => packet,
+            Ok(Event::Outgoing(_)) => continue,
+            Err(e) => return e.to_string(),
+        };
+        match packet {
+            Packet::ConnAck(_) => {
+                let filters = FILTERS.map(|filter| Filter::new(filter, QoS::AtLeastOnce));
+                if let Err(e) = client.try_subscribe_many(filters) {
+                    return format!("cannot subscribe: {e}");
+                }
+            }
+            Packet::SubAck(ack) => {
+                if let Some(code) = ack.return_codes.iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+                    return format!("the broker refuses the subscription: {code:?}; the account must be allowed to read {FILTERS:?}");
+                }
+                if !live.subscribed() {
+                    info!("subscribed at the broker");
+                }
+                live.set_subscribed(true);
+            }
+            Packet::Publish(publish) => {
+                let topic = String::from_utf8_lossy(&publish.topic).into_owned();
+                let message = Message { topic, payload: publish.payload.to_vec(), retained: publish.retain };
+                let bytes = u32::try_from(message.payload.len().min(QUEUE_BYTES)).unwrap_or(u32::MAX);
+                let Ok(permit) = room.clone().acquire_many_owned(bytes).await else { return "BUG: the queue's room is closed".into() };
+                if queue.send((message, permit)).await.is_err() {
+                    return "BUG: nobody stores messages".into();
+                }
+            }
+            Packet::PubAck(ack) if ack.reason != rumqttc::v5::mqttbytes::v5::PubAckReason::Success => {
+                // No subscriber is a success of its own: the gateway has just gone.
+                if ack.reason != rumqttc::v5::mqttbytes::v5::PubAckReason::NoMatchingSubscribers {
+                    error!("the broker refuses an acknowledgement: {:?}; the account must be allowed to write pattoo/v1/+/ack", ack.reason);
+                }
+            }
+            Packet::Disconnect(disconnect) => return format!("the broker ends the connection: {:?}", disconnect.reason_code),
+            _ => {}
+        }
+    }
+}
+
+/// Stores groups of messages until the queue is closed and empty.
+async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client) {
+    let core = Arc::new(Mutex::new(core));
+    let mut asked_at: Option<Instant> = None;
+    while let Some(first) = messages.recv().await {
+        let (group, permits) = collect(first, &mut messages).await;
+        let core = core.clone();
+        let work = move || core.lock().unwrap_or_else(PoisonError::into_inner).process(&group, now_ms());
+        let processed = match tokio::task::spawn_blocking(work).await {
+            Ok(processed) => processed,
+            Err(e) => {
+                error!("BUG: storing a group of messages panicked: {e}; nothing of it is acknowledged");
+                super::Processed { failed: true, ..super::Processed::default() }
+            }
+        };
+        drop(permits);
+        if let Some(client) = client.borrow().as_ref() {
+            acknowledge(client, &processed.acks);
+            if processed.schema_missing && asked_at.is_none_or(|at| at.elapsed() >= SCHEMAS_EVERY) {
+                asked_at = Some(Instant::now());
+                // Subscribing again makes the broker send what it retains.
+                if let Err(e) = client.try_subscribe(SCHEMAS, QoS::AtLeastOnce) {
+                    warn!("cannot ask for schemas again: {e}");
+                }
+            }
+        }
+        if processed.failed {
+            tokio::time::sleep(FAILED_PAUSE).await;
+        }
+    }
+}
+
+async fn collect(first: Queued, messages: &mut mpsc::Receiver<Queued>) -> (Vec<Message>, Vec<OwnedSemaphorePermit>) {
+    let deadline = Instant::now() + GROUP_WAIT;
+    let mut bytes = first.0.payload.len();
+    let mut queued = vec![first];
+    while queued.len() < GROUP_MESSAGES && bytes < GROUP_BYTES {
+        let Ok(Some(next)) = timeout_at(deadline, messages.recv()).await else { break };
+        bytes += next.0.payload.len();
+        queued.push(next);
+    }
+    queued.into_iter().unzip()
+}
+
+fn acknowledge(client: &AsyncClient, acks: &[(String, Ack)]) {
+    for (gateway, ack) in acks {
+        // One that does not get out is made again when the gateway sends again: no need to wait for room.
+        let sent = ack
+            .encode()
+            .map_err(|e| e.to_string())
+            .and_then(|message| client.try_publish(topic::ack(gateway), QoS::AtLeastOnce, false, message).map_err(|e| e.to_string()));
+        if let Err(e) = sent {
+            warn!(gateway, "acknowledgement not sent: {e}");
+        }
+    }
+}
+
+fn options(broker: &BrokerAddress) -> MqttOptions {
+    // A name of its own each time: nobody can push this client out by taking its name.
+    let id = format!("pattoo-server-{:016x}", getrandom::u64().unwrap_or_else(|_| now_ms() as u64));
+    let mut options = MqttOptions::new(id, &broker.host, broker.port);
+    options.set_clean_start(true);
+    options.set_keep_alive(KEEP_ALIVE);
+    options.set_connection_timeout(CONNECT_TIMEOUT_S);
+    // Also tells the broker, which then keeps larger ones to itself instead of breaking the connection again and again.
+    options.set_max_packet_size(u32::try_from(MAX_PACKET_BYTES).ok());
+    options.set_outgoing_inflight_upper_limit(INFLIGHT);
+    if let Some(login) = &broker.login {
+        options.set_credentials(&login.user, &login.password);
+    }
+    if let Some(tls) = &broker.tls {
+        options.set_transport(Transport::tls_with_config(tls.clone()));
+    }
+    options
+}
+
+/// Between half and all of it, so that many servers do not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

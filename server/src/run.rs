@@ -1,0 +1,233 @@
+//! Shell: starts the server's parts in order, waits, stops them in reverse. The only place that spawns and that names backends.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::api;
+use crate::broker::{Broker, Login};
+use crate::config::{self, Config};
+use crate::ingest::{self, BrokerAddress, Core, Letters};
+use crate::live::Live;
+use crate::store::Store;
+use crate::store::embedded::Embedded;
+
+/// All parts together have this long to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How often old readings are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+/// Readings deleted in one transaction; commits of readings wait for it.
+const EXPIRE_AT_ONCE: usize = 10_000;
+/// Largest credentials or certificate file, in bytes.
+const MAX_SECRET_BYTES: u64 = 1 << 20;
+
+/// What `pattoo-server run` was told.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Configuration file; the default one where absent, which need not be there.
+    pub config: Option<PathBuf>,
+    /// Data folder, over file and environment.
+    pub data: Option<PathBuf>,
+    /// File that gets the addresses once the server is ready.
+    pub ready_file: Option<PathBuf>,
+}
+
+/// What the ready file says.
+#[derive(Debug, Serialize)]
+struct Addresses {
+    /// Page and API.
+    http: SocketAddr,
+    /// Embedded broker; absent with another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<SocketAddr>,
+}
+
+/// Serves until `stop` is done.
+///
+/// # Errors
+/// A part that cannot start, or stopped by itself.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
+    let config = load(&options)?;
+    let live = Arc::new(Live::default());
+
+    let file = config.data.join("pattoo.redb");
+    let store: Arc<dyn Store> = Arc::new(blocking(move || Embedded::open(&file)).await??);
+    let letters = Letters::new(&config.data.join("dead-letter"));
+    let core = {
+        let (store, live) = (store.clone(), live.clone());
+        blocking(move || Core::new(store, letters, live)).await??
+    };
+    let http = TcpListener::bind(config.http)
+        .await
+        .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http))?;
+    let (broker, upstream) = open_broker(&config).await?;
+    let addresses = Addresses { http: http.local_addr()?, mqtt: broker.as_ref().map(Broker::address) };
+
+    let (stopping, stopped) = watch::channel(false);
+    let broker_stop = broker.as_ref().map(Broker::stopper);
+    let mut broker_task = broker.map_or_else(|| tokio::spawn(std::future::pending()), |broker| tokio::spawn(broker.run()));
+    let mut ingest_task = tokio::spawn(ingest::run(upstream, core, live.clone(), stopped.clone()));
+    let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone()), stopped.clone()));
+    let expire_task = tokio::spawn(expire(store.clone(), config.retention));
+    let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
+
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        end = &mut broker_task => Err(format!("broker: {end:?}")),
+        end = &mut ingest_task => Err(format!("ingest: {end:?}")),
+        end = &mut http_task => Err(format!("http: {end:?}")),
+    };
+    info!("stopping");
+    ready_task.abort();
+    expire_task.abort();
+    stopping.send_replace(true);
+    let reverse = async {
+        finish("http", &mut http_task).await;
+        finish("ingest", &mut ingest_task).await;
+        if let Some(stopper) = broker_stop {
+            stopper.shutdown();
+            finish("broker", &mut broker_task).await;
+        }
+    };
+    if tokio::time::timeout(STOP_WITHIN, reverse).await.is_err() {
+        warn!("not everything stopped within {STOP_WITHIN:?}; what is stored is stored");
+    }
+    match ended {
+        Ok(()) => info!("stopped"),
+        Err(part) => bail!("a part of the server ended by itself: {part}"),
+    }
+    Ok(())
+}
+
+fn load(options: &Options) -> Result<Config> {
+    let file = options.config.as_deref().unwrap_or(Path::new(config::DEFAULT_FILE));
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && options.config.is_none() => String::new(),
+        Err(e) => bail!("{}: cannot be read: {e}", file.display()),
+    };
+    let mut config = config::parse(file, &text, |name| std::env::var(name).ok())?;
+    if let Some(data) = &options.data {
+        config.data.clone_from(data);
+    }
+    Ok(config)
+}
+
+/// The embedded broker, if it is ours to run, and how ingest reaches the one that is used.
+async fn open_broker(config: &Config) -> Result<(Option<Broker>, BrokerAddress)> {
+    match &config.broker {
+        config::Broker::Embedded { listen } => {
+            let broker = Broker::bind(*listen).await?;
+            let address = broker.address();
+            let upstream = BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(broker.login()), tls: None };
+            Ok((Some(broker), upstream))
+        }
+        config::Broker::External { host, port, tls, credentials, ca } => {
+            let login = credentials.as_deref().map(read_login).transpose()?;
+            let ca = ca.as_deref().map(read_secret).transpose()?;
+            let tls = tls.then(|| ingest::tls_transport(ca)).transpose()?;
+            Ok((None, BrokerAddress { host: host.clone(), port: *port, login, tls }))
+        }
+    }
+}
+
+fn read_login(file: &Path) -> Result<Login> {
+    let text = String::from_utf8(read_secret(file)?).with_context(|| format!("{}: not UTF-8", file.display()))?;
+    match text.trim_end_matches(['\n', '\r']).split_once(':') {
+        Some((user, password)) if !user.is_empty() && !password.contains('\n') => {
+            Ok(Login { user: user.to_owned(), password: password.to_owned() })
+        }
+        _ => bail!("{}: expected one line `user:password`", file.display()),
+    }
+}
+
+fn read_secret(file: &Path) -> Result<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::open(file)?, MAX_SECRET_BYTES), &mut bytes)?;
+        Ok(bytes)
+    };
+    read().with_context(|| format!("{}: cannot be read", file.display()))
+}
+
+/// HTTP until `stopped`.
+async fn serve(listener: TcpListener, state: api::ApiState, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
+    let stop = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    axum::serve(listener, api::router(state)).with_graceful_shutdown(stop).await
+}
+
+/// Deletes old readings, a part at a time so that commits get their turn.
+async fn expire(store: Arc<dyn Store>, retention: Duration) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let before_ms = i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
+        let mut gone = 0;
+        loop {
+            let store = store.clone();
+            match blocking(move || store.expire(before_ms, EXPIRE_AT_ONCE)).await {
+                Ok(Ok(count)) => {
+                    gone += count;
+                    if count < EXPIRE_AT_ONCE {
+                        break;
+                    }
+                }
+                Ok(Err(e)) => {
+                    error!(error = %e, "old readings were not deleted; trying again in {EXPIRE_EVERY:?}");
+                    break;
+                }
+                Err(e) => {
+                    error!("BUG: deleting old readings: {e}");
+                    break;
+                }
+            }
+        }
+        if gone > 0 {
+            info!(readings = gone, "deleted what was older than {}", humantime::format_duration(retention));
+        }
+    }
+}
+
+/// Says where the server is, once readings can come in.
+async fn announce(live: Arc<Live>, addresses: Addresses, ready_file: Option<PathBuf>) {
+    live.until_ready().await;
+    let mqtt = addresses.mqtt.map(|address| address.to_string());
+    info!(http = %addresses.http, mqtt = mqtt.as_deref().unwrap_or("external"), "ready");
+    if let Some(file) = ready_file
+        && let Err(e) = write_whole(&file, &serde_json::to_vec(&addresses).unwrap_or_default())
+    {
+        error!("ready file {}: {e}", file.display());
+    }
+}
+
+/// Whoever waits for the file must never see half of it.
+fn write_whole(file: &Path, content: &[u8]) -> std::io::Result<()> {
+    let half = file.with_extension("half");
+    std::fs::File::create(&half)?.write_all(content)?;
+    std::fs::rename(half, file)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, tokio::task::JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+async fn finish<T: std::fmt::Debug>(part: &str, task: &mut JoinHandle<T>) {
+    // One that has ended already was the reason to stop, and is reported as that.
+    if !task.is_finished()
+        && let Err(e) = task.await
+    {
+        error!("{part}: {e}");
+    }
+}

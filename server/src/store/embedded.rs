@@ -1,0 +1,371 @@
+//! Shell: the store in one redb file. It keeps rows; what they mean is decided elsewhere, and it deletes only by age.
+//!
+//! Every commit is one transaction with fsync. Readings lie by (series, time), so that a window of a chart is one range
+//! and a second reading of the same series and time replaces the first. The file keeps its size after readings expire and
+//! uses the space again.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use super::{Bucket, Commit, Loaded, Reading, SeriesId, Store, StoreError, row};
+
+/// Memory for pages of the file, in bytes.
+const CACHE_BYTES: usize = 64 << 20;
+/// What this program writes; a higher number is from a newer one.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const READINGS: TableDefinition<'_, (u32, i64), &[u8]> = TableDefinition::new("readings");
+const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
+const SCHEMAS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("schemas");
+const STREAMS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("streams");
+/// (gateway, stream, first seq) -> (from ms, to ms, last seq, readings, reason)
+type GapRow = (i64, i64, u64, u64, u8);
+const GAPS: TableDefinition<'_, (&str, u64, u64), GapRow> = TableDefinition::new("gaps");
+
+/// A store in one file.
+pub struct Embedded {
+    path: PathBuf,
+    /// None after an error of the disk: redb gives up for good then, so the next call opens the file anew.
+    database: RwLock<Option<Database>>,
+}
+
+impl Embedded {
+    /// Opens the file, or begins a new one.
+    ///
+    /// # Errors
+    /// In use, damaged, of a newer program, or refused by the disk.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let store = Self { path: path.to_owned(), database: RwLock::new(None) };
+        let database = store.open_database()?;
+        *store.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        Ok(store)
+    }
+
+    fn open_database(&self) -> Result<Database, StoreError> {
+        let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(io)?;
+        let opened = self.guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?))?;
+        // A new file is only durable once its folder is.
+        File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
+        let found = self.guarded(|| begin(&opened))?;
+        match found <= FORMAT {
+            true => Ok(opened),
+            false => Err(StoreError::Newer { path: self.path.display().to_string(), found, known: FORMAT }),
+        }
+    }
+
+    /// Runs work on the database, opening it again where an earlier error has closed it.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let mut database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            drop(database);
+            let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_none() {
+                *slot = Some(self.open_database()?);
+            }
+            drop(slot);
+            database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        }
+        let Some(open) = database.as_ref() else {
+            return Err(StoreError::Io { path: self.path.display().to_string(), what: "closed after an earlier error".into() });
+        };
+        let result = self.guarded(|| work(open));
+        drop(database);
+        if result.is_err() {
+            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+        result
+    }
+
+    /// redb panics on some damaged pages; that must cost this call only.
+    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let path = || self.path.display().to_string();
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: path() }),
+            Ok(Err(redb::Error::Corrupted(what))) => Err(StoreError::Damaged { path: path(), what }),
+            // redb says so of a file that is not one of its own.
+            Ok(Err(redb::Error::Io(e))) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Err(StoreError::Damaged { path: path(), what: e.to_string() })
+            }
+            Ok(Err(other)) => Err(StoreError::Io { path: path(), what: other.to_string() }),
+            Err(_) => Err(StoreError::Damaged { path: path(), what: "a page that redb cannot read".into() }),
+        }
+    }
+}
+
+fn damaged(what: impl Into<String>) -> redb::Error {
+    redb::Error::Corrupted(what.into())
+}
+
+/// Makes the tables of a new file; gives the format.
+fn begin(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let found = {
+        let mut meta = transaction.open_table(META)?;
+        let found = meta.get("format")?.map(|format| format.value());
+        if found.is_none() {
+            meta.insert("format", FORMAT)?;
+        }
+        found
+    };
+    if let Some(found) = found {
+        transaction.abort()?;
+        return Ok(found);
+    }
+    transaction.open_table(READINGS)?;
+    transaction.open_table(SERIES)?;
+    transaction.open_table(SCHEMAS)?;
+    transaction.open_table(STREAMS)?;
+    transaction.open_table(GAPS)?;
+    transaction.commit()?;
+    Ok(FORMAT)
+}
+
+fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<(), redb::Error> {
+    let mut series = transaction.open_table(SERIES)?;
+    for entry in &commit.series {
+        series.insert(entry.id.0, row::write_series(entry).map_err(damaged)?.as_slice())?;
+    }
+    let mut schemas = transaction.open_table(SCHEMAS)?;
+    for (gateway, id) in &commit.forgotten_schemas {
+        schemas.remove((gateway.as_str(), id.0))?;
+    }
+    for (gateway, id, schema) in &commit.schemas {
+        let (_, message) = schema.encode().map_err(|e| damaged(e.to_string()))?;
+        schemas.insert((gateway.as_str(), id.0), message.as_slice())?;
+    }
+    let mut streams = transaction.open_table(STREAMS)?;
+    for (gateway, stream) in &commit.forgotten_streams {
+        streams.remove((gateway.as_str(), *stream))?;
+    }
+    for state in &commit.streams {
+        streams.insert((state.gateway.as_str(), state.stream), row::write_stream(state).as_slice())?;
+    }
+    let mut gaps = transaction.open_table(GAPS)?;
+    for (gateway, stream, gap) in &commit.gaps {
+        let content = (gap.from_ms, gap.to_ms, gap.last_seq, gap.readings, gap.reason.code());
+        gaps.insert((gateway.as_str(), *stream, gap.first_seq), content)?;
+    }
+    let mut readings = transaction.open_table(READINGS)?;
+    for (id, reading) in &commit.readings {
+        readings.insert((id.0, reading.at_ms), row::write_sample(&reading.sample).as_slice())?;
+    }
+    Ok(())
+}
+
+fn load(database: &Database) -> Result<Loaded, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut loaded = Loaded::default();
+    for item in transaction.open_table(SERIES)?.iter()? {
+        let (id, content) = item?;
+        loaded.series.push(row::read_series(id.value(), content.value()).map_err(damaged)?);
+    }
+    for item in transaction.open_table(SCHEMAS)?.iter()? {
+        let (key, content) = item?;
+        let (gateway, id) = key.value();
+        let (found, schema) = Schema::decode(content.value()).map_err(|e| damaged(format!("schema {id:08x}: {e}")))?;
+        if found.0 != id {
+            return Err(damaged(format!("schema {id:08x} has the content of {found}")));
+        }
+        loaded.schemas.push((gateway.to_owned(), SchemaId(id), schema));
+    }
+    for item in transaction.open_table(STREAMS)?.iter()? {
+        let (key, content) = item?;
+        let (gateway, stream) = key.value();
+        let state = row::read_stream(gateway, stream, content.value());
+        loaded.streams.push(state.ok_or_else(|| damaged(format!("stream {stream:016x} of {gateway}")))?);
+    }
+    Ok(loaded)
+}
+
+fn reading(key: (u32, i64), content: &[u8]) -> Result<Reading, redb::Error> {
+    let sample = row::read_sample(content).ok_or_else(|| damaged(format!("reading of series {} at {} ms", key.0, key.1)))?;
+    Ok(Reading { at_ms: key.1, sample })
+}
+
+fn range<T>(
+    database: &Database,
+    series: SeriesId,
+    (from_ms, to_ms): (i64, i64),
+    fold: impl FnOnce(&mut dyn Iterator<Item = Result<Reading, redb::Error>>) -> Result<T, redb::Error>,
+) -> Result<T, redb::Error> {
+    let table = database.begin_read()?.open_table(READINGS)?;
+    let (from, to) = ((series.0, from_ms), (series.0, to_ms.max(from_ms)));
+    let mut readings = table.range(from..to)?.map(|item| {
+        let (key, content) = item?;
+        reading(key.value(), content.value())
+    });
+    fold(&mut readings)
+}
+
+fn gaps(database: &Database, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, redb::Error> {
+    let table = database.begin_read()?.open_table(GAPS)?;
+    let mut gaps = Vec::new();
+    for item in table.range((gateway, 0, 0)..=(gateway, u64::MAX, u64::MAX))? {
+        let (key, content) = item?;
+        let ((_, _, first_seq), (from, to, last_seq, readings, reason)) = (key.value(), content.value());
+        if from < to_ms && to >= from_ms {
+            let reason = GapReason::from_code(reason);
+            gaps.push(Gap { from_ms: from, to_ms: to, first_seq, last_seq, readings, reason });
+        }
+    }
+    gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
+    Ok(gaps)
+}
+
+fn expire(transaction: &WriteTransaction, before_ms: i64, limit: usize) -> Result<usize, redb::Error> {
+    let mut gone = 0;
+    let mut readings = transaction.open_table(READINGS)?;
+    for item in transaction.open_table(SERIES)?.iter()? {
+        let id = item?.0.value();
+        let old = readings.range((id, i64::MIN)..(id, before_ms))?.take(limit - gone);
+        let old = old.map(|item| item.map(|(key, _)| key.value())).collect::<Result<Vec<_>, _>>()?;
+        for key in &old {
+            readings.remove(*key)?;
+        }
+        gone += old.len();
+    }
+    let mut gaps = transaction.open_table(GAPS)?;
+    let mut old = Vec::new();
+    for item in gaps.iter()? {
+        let (key, content) = item?;
+        if content.value().1 < before_ms && old.len() < limit - gone {
+            let (gateway, stream, first_seq) = key.value();
+            old.push((gateway.to_owned(), stream, first_seq));
+        }
+    }
+    for (gateway, stream, first_seq) in &old {
+        gaps.remove((gateway.as_str(), *stream, *first_seq))?;
+    }
+    Ok(gone + old.len())
+}
+
+fn durably<T>(database: &Database, work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}
+
+impl Store for Embedded {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        self.with(load)
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.with(|database| durably(database, |transaction| write(transaction, commit)))
+    }
+
+    fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
+        self.with(|database| range(database, series, (from_ms, to_ms), |readings| readings.take(limit).collect()))
+    }
+
+    fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
+        self.with(|database| {
+            range(database, series, (from_ms, to_ms), |readings| {
+                let mut broken = None;
+                let good = readings.map_while(|reading| reading.map_err(|e| broken = Some(e)).ok());
+                let buckets = crate::query::buckets(good, step_ms);
+                broken.map_or(Ok(buckets), Err)
+            })
+        })
+    }
+
+    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
+        self.with(|database| {
+            let table = database.begin_read()?.open_table(READINGS)?;
+            let newest = |id: &SeriesId| match table.range((id.0, i64::MIN)..=(id.0, i64::MAX))?.next_back() {
+                None => Ok(None),
+                Some(item) => {
+                    let (key, content) = item?;
+                    reading(key.value(), content.value()).map(Some)
+                }
+            };
+            series.iter().map(newest).collect()
+        })
+    }
+
+    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
+        self.with(|database| gaps(database, gateway, from_ms, to_ms))
+    }
+
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+        self.with(|database| durably(database, |transaction| expire(transaction, before_ms, limit)))
+    }
+
+    fn bytes(&self) -> Result<u64, StoreError> {
+        let size = fs::metadata(&self.path).map(|file| file.len());
+        size.map_err(|e| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{self, Bed};
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Bed for Folder {
+        fn open(&self) -> Box<dyn Store> {
+            Box::new(Embedded::open(&self.0.path().join("new/pattoo.redb")).unwrap())
+        }
+    }
+
+    #[test]
+    fn the_embedded_store_keeps_the_contract() {
+        contract::run(|| Box::new(Folder(tempfile::tempdir().unwrap())));
+    }
+
+    #[test]
+    fn a_file_of_a_newer_program_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pattoo.redb");
+        drop(Embedded::open(&path).unwrap());
+        let database = Database::open(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let error = Embedded::open(&path).err().unwrap().to_string();
+        assert!(error.contains("format 2") && error.contains("upgrade pattoo-server"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pattoo.redb");
+        fs::write(&path, b"what is this doing here, in the place of a database?".repeat(100)).unwrap();
+        let error = Embedded::open(&path).err().unwrap();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_second_opening_says_that_it_is_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pattoo.redb");
+        let _first = Embedded::open(&path).unwrap();
+        assert!(matches!(Embedded::open(&path).err(), Some(StoreError::InUse { .. })));
+    }
+
+    #[test]
+    fn after_an_error_the_next_call_opens_the_file_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Embedded::open(&folder.path().join("pattoo.redb")).unwrap();
+        let failed = store.with(|_| Err::<(), _>(redb::Error::Io(std::io::Error::other("disk full"))));
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert!(store.database.read().unwrap().is_none());
+        store.commit(&Commit::default()).unwrap();
+        assert!(store.with(|_| -> Result<(), redb::Error> { panic!("page") }).is_err());
+        store.commit(&Commit::default()).unwrap();
+    }
+}

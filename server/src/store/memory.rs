@@ -1,0 +1,131 @@
+//! A store in memory, for tests and throw-away servers: nothing of it survives the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pattoo_wire::{Gap, Sample, Schema, SchemaId};
+
+use super::{Bucket, Commit, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError, StreamState};
+
+/// A store in memory. Clones share what they hold, as two openings of one file would.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    readings: BTreeMap<(SeriesId, i64), Sample>,
+    series: BTreeMap<SeriesId, SeriesEntry>,
+    schemas: BTreeMap<(String, SchemaId), Schema>,
+    streams: BTreeMap<(String, u64), StreamState>,
+    gaps: BTreeMap<(String, u64, u64), Gap>,
+    failure: Option<String>,
+}
+
+impl Memory {
+    /// Makes every call fail with these words, or work again.
+    pub fn fail(&self, what: Option<&str>) {
+        self.lock().failure = what.map(str::to_owned);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn working(&self) -> Result<MutexGuard<'_, Held>, StoreError> {
+        let held = self.lock();
+        match &held.failure {
+            Some(what) => Err(StoreError::Io { path: "memory".into(), what: what.clone() }),
+            None => Ok(held),
+        }
+    }
+}
+
+impl Held {
+    fn range(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> impl Iterator<Item = Reading> {
+        let range = self.readings.range((series, from_ms)..(series, to_ms.max(from_ms)));
+        range.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() })
+    }
+}
+
+impl Store for Memory {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        let held = self.working()?;
+        Ok(Loaded {
+            series: held.series.values().cloned().collect(),
+            schemas: held.schemas.iter().map(|((gateway, id), schema)| (gateway.clone(), *id, schema.clone())).collect(),
+            streams: held.streams.values().cloned().collect(),
+        })
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let mut held = self.working()?;
+        for key in &commit.forgotten_schemas {
+            held.schemas.remove(key);
+        }
+        for key in &commit.forgotten_streams {
+            held.streams.remove(key);
+        }
+        held.series.extend(commit.series.iter().map(|entry| (entry.id, entry.clone())));
+        held.schemas.extend(commit.schemas.iter().map(|(gateway, id, schema)| ((gateway.clone(), *id), schema.clone())));
+        held.streams.extend(commit.streams.iter().map(|state| ((state.gateway.clone(), state.stream), state.clone())));
+        held.gaps.extend(commit.gaps.iter().map(|(gateway, stream, gap)| ((gateway.clone(), *stream, gap.first_seq), gap.clone())));
+        held.readings.extend(commit.readings.iter().map(|(id, reading)| ((*id, reading.at_ms), reading.sample.clone())));
+        Ok(())
+    }
+
+    fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
+        Ok(self.working()?.range(series, from_ms, to_ms).take(limit).collect())
+    }
+
+    fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
+        Ok(crate::query::buckets(self.working()?.range(series, from_ms, to_ms), step_ms))
+    }
+
+    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
+        let held = self.working()?;
+        let newest = |id: &SeriesId| held.readings.range((*id, i64::MIN)..=(*id, i64::MAX)).next_back();
+        let reading = |((_, at_ms), sample): (&(SeriesId, i64), &Sample)| Reading { at_ms: *at_ms, sample: sample.clone() };
+        Ok(series.iter().map(|id| newest(id).map(reading)).collect())
+    }
+
+    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
+        let held = self.working()?;
+        let of = |key: &(String, u64, u64), gap: &Gap| key.0 == gateway && gap.from_ms < to_ms && gap.to_ms >= from_ms;
+        let mut gaps: Vec<Gap> = held.gaps.iter().filter(|(key, gap)| of(key, gap)).map(|(_, gap)| gap.clone()).collect();
+        gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
+        Ok(gaps)
+    }
+
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+        let mut held = self.working()?;
+        let old: Vec<_> = held.readings.keys().filter(|(_, at_ms)| *at_ms < before_ms).take(limit).copied().collect();
+        let left = limit - old.len();
+        let old_gaps: Vec<_> = held.gaps.iter().filter(|(_, gap)| gap.to_ms < before_ms).take(left).map(|(key, _)| key.clone()).collect();
+        old.iter().for_each(|key| drop(held.readings.remove(key)));
+        old_gaps.iter().for_each(|key| drop(held.gaps.remove(key)));
+        Ok(old.len() + old_gaps.len())
+    }
+
+    fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.working()?.readings.len() as u64 * size_of::<Reading>() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{self, Bed};
+    use super::*;
+
+    impl Bed for Memory {
+        fn open(&self) -> Box<dyn Store> {
+            Box::new(self.clone())
+        }
+    }
+
+    #[test]
+    fn the_memory_store_keeps_the_contract() {
+        contract::run(|| Box::new(Memory::default()));
+    }
+}
