@@ -98,6 +98,7 @@ fn series_are_searched_by_all_words_and_paged() {
     assert_eq!(points("q=NORTH+volt"), ["voltage_l1"]);
     assert_eq!(points("gateway=plant7&device=pump"), ["running"]);
     assert_eq!(points("q=nothing"), Vec::<String>::new());
+    assert_eq!(points("series=4,99,1"), ["voltage_l1", "running"]);
     let all = points("limit=1000");
     let pages: Vec<String> = (0..all.len()).flat_map(|n| points(&format!("limit=1&offset={n}"))).collect();
     assert_eq!(pages, all);

@@ -92,7 +92,7 @@ test('an empty bucket between two readings of a slow meter is no gap; silence an
 });
 
 const buckets: Buckets = {
-  from: 0, to: 4000, t0: 0, step_ms: 1000, gaps: [],
+  from: 0, to: 4000, t0: 0, step_ms: 1000, gaps: [], gaps_left_out: 0,
   series: [
     { id: 1, min: [1, 5, null, 2], max: [3, 900, null, 2], avg: [2, 300, null, 2], last: [3, 5, null, 2], count: [2, 3, 0, 1], uncertain: [0, 1, 0, 0], bad: [0, 0, 4, 0] },
   ],
@@ -115,7 +115,7 @@ test('a counter and a state are never averaged', () => {
 });
 
 const raw: Raw = {
-  from: 0, to: 100, truncated: false, gaps: [],
+  from: 0, to: 100, truncated: false, gaps: [], gaps_left_out: 0,
   series: [
     { id: 1, t: [0, 10, 20, 60, 70], v: [1, true, null, 4, 5], q: ['good', 'uncertain', 'bad', 'good', 'good'], reason: [null, 'stale', 'timeout', null, null] },
     { id: 2, t: [5, 70], v: [7, 8], q: ['good', 'good'], reason: [null, null] },
