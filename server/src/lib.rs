@@ -15,8 +15,8 @@
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
-pub mod broker;
 pub mod api;
+pub mod broker;
 pub mod catalog;
 pub mod config;
 pub mod ingest;

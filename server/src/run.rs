@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use crate::api;
 use crate::broker::{Broker, Login};
 use crate::config::{self, Config};
 use crate::ingest::{self, BrokerAddress, Core, Letters};
@@ -83,7 +84,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let broker_stop = broker.as_ref().map(Broker::stopper);
     let mut broker_task = broker.map_or_else(|| tokio::spawn(std::future::pending()), |broker| tokio::spawn(broker.run()));
     let mut ingest_task = tokio::spawn(ingest::run(upstream, core, live.clone(), stopped.clone()));
-    let mut http_task = tokio::spawn(serve(http, live.clone(), stopped.clone()));
+    let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone()), stopped.clone()));
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
 
@@ -170,17 +171,11 @@ fn read_secret(file: &Path) -> Result<Vec<u8>> {
 }
 
 /// HTTP until `stopped`.
-async fn serve(listener: TcpListener, live: Arc<Live>, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
-    // LEAD: replace by `crate::api::router(…)` when that branch is in; this is only here so that probes work before.
-    let ready = move || {
-        let ready = live.ready();
-        async move { if ready { (axum::http::StatusCode::OK, "ready\n") } else { (axum::http::StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } }
-    };
-    let router = axum::Router::new().route("/healthz", axum::routing::get(|| async { "ok\n" })).route("/readyz", axum::routing::get(ready));
+async fn serve(listener: TcpListener, state: api::ApiState, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
     let stop = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    axum::serve(listener, api::router(state)).with_graceful_shutdown(stop).await
 }
 
 /// Deletes old readings, a part at a time so that commits get their turn.

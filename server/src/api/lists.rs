@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ErrorBody;
-use super::params::{Nothing, Strict};
+use super::params::{Nothing, Strict, ids};
 use super::{ApiError, ApiState};
 use crate::live::GatewayLive;
 use crate::store::SeriesEntry;
@@ -169,6 +169,9 @@ pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SeriesQuery {
+    /// Only these ids, as in `1,2,3`; at most 1000. One that is not there is left out.
+    #[param(example = "1")]
+    series: Option<String>,
     /// Only this gateway's.
     gateway: Option<String>,
     /// Only of devices of this name.
@@ -242,6 +245,10 @@ pub(super) async fn series(State(state): State<ApiState>, Strict(query): Strict<
     let words: Vec<String> = query.q.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
     let mut found = matching(&state, query.gateway.as_deref(), query.device.as_deref())?;
     found.retain(|entry| has_words(entry, &words));
+    if let Some(list) = &query.series {
+        let wanted = ids(list, MAX_PAGE)?;
+        found.retain(|entry| wanted.contains(&entry.id));
+    }
     let series = found.iter().skip(offset).take(limit).map(|entry| Series::from(entry.as_ref())).collect();
     Ok(Json(SeriesPage { total: found.len(), offset, series }))
 }

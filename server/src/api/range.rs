@@ -71,8 +71,10 @@ pub(super) struct Buckets {
     step_ms: i64,
     /// One for each series, in the order asked for.
     series: Vec<Columns>,
-    /// Readings known to be lost, of the gateways of these series.
+    /// Readings known to be lost, of the gateways of these series; the newest 1000 records.
     gaps: Vec<GapRecord>,
+    /// Older records that are left out.
+    gaps_left_out: usize,
 }
 
 /// Columns of one series. A bucket without a number is null in `min`, `max`, `avg` and `last`.
@@ -108,8 +110,10 @@ pub(super) struct Raw {
     series: Vec<RawColumns>,
     /// True if the window holds more readings than one answer may; the ones given are its oldest.
     truncated: bool,
-    /// Readings known to be lost, of the gateways of these series.
+    /// Readings known to be lost, of the gateways of these series; the newest 1000 records.
     gaps: Vec<GapRecord>,
+    /// Older records that are left out.
+    gaps_left_out: usize,
 }
 
 /// Readings of one series, oldest first, one column each.
@@ -175,7 +179,8 @@ fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64,
     let slots = usize::try_from((bucket_start(to - 1, step) - t0) / step).unwrap_or(0) + 1;
     let columns = |id: &SeriesId| Ok(Columns::of(*id, &store.buckets(*id, from, to, step)?, t0, step, slots));
     let series = ids.iter().map(columns).collect::<Result<_, StoreError>>()?;
-    Ok(Buckets { from, to, t0, step_ms: step, series, gaps: gaps(store, gateways, from, to)? })
+    let (gaps, gaps_left_out) = gaps(store, gateways, from, to)?;
+    Ok(Buckets { from, to, t0, step_ms: step, series, gaps, gaps_left_out })
 }
 
 pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64) -> Result<Raw, StoreError> {
@@ -190,18 +195,20 @@ pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from
         room -= readings.len();
         series.push(RawColumns::of(*id, &readings));
     }
-    Ok(Raw { from, to, series, truncated, gaps: gaps(store, gateways, from, to)? })
+    let (gaps, gaps_left_out) = gaps(store, gateways, from, to)?;
+    Ok(Raw { from, to, series, truncated, gaps, gaps_left_out })
 }
 
-fn gaps(store: &dyn Store, gateways: &[String], from: i64, to: i64) -> Result<Vec<GapRecord>, StoreError> {
+/// The newest records in order of time, and how many older ones there are.
+fn gaps(store: &dyn Store, gateways: &[String], from: i64, to: i64) -> Result<(Vec<GapRecord>, usize), StoreError> {
     let mut records = Vec::new();
     for gateway in gateways {
         records.extend(store.gaps(gateway, from, to)?.iter().map(|gap| GapRecord::of(gateway, gap)));
     }
-    records.sort_by_key(|r| std::cmp::Reverse(r.to));
-    records.truncate(MAX_GAPS);
-    records.reverse();
-    Ok(records)
+    records.sort_by_key(|r| r.to);
+    let left_out = records.len().saturating_sub(MAX_GAPS);
+    records.drain(..left_out);
+    Ok((records, left_out))
 }
 
 impl Columns {

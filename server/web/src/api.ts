@@ -67,6 +67,7 @@ export interface Buckets {
   step_ms: number;
   series: Columns[];
   gaps: Gap[];
+  gaps_left_out: number;
 }
 
 export interface RawColumns {
@@ -83,6 +84,7 @@ export interface Raw {
   series: RawColumns[];
   truncated: boolean;
   gaps: Gap[];
+  gaps_left_out: number;
 }
 
 /** An answer of the server that says no. Anything else that fails means that it cannot be reached. */
@@ -116,6 +118,12 @@ export async function series(q: string, signal?: AbortSignal): Promise<{ total: 
     found.push(...page.series);
     if (found.length >= Math.min(page.total, MAX_LISTED) || page.series.length === 0) return { total: page.total, series: found };
   }
+}
+
+/** Those of these ids that exist. */
+export async function byId(ids: number[], signal?: AbortSignal): Promise<Series[]> {
+  if (ids.length === 0) return [];
+  return (await ask<{ series: Series[] }>('series', { series: ids.join(), limit: PAGE }, signal)).series;
 }
 
 /** Most series that one request for latest values may name. */

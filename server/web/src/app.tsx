@@ -25,10 +25,13 @@ export function App() {
   // A new device, point or profile changes this, and only then is the long list asked for again.
   const known = (devices.data ?? []).map((d) => `${d.gateway}/${d.name}/${d.profile}/${d.series}`).join('\n');
   const listed = usePoll(`${wanted}\n${known}`, 60_000, (signal) => api.series(wanted, signal));
-  const chosen = useChosen(view, listed.data?.series ?? [], known);
+  const chosen = useChosen(view.series, known);
 
-  const ids = useMemo(() => [...new Set([...view.series, ...shown])].sort((a, b) => a - b), [view.series, shown]);
-  const latest = usePoll(ids.join(), LIVE_MS, (signal) => api.latest(ids.filter((id) => id > 0), signal));
+  const ids = useMemo(() => {
+    const charted = view.series.filter((id) => chosen?.has(id));
+    return [...new Set([...charted, ...shown])].sort((a, b) => a - b);
+  }, [view.series, chosen, shown]);
+  const latest = usePoll(ids.join(), LIVE_MS, (signal) => api.latest(ids, signal));
   const values = latest.data ?? new Map<number, api.Latest>();
 
   const error = gateways.error ?? devices.error ?? listed.error ?? latest.error;
@@ -123,23 +126,8 @@ function useSettled(value: string, ms: number): string {
   return settled;
 }
 
-/** What is known of the chosen series, also of those that a search hides. */
-function useChosen(view: View, listed: api.Series[], known: string): Map<number, api.Series> {
-  const [found, setFound] = useState(new Map<number, api.Series>());
-  const missing = view.series.filter((id) => !found.has(id));
-  const all = usePoll(missing.length && known ? `${missing.join()} ${known}` : '', 60_000, async (signal) =>
-    missing.length && known ? (await api.series('', signal)).series : [],
-  );
-  useEffect(() => {
-    const fresh = [...(all.data ?? []), ...listed].filter((s) => view.series.includes(s.id));
-    setFound((old) => {
-      const next = new Map(fresh.map((s) => [s.id, s]));
-      for (const id of view.series) {
-        const before = old.get(id);
-        if (before && !next.has(id)) next.set(id, before);
-      }
-      return next;
-    });
-  }, [all.data, listed, view.series]);
-  return found;
+/** What is known of the chosen series, also of those that a search hides; null before the first answer. */
+function useChosen(ids: number[], known: string): Map<number, api.Series> | null {
+  const asked = usePoll(`${ids.join()}\n${known}`, 60_000, (signal) => api.byId(ids, signal));
+  return useMemo(() => asked.data && new Map(asked.data.map((s) => [s.id, s])), [asked.data]);
 }

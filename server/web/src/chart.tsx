@@ -172,8 +172,10 @@ function times(splits: number[], step: number): string[] {
 
 function scaleText(value: number, step: number): string {
   const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step) + 1e-9)));
-  const large = Math.abs(value) >= 100_000;
-  const shape: Intl.NumberFormatOptions = large ? { notation: 'compact', maximumSignificantDigits: 6 } : { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+  const size = Math.abs(value);
+  const notation = size >= 1e12 ? 'scientific' : size >= 1e5 ? 'compact' : 'standard';
+  const shape: Intl.NumberFormatOptions =
+    notation === 'standard' ? { minimumFractionDigits: decimals, maximumFractionDigits: decimals } : { notation, maximumSignificantDigits: 6 };
   return new Intl.NumberFormat(undefined, shape).format(value);
 }
 

@@ -5,6 +5,9 @@ import type { Latest, Series } from './api.ts';
 /** Digits that a float of many is shortened to; the whole one is one hover away. */
 const SIGNIFICANT = 7;
 
+/** From here on, a rounded number would show zeros that nobody measured. */
+const LONG = 1e9;
+
 const EMPTY = '–';
 
 /** A number given as its exact digits: an integer keeps all of them, `230.10` its zero. */
@@ -21,7 +24,8 @@ export function digits(text: string, locale?: string): string {
 /** A computed number, such as an average. */
 export function number(value: number | null | undefined, locale?: string): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return EMPTY;
-  return new Intl.NumberFormat(locale, { maximumSignificantDigits: 6 }).format(value);
+  const notation = Math.abs(value) >= LONG ? 'scientific' : 'standard';
+  return new Intl.NumberFormat(locale, { maximumSignificantDigits: 6, notation }).format(value);
 }
 
 /** The text of a state, or what stands for it. */

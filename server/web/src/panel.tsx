@@ -13,11 +13,13 @@ import { Line } from './welcome.tsx';
 
 const LIVE_MS = 2000;
 const SUGGESTIONS = 6;
+const NONE = new Map<number, api.Series>();
 
 interface Props {
   view: View;
   setView: (view: View) => void;
-  series: Map<number, api.Series>;
+  /** What is known of the chosen ones; null while it is not known yet. */
+  series: Map<number, api.Series> | null;
   latest: Map<number, api.Latest>;
   suggestions: api.Series[];
 }
@@ -27,7 +29,7 @@ export function Panel(props: Props) {
   return (
     <section class="panel" aria-label="Chart">
       <div class="bar">
-        <h1>{title(view, props.series)}</h1>
+        <h1>{title(view, props.series ?? NONE)}</h1>
         <div class="ranges" role="group" aria-label="Range">
           {RANGES.map((range) => (
             <button type="button" key={range} aria-pressed={range === view.range} onClick={() => setView({ ...view, range })}>
@@ -74,7 +76,8 @@ async function load(view: View, charted: number[], pixels: number, signal: Abort
   return fine.truncated ? coarse : fine;
 }
 
-function Drawn({ view, setView, series, latest }: Props) {
+function Drawn({ view, setView, series: known, latest }: Props) {
+  const series = known ?? NONE;
   const [box, width] = useWidth();
   const [hovered, setHovered] = useState<number | null>(null);
   const [focus, setFocus] = useState<number | null>(null);
@@ -94,13 +97,13 @@ function Drawn({ view, setView, series, latest }: Props) {
           {plot && width > 0 ? (
             <Chart plot={plot} series={entries} order={view.series} width={width} focus={focus} onHover={setHovered} />
           ) : (
-            <p class="quiet waiting">{loaded.error ?? (charted.length ? 'Loading…' : 'A text has no chart; its value is below.')}</p>
+            <p class="quiet waiting">{loaded.error ?? (charted.length || !known ? 'Loading…' : entries.length ? 'A text has no chart; its value is below.' : 'Nothing to draw.')}</p>
           )}
         </div>
         {plot && <p class="scale">{scale(plot, width)}</p>}
       </div>
       {loaded.error && plot && <p class="banner" role="alert">{loaded.error}</p>}
-      <Legend {...{ view, setView, series, latest, plot, hovered, onFocus: setFocus }} />
+      <Legend {...{ known: known !== null, view, setView, series, latest, plot, hovered, onFocus: setFocus }} />
       {plot && <Notes plot={plot} series={series} />}
     </>
   );
@@ -116,6 +119,7 @@ function scale(plot: Plot, width: number): string {
 }
 
 interface LegendProps {
+  known: boolean;
   view: View;
   setView: (view: View) => void;
   series: Map<number, api.Series>;
@@ -125,7 +129,7 @@ interface LegendProps {
   onFocus: (id: number | null) => void;
 }
 
-function Legend({ view, setView, series, latest, plot, hovered, onFocus }: LegendProps) {
+function Legend({ known, view, setView, series, latest, plot, hovered, onFocus }: LegendProps) {
   const time = plot && hovered !== null ? plot.x[hovered] : undefined;
   return (
     <div class="card legend">
@@ -143,7 +147,7 @@ function Legend({ view, setView, series, latest, plot, hovered, onFocus }: Legen
         <tbody>
           {view.series.map((id, place) => {
             const s = series.get(id);
-            if (!s) return <tr key={id}><td colSpan={6} class="quiet">There is no series {id}.</td></tr>;
+            if (!s) return <tr key={id}><td colSpan={6} class="quiet">{known ? `There is no series ${id}.` : 'Loading…'}</td></tr>;
             const trace = plot?.traces.find((t) => t.id === id);
             const last = latest.get(id);
             const averaged = s.kind === 'gauge';
@@ -190,6 +194,7 @@ function Notes({ plot, series }: { plot: Plot; series: Map<number, api.Series> }
           <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.point}</b> has no reading here.</li>
         ))}
         {notes}
+        {plot.gapsLeftOut > 0 && <li>{counted(plot.gapsLeftOut, 'older record')} of losses not shown; choose a shorter range.</li>}
         {plot.gaps.map((gap) => (
           <li key={`${gap.gateway}${gap.from}`}>
             <span class="sign hatched" aria-hidden="true" /> {counted(gap.readings, 'reading')} of all series of <b>{gap.gateway}</b> lost from {stamp(gap.from)} to{' '}

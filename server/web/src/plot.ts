@@ -38,6 +38,7 @@ export interface Plot {
   x: number[];
   traces: Trace[];
   gaps: Gap[];
+  gapsLeftOut: number;
   truncated: boolean;
 }
 
@@ -116,7 +117,7 @@ export function fromBuckets(answer: Buckets, series: Map<number, Series>): Plot 
       reasons: new Map(),
     };
   });
-  return { from: answer.from, to: answer.to, step, x, traces, gaps: answer.gaps, truncated: false };
+  return { from: answer.from, to: answer.to, step, x, traces, gaps: answer.gaps, gapsLeftOut: answer.gaps_left_out, truncated: false };
 }
 
 function extreme(values: (number | null)[], pick: (a: number, b: number) => number): number | null {
@@ -179,7 +180,7 @@ export function fromRaw(answer: Raw): Plot {
       reasons,
     };
   });
-  return { from: answer.from, to: answer.to, step: null, x, traces, gaps: answer.gaps, truncated: answer.truncated };
+  return { from: answer.from, to: answer.to, step: null, x, traces, gaps: answer.gaps, gapsLeftOut: answer.gaps_left_out, truncated: answer.truncated };
 }
 
 /** The number of a trace that stands at an index of x: the nearest one before it if the series was not sampled there. */

@@ -6,8 +6,14 @@ uplink: { url: "mqtt://${location.hostname}:1883" }
 links:
   plc: { tcp: 10.0.0.5:502 }
 devices:
-  - { name: main-meter, profile: eastron-sdm630, link: plc, unit: 1, every: 10s }
-  - { name: this-box, profile: linux-host, every: 10s }`;
+  - name: main-meter
+    profile: eastron-sdm630
+    link: plc
+    unit: 1
+    every: 10s
+  - name: this-box
+    profile: linux-host
+    every: 10s`;
   return (
     <section class="welcome">
       <Line />

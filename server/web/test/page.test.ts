@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Buckets, Latest, Raw, Series } from '../src/api.ts';
-import { ago, bytes, digits, duration, latestText } from '../src/format.ts';
+import { ago, bytes, digits, duration, latestText, number } from '../src/format.ts';
 import { at, bridged, exact, fromBuckets, fromRaw, rows } from '../src/plot.ts';
 import { MAX_CHARTED, readView, toggled, writeView } from '../src/view.ts';
 
@@ -63,6 +63,19 @@ test('a value is shown as its kind wants it', () => {
   }
 });
 
+test('a computed number is short, and shows no zero that was not computed', () => {
+  for (const [value, expected] of [
+    [230.08333333, '230.083'],
+    [123456, '123,456'],
+    [1.8446744073709552e19, '1.84467E19'],
+    [0, '0'],
+    [null, '–'],
+    [Number.NaN, '–'],
+  ] as const) {
+    assert.equal(number(value, 'en-US'), expected);
+  }
+});
+
 test('durations and sizes are short', () => {
   assert.deepEqual([0.9, 1500, 60_000, 5_400_000, 604_800_000].map(duration), ['0.9 ms', '1.5 s', '1 min', '1.5 h', '7 d']);
   assert.deepEqual([1000, 65_000, 7_300_000].map((ms) => ago(0, ms)), ['now', '1 min ago', '2 h ago']);
@@ -79,7 +92,7 @@ test('an empty bucket between two readings of a slow meter is no gap; silence an
 });
 
 const buckets: Buckets = {
-  from: 0, to: 4000, t0: 0, step_ms: 1000, gaps: [],
+  from: 0, to: 4000, t0: 0, step_ms: 1000, gaps: [], gaps_left_out: 0,
   series: [
     { id: 1, min: [1, 5, null, 2], max: [3, 900, null, 2], avg: [2, 300, null, 2], last: [3, 5, null, 2], count: [2, 3, 0, 1], uncertain: [0, 1, 0, 0], bad: [0, 0, 4, 0] },
   ],
@@ -102,7 +115,7 @@ test('a counter and a state are never averaged', () => {
 });
 
 const raw: Raw = {
-  from: 0, to: 100, truncated: false, gaps: [],
+  from: 0, to: 100, truncated: false, gaps: [], gaps_left_out: 0,
   series: [
     { id: 1, t: [0, 10, 20, 60, 70], v: [1, true, null, 4, 5], q: ['good', 'uncertain', 'bad', 'good', 'good'], reason: [null, 'stale', 'timeout', null, null] },
     { id: 2, t: [5, 70], v: [7, 8], q: ['good', 'good'], reason: [null, null] },

@@ -1,88 +1,17 @@
 //! A made-up plant in memory: what the API is tested against.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pattoo_wire::{Decimal, DeviceStatus, Gap, GapReason, Kind, Quality, Reason, Repr, Sample, Series, Status, Value};
 
 use crate::live::Live;
-use crate::query;
-use crate::store::{Bucket, Commit, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError};
-
-/// Readings in memory; it fails when told to.
-#[derive(Default)]
-pub(super) struct MemoryStore {
-    readings: Mutex<BTreeMap<SeriesId, BTreeMap<i64, Sample>>>,
-    gaps: Mutex<Vec<(String, Gap)>>,
-    failing: AtomicBool,
-}
-
-impl MemoryStore {
-    pub(super) fn fail(&self, yes: bool) {
-        self.failing.store(yes, Ordering::SeqCst);
-    }
-
-    fn working(&self) -> Result<(), StoreError> {
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(StoreError::Io { path: "memory".into(), what: "no space left".into() });
-        }
-        Ok(())
-    }
-}
-
-impl Store for MemoryStore {
-    fn load(&self) -> Result<Loaded, StoreError> {
-        Ok(Loaded::default())
-    }
-
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let mut readings = self.readings.lock().unwrap();
-        for (id, reading) in &commit.readings {
-            readings.entry(*id).or_default().insert(reading.at_ms, reading.sample.clone());
-        }
-        self.gaps.lock().unwrap().extend(commit.gaps.iter().map(|(gateway, _, gap)| (gateway.clone(), gap.clone())));
-        Ok(())
-    }
-
-    fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
-        self.working()?;
-        let readings = self.readings.lock().unwrap();
-        let Some(column) = readings.get(&series) else { return Ok(Vec::new()) };
-        Ok(column.range(from_ms..to_ms).take(limit).map(|(at_ms, sample)| Reading { at_ms: *at_ms, sample: sample.clone() }).collect())
-    }
-
-    fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
-        Ok(query::buckets(self.raw(series, from_ms, to_ms, usize::MAX)?, step_ms))
-    }
-
-    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
-        self.working()?;
-        let readings = self.readings.lock().unwrap();
-        let newest = |id| Some(readings.get(id)?.last_key_value()?);
-        let reading = |(at_ms, sample): (&i64, &Sample)| Reading { at_ms: *at_ms, sample: sample.clone() };
-        Ok(series.iter().map(|id| newest(id).map(reading)).collect())
-    }
-
-    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
-        self.working()?;
-        let touches = |(of, gap): &&(String, Gap)| of == gateway && gap.from_ms < to_ms && gap.to_ms >= from_ms;
-        Ok(self.gaps.lock().unwrap().iter().filter(touches).map(|(_, gap)| gap.clone()).collect())
-    }
-
-    fn expire(&self, _: i64, _: usize) -> Result<usize, StoreError> {
-        Ok(0)
-    }
-
-    fn bytes(&self) -> Result<u64, StoreError> {
-        self.working()?;
-        Ok(4096)
-    }
-}
+use crate::store::memory::Memory;
+use crate::store::{Commit, Reading, SeriesEntry, SeriesId, Store};
 
 /// Two gateways; one of them with devices that do well, badly, and have an evil name.
 pub(super) struct Plant {
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<Memory>,
     pub(super) live: Arc<Live>,
     pub(super) now: i64,
 }
@@ -140,7 +69,7 @@ impl Plant {
             devices: [("main-meter".to_owned(), health(Quality::Good, None)), ("pump".to_owned(), health(Quality::Bad, Some("timeout")))]
                 .into(),
         };
-        self.live.heard("plant7", now, |gateway| gateway.status = Some(status));
+        self.live.heard("plant7", Some(now), |gateway| gateway.status = Some(status));
     }
 }
 
