@@ -8,8 +8,9 @@ pub mod modbus;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::Device;
+use crate::config::{Device, Link, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
 /// Reads the devices of one link.
@@ -22,4 +23,19 @@ pub trait Driver: Send {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+}
+
+/// The driver of a link.
+#[must_use]
+pub fn open(link: &Link) -> Box<dyn Driver> {
+    match &link.transport {
+        Transport::ModbusTcp { endpoint, timeout } => Box::new(modbus::ModbusTcp::new(endpoint.clone(), *timeout, Box::new(now_ms))),
+        Transport::Host => Box::new(host::Host::new()),
+    }
+}
+
+/// UTC, ms since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

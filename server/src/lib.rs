@@ -18,6 +18,7 @@
 pub mod api;
 pub mod broker;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod ingest;
 pub mod live;

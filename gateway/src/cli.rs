@@ -1,0 +1,236 @@
+//! The command line of `pattoo-gateway`.
+#![expect(clippy::print_stdout, reason = "commands answer on standard output")]
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::buffer::{self, Limits};
+use crate::config::{self, Loaded};
+use crate::profile::load_profiles;
+use crate::yaml::Problem;
+use crate::{check, poll, run, simulate};
+
+/// Where packages put the config.
+const CONFIG: &str = "/etc/pattoo/gateway.yaml";
+/// Where packages put profiles, and where people add theirs; later folders win.
+const PROFILES: [&str; 2] = ["/usr/share/pattoo/hw-profiles", "/etc/pattoo/hw-profiles"];
+
+/// Polls field devices, buffers their readings and forwards them until the server has them.
+#[derive(Debug, Parser)]
+#[command(name = "pattoo-gateway", version, propagate_version = true)]
+struct Cli {
+    /// Configuration file
+    #[arg(long, global = true, default_value = CONFIG, env = "PATTOO_CONFIG")]
+    config: PathBuf,
+    /// Folder with device profiles; may be given several times, later ones win
+    #[arg(long = "profiles", global = true, default_values = PROFILES)]
+    profiles: Vec<PathBuf>,
+    /// How to write the log, which goes to standard error; what it holds is set by PATTOO_LOG (default: info)
+    #[arg(long, global = true, default_value = "text", env = "PATTOO_LOG_FORMAT")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run {
+        /// Write this file once running, as JSON
+        #[arg(long)]
+        ready_file: Option<PathBuf>,
+    },
+    /// Validate config and profiles and print the plan; exit status 1 when something is refused
+    Check {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read once and print every point
+    Poll {
+        /// Only this device
+        device: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve profiles as simulated Modbus TCP devices
+    Simulate {
+        /// Profile ids; one for all units, or one per unit
+        #[arg(required = true)]
+        profile: Vec<String>,
+        /// Address to listen on; port 0 takes a free one
+        #[arg(long, default_value = "127.0.0.1:5020")]
+        listen: SocketAddr,
+        /// Unit ids
+        #[arg(long, value_delimiter = ',', default_value = "1")]
+        units: Vec<u8>,
+    },
+    /// Look at the store-and-forward buffer of a stopped gateway
+    Buffer {
+        #[command(subcommand)]
+        command: BufferCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BufferCommand {
+    /// Depth, age, bytes, gaps
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the program with these arguments (the first is its name). Exit status: 0 done, 1 failed, 2 usage.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap, but no failures.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    init_log(cli.log_format);
+    match execute(&cli) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("pattoo-gateway: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<ExitCode> {
+    match &cli.command {
+        Command::Run { ready_file } => {
+            let loaded = load(cli)?;
+            runtime()?.block_on(async {
+                let stop = stop_signal()?;
+                run::run(loaded, ready_file.as_deref(), stop).await
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { json } => {
+            let loaded = load(cli)?;
+            let report = check::check(&loaded);
+            println!("{}", if *json { report.to_json() } else { report.to_string() });
+            Ok(if report.accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Poll { device, json } => {
+            let loaded = load(cli)?;
+            print_problems(&loaded.problems);
+            if let Some(name) = device
+                && !loaded.config.devices.iter().any(|d| d.name == *name)
+            {
+                bail!("{} has no device {name:?}", cli.config.display());
+            }
+            let polled = runtime()?.block_on(poll::poll(&loaded.config, device.as_deref()));
+            println!("{}", if *json { poll::to_json(&polled) } else { poll::to_table(&polled) });
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate { profile, listen, units } => runtime()?.block_on(simulate(cli, profile, *listen, units)),
+        Command::Buffer { command: BufferCommand::Status { json } } => {
+            let loaded = load(cli)?;
+            let config = &loaded.config.buffer;
+            let (buffer, notices) = buffer::open(&config.path, Limits::from(config), run::now_ms())?;
+            for notice in notices {
+                eprintln!("{notice}");
+            }
+            let stats = buffer.stats();
+            println!("{}", if *json { serde_json::to_string(&stats)? } else { stats.to_string() });
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn load(cli: &Cli) -> Result<Loaded> {
+    config::load(&cli.config, &cli.profiles, &|name| std::env::var(name).ok()).map_err(|problems| {
+        print_problems(&problems);
+        anyhow::anyhow!("{} cannot be used", cli.config.display())
+    })
+}
+
+fn print_problems(problems: &[Problem]) {
+    for problem in problems {
+        eprintln!("{problem}");
+    }
+}
+
+/// Serves profiles until interrupted. The first line says where, so that port 0 is of use.
+async fn simulate(cli: &Cli, ids: &[String], listen: SocketAddr, units: &[u8]) -> Result<ExitCode> {
+    let (profiles, problems) = load_profiles(&cli.profiles);
+    print_problems(&problems);
+    if ids.len() != 1 && ids.len() != units.len() {
+        bail!("{} profiles for {} units: give one for all, or one per unit", ids.len(), units.len());
+    }
+    let ids = ids.iter().cycle();
+    let served = units.iter().zip(ids).map(|(unit, id)| {
+        let profile = profiles.get(id).with_context(|| format!("there is no profile {id:?}; there are: {}", names(&profiles)))?;
+        Ok((*unit, Arc::clone(profile)))
+    });
+    let served = served.collect::<Result<Vec<_>>>()?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    println!("listening {}", listener.local_addr()?);
+    let mut stop = stop_signal()?;
+    let stopped = async move {
+        // An error means that nobody can tell any more: stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    simulate::serve(listener, served, stopped).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn names(profiles: &config::Profiles) -> String {
+    profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// One thread is enough for an edge box, and takes the least memory.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// Turns true on SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>> {
+    let (send, receive) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    run::in_background(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // Nobody listens any more when the program is ending anyway.
+        let _ = send.send(true);
+    });
+    Ok(receive)
+}
+
+fn init_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("PATTOO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,0 +1,211 @@
+//! Runs the daemon: the only place that spawns, and the only one that names a backend.
+//!
+//! One task owns each link, one joins readings into batches, one thread owns the buffer, one task owns the uplink. Between
+//! them are bounded channels: a slow disk holds up polling rather than filling the memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use pattoo_wire::{DeviceStatus, Quality, Reason, Sample};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::batch::{Builder, Pushed};
+use crate::buffer::{self, Limits, worker};
+use crate::config::{Config, Link, Loaded};
+use crate::driver::{self, Driver};
+use crate::reading::{DeviceIndex, Reading, Transaction};
+use crate::schedule::{self, Due, Next, Outcome, Schedule};
+use crate::uplink::mqtt;
+
+/// Transactions between the links and the batcher.
+const MAX_QUEUED_TRANSACTIONS: usize = 256;
+/// How long stopping may take before what is left is abandoned; nothing buffered is lost by that.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Longest sleep of the batcher: a clock that is set back must not make it oversleep.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+type Health = BTreeMap<String, DeviceStatus>;
+
+/// Runs until `stop` turns true, then stops in reverse order of start.
+///
+/// # Errors
+/// The buffer can neither be opened nor begun anew.
+pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Receiver<bool>) -> Result<()> {
+    let Loaded { config, problems, .. } = loaded;
+    for problem in &problems {
+        error!(%problem, "left out of the configuration");
+    }
+    let config = Arc::new(config);
+    info!(gateway = %config.gateway, devices = config.devices.len(), links = config.links.len(), "starting");
+
+    let (buffer, notices) = buffer::open(&config.buffer.path, Limits::from(&config.buffer), now_ms())
+        .with_context(|| format!("buffer {}", config.buffer.path.display()))?;
+    for notice in notices {
+        warn!("{notice}");
+    }
+    let (handle, requests) = worker::channel(buffer.stats());
+    let buffer_thread = std::thread::Builder::new().name("buffer".into()).spawn(move || worker::serve(buffer, requests))?;
+
+    let (health_in, health) = watch::channel(Health::new());
+    let (uplink_stop_in, uplink_stop) = watch::channel(false);
+    let uplink = tokio::spawn(mqtt::run(Arc::clone(&config), handle.clone(), health, uplink_stop));
+
+    let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
+    let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
+    let batcher = tokio::spawn(batch(builder, readings, handle.clone()));
+    let mut links = JoinSet::new();
+    for link in config.links.clone() {
+        links.spawn(poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));
+    }
+    drop((readings_in, health_in));
+
+    if let Some(file) = ready_file {
+        std::fs::write(file, serde_json::json!({ "gateway": config.gateway }).to_string())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    info!(gateway = %config.gateway, "running");
+    // An error means that the sender is gone: the same as being told to stop.
+    let _ = stop.wait_for(|stop| *stop).await;
+
+    info!("stopping");
+    let stopped = tokio::time::timeout(STOP_WITHIN, async {
+        while links.join_next().await.is_some() {}
+        let _ = batcher.await;
+        let _ = uplink_stop_in.send(true);
+        let _ = uplink.await;
+    });
+    if stopped.await.is_err() {
+        warn!("not everything stopped within {STOP_WITHIN:?}; what is buffered stays so");
+    }
+    drop(handle);
+    let _ = tokio::task::spawn_blocking(move || buffer_thread.join()).await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Polls the devices of one link, each when it is due, until told to stop.
+async fn poll(
+    link: Link,
+    config: Arc<Config>,
+    readings: mpsc::Sender<Transaction>,
+    health: watch::Sender<Health>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
+    let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
+    let mut driver = driver::open(&link);
+    loop {
+        let due = match schedule.next(Instant::now()) {
+            Next::Due(due) => due,
+            Next::Wait(until) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until.into()) => continue,
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            }
+        };
+        let transactions = tokio::select! {
+            transactions = ask(driver.as_mut(), &config, &schedule, due) => transactions,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        if !due.backed_off {
+            schedule.done(due.entry, Instant::now(), Outcome::of(&transactions));
+        }
+        record(&health, &config, due.device, &transactions);
+        for transaction in transactions {
+            if readings.send(transaction).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Asks the device, or says for it that it is left alone for now.
+async fn ask(driver: &mut dyn Driver, config: &Config, schedule: &Schedule, due: Due) -> Vec<Transaction> {
+    let Some(device) = config.devices.get(due.device.0) else { return Vec::new() };
+    let points = schedule.points(due.entry);
+    if !due.backed_off {
+        return driver.read(due.device, device, points).await;
+    }
+    let readings = points.iter().map(|point| Reading { point: *point, row: None, sample: Sample::Bad(Reason::BackedOff) }).collect();
+    vec![Transaction { device: due.device, at_ms: now_ms(), readings }]
+}
+
+/// Keeps the device's health as the worst of what it just gave.
+fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, transactions: &[Transaction]) {
+    let Some(device) = config.devices.get(index.0) else { return };
+    let worst = transactions.iter().flat_map(|t| &t.readings).max_by_key(|reading| reading.sample.quality());
+    let Some(worst) = worst else { return };
+    let (quality, reason) = (worst.sample.quality(), worst.sample.reason());
+    health.send_modify(|health| {
+        let status = health.entry(device.name.clone()).or_insert_with(|| {
+            let reason = None;
+            DeviceStatus { quality: Quality::Good, reason, polls: 0, failures: 0 }
+        });
+        if status.quality != quality {
+            match reason {
+                Some(reason) => warn!(device = device.name, %quality, %reason, "device"),
+                None => info!(device = device.name, %quality, "device"),
+            }
+        }
+        status.record(quality, reason);
+    });
+}
+
+/// Joins readings into batches and stores each durably; at the end, what is still open.
+async fn batch(mut builder: Builder, mut readings: mpsc::Receiver<Transaction>, buffer: worker::Handle) {
+    let mut refused = 0;
+    loop {
+        let wait_ms = builder.deadline_ms().map_or(i64::MAX, |deadline| deadline.saturating_sub(now_ms()));
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(LONGEST_WAIT);
+        let pushed = tokio::select! {
+            transaction = readings.recv() => match transaction {
+                Some(transaction) => builder.push(now_ms(), transaction),
+                None => break,
+            },
+            () = tokio::time::sleep(wait) => builder.tick(now_ms()),
+        };
+        store(&buffer, pushed, &mut refused).await;
+    }
+    store(&buffer, builder.flush(), &mut refused).await;
+}
+
+async fn store(buffer: &worker::Handle, pushed: Pushed, refused: &mut u64) {
+    if let Some(reason) = pushed.reason {
+        // A series that has no place comes again with every poll; the log need not.
+        let first = *refused == 0;
+        *refused += pushed.refused;
+        if first || refused.is_power_of_two() {
+            error!(refused, reason, "readings have no place in a batch and are lost");
+        }
+    }
+    for closed in pushed.closed {
+        let readings = closed.readings;
+        if let Err(why) = buffer.append(closed).await {
+            error!(%why, readings, "readings could not be buffered and are lost");
+        }
+    }
+}
+
+/// Runs something beside everything else, until it ends by itself.
+pub fn in_background(task: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(task);
+}
+
+/// UTC, ms since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Sets the jitter of back-offs, so that gateways that lost the same switch do not come back in step.
+fn seed() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}

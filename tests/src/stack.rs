@@ -1,0 +1,190 @@
+//! A whole installation in a folder of its own: a server, a gateway that reaches it through a relay, and a meter.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::fault::Relay;
+use crate::program::{Program, binary};
+
+/// One installation. Programs that still run are killed with it.
+pub struct Stack {
+    folder: tempfile::TempDir,
+    /// The link between gateway and broker.
+    pub relay: Relay,
+    /// The server, where it runs.
+    pub server: Option<Program>,
+    /// The gateway, where it runs.
+    pub gateway: Option<Program>,
+    http: Option<SocketAddr>,
+    starts: usize,
+}
+
+impl Stack {
+    /// An installation with nothing started yet.
+    ///
+    /// # Errors
+    /// No folder or port can be had.
+    pub fn new() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("pattoo-").tempdir()?;
+        Ok(Self { folder, relay: Relay::listen()?, server: None, gateway: None, http: None, starts: 0 })
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the server with its embedded broker on free ports, and lets the relay lead to it.
+    ///
+    /// # Errors
+    /// It does not get ready.
+    pub fn start_server(&mut self) -> Result<()> {
+        let config = self.folder().join("server.yaml");
+        let data = self.folder().join("data");
+        std::fs::write(
+            &config,
+            format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display()),
+        )?;
+        self.start_server_with(&config)
+    }
+
+    /// Starts the server with this config.
+    ///
+    /// # Errors
+    /// It does not get ready.
+    pub fn start_server_with(&mut self, config: &Path) -> Result<()> {
+        let ready = self.ready_file();
+        let mut command = Command::new(binary("pattoo-server")?);
+        command.arg("run").arg("--config").arg(config).arg("--ready-file").arg(&ready);
+        let mut server = Program::start("server", &mut command)?;
+        let bound = server.wait_ready(&ready)?;
+        self.server = Some(server);
+        self.http = Some(address(&bound, "http")?);
+        if bound.get("mqtt").is_some_and(Value::is_string) {
+            self.relay.set_target(Some(address(&bound, "mqtt")?))?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL for the server; the relay refuses until the next start.
+    ///
+    /// # Errors
+    /// The relay has died.
+    pub fn kill_server(&mut self) -> Result<()> {
+        self.relay.set_target(None)?;
+        if let Some(mut server) = self.server.take() {
+            server.kill();
+        }
+        Ok(())
+    }
+
+    /// Writes the gateway's config: its devices, and the way to the relay.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn configure_gateway(&self, name: &str, links_and_devices: &str) -> Result<PathBuf> {
+        let config = self.folder().join("gateway.yaml");
+        std::fs::write(
+            &config,
+            format!(
+                "gateway: {name}\nuplink: {{ url: 'mqtt://{}', ack_timeout: 2s }}\nbuffer: {{ path: {}, max_bytes: 64MiB }}\nbatch: {{ every: 1s }}\n{links_and_devices}",
+                self.relay.address(),
+                self.folder().join("buffer").display()
+            ),
+        )?;
+        Ok(config)
+    }
+
+    /// Starts the gateway; it prints what it has durably buffered.
+    ///
+    /// # Errors
+    /// It does not get ready.
+    pub fn start_gateway(&mut self, config: &Path) -> Result<()> {
+        let ready = self.ready_file();
+        let mut command = Command::new(binary("pattoo-gateway")?);
+        command.env("PATTOO_LOG", "info,pattoo::buffered=trace").arg("--log-format").arg("json");
+        command.arg("--config").arg(config).arg("--profiles").arg(crate::profiles());
+        command.arg("run").arg("--ready-file").arg(&ready);
+        let mut gateway = Program::start("gateway", &mut command)?;
+        gateway.wait_ready(&ready)?;
+        self.gateway = Some(gateway);
+        Ok(())
+    }
+
+    /// The server's API.
+    ///
+    /// # Errors
+    /// The server was never started.
+    pub fn api(&self) -> Result<Api> {
+        Ok(Api { address: self.http.context("the server was never started")? })
+    }
+
+    fn ready_file(&mut self) -> PathBuf {
+        self.starts += 1;
+        self.folder().join(format!("ready-{}.json", self.starts))
+    }
+}
+
+fn address(bound: &Value, key: &str) -> Result<SocketAddr> {
+    let text = bound.get(key).and_then(Value::as_str).with_context(|| format!("no {key:?} in {bound}"))?;
+    text.parse().with_context(|| format!("{key}: {text}"))
+}
+
+/// (device, point, time) -> (value as JSON, quality).
+pub type Readings = BTreeMap<(String, String, i64), (Value, String)>;
+
+/// What the gateway's log says is durably buffered: the law is about exactly these readings.
+///
+/// # Errors
+/// A line that is not as documented, or one reading logged twice with different content.
+pub fn buffered(log: &[String]) -> Result<Readings> {
+    let mut readings = Readings::new();
+    for line in log {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        if line.get("target").and_then(Value::as_str) != Some("pattoo::buffered") {
+            continue;
+        }
+        let Some(content) = line.pointer("/fields/content").and_then(Value::as_str) else { continue };
+        for reading in serde_json::from_str::<Vec<(String, String, i64, Value, String)>>(content)? {
+            let (device, point, at_ms, value, quality) = reading;
+            readings.insert((device, point, at_ms), (value, quality));
+        }
+    }
+    Ok(readings)
+}
+
+/// Everything that the store holds of a gateway, by the API. Fails when a series is not in strictly ascending time.
+///
+/// # Errors
+/// The API fails, or a series is out of order or has a time twice.
+pub fn stored(api: Api, gateway: &str) -> Result<Readings> {
+    let mut readings = Readings::new();
+    let list = api.json(&format!("/api/v1/series?gateway={gateway}&limit=1000"))?;
+    for series in list.get("series").and_then(Value::as_array).context("no series in the answer")? {
+        let text = |key: &str| series.get(key).and_then(Value::as_str).map(str::to_owned).context("a series without a name");
+        let (device, point, id) = (text("device")?, text("point")?, series.get("id").and_then(Value::as_u64).context("no id")?);
+        let mut from = 0;
+        loop {
+            let answer = api.json(&format!("/api/v1/range?series={id}&from={from}&to=now%2B1d&raw=true"))?;
+            let raw = answer.pointer("/series/0").context("no series in the range")?;
+            let column = |key: &str| raw.get(key).and_then(Value::as_array).with_context(|| format!("no column {key}"));
+            for ((t, v), q) in column("t")?.iter().zip(column("v")?).zip(column("q")?) {
+                let at_ms = t.as_i64().context("a time")?;
+                anyhow::ensure!(at_ms >= from, "{device}/{point}: {at_ms} stands behind {from}");
+                from = at_ms + 1;
+                readings.insert((device.clone(), point.clone(), at_ms), (v.clone(), q.as_str().unwrap_or_default().to_owned()));
+            }
+            if answer.get("truncated").and_then(Value::as_bool) != Some(true) {
+                break;
+            }
+        }
+    }
+    Ok(readings)
+}

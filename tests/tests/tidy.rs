@@ -1,0 +1,173 @@
+//! What the compiler cannot hold: the direction of imports, pure rooms, leaves, file lengths, fixtures beside profiles.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use pattoo_tests::root;
+
+/// Longest source file, in lines; the aim is 400.
+const MAX_LINES: usize = 500;
+
+/// Rooms that take bytes, structs and `now`, and do nothing else.
+const PURE: &[&str] = &[
+    "gateway/wire/src",
+    "gateway/src/reading.rs",
+    "gateway/src/profile.rs",
+    "gateway/src/profile/decode.rs",
+    "gateway/src/plan.rs",
+    "gateway/src/schedule.rs",
+    "gateway/src/batch.rs",
+    "gateway/src/uplink.rs",
+    "server/src/catalog.rs",
+    "server/src/query.rs",
+];
+
+/// What a pure room never says.
+const IMPURE: &[&str] = &[
+    "std::fs", "std::net", "std::thread", "std::process", "std::env", "tokio::", "tracing::", "SystemTime::now", "Instant::now", "Mutex", "RwLock",
+    "async fn",
+];
+
+/// A room and what it must not know of.
+const STRANGERS: &[(&str, &[&str])] = &[
+    ("gateway/wire/src", &["pattoo_gateway", "pattoo_server", "std::time"]),
+    ("gateway/src/driver", &["crate::buffer", "crate::uplink", "crate::batch", "crate::run"]),
+    ("gateway/src/driver/modbus", &["driver::host", "super::host"]),
+    ("gateway/src/driver/host", &["driver::modbus", "super::modbus"]),
+    ("gateway/src/buffer", &["crate::uplink", "crate::driver", "crate::run"]),
+    ("gateway/src/uplink", &["crate::driver", "crate::run", "buffer::disk"]),
+    ("gateway/src", &["pattoo_server"]),
+    ("server/src", &["pattoo_gateway"]),
+    ("server/src/api", &["store::embedded", "store::memory", "crate::run", "crate::broker"]),
+    ("server/src/store", &["crate::ingest", "crate::api", "crate::broker", "crate::run"]),
+    ("server/src/ingest", &["store::embedded", "crate::api", "crate::run"]),
+];
+
+/// Only `run` starts tasks and threads.
+const SPAWNS: &[&str] = &["tokio::spawn", "thread::spawn", "task::spawn(", "spawn_local"];
+const MAY_SPAWN: &[&str] = &["gateway/src/run.rs", "server/src/run.rs"];
+
+/// Source files below a folder (or the one file), with their text up to the tests.
+fn sources(place: &str) -> Result<Vec<(PathBuf, String)>> {
+    let path = root().join(place);
+    let mut files = Vec::new();
+    collect(&path, &mut files).with_context(|| format!("{place} is named in this test and not there"))?;
+    if path.is_dir() && path.with_extension("rs").exists() {
+        files.push(path.with_extension("rs"));
+    }
+    files
+        .into_iter()
+        .map(|file| {
+            let text = std::fs::read_to_string(&file)?;
+            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+            let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            Ok((file, code))
+        })
+        .collect()
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if path.is_file() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_dir() && !path.ends_with("node_modules") {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") && !path.ends_with("contract.rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn offences(place: &str, words: &[&str]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (file, code) in sources(place)? {
+        for (number, line) in code.lines().enumerate() {
+            if let Some(word) = words.iter().find(|word| line.contains(**word)) {
+                found.push(format!("{} says {word:?} (code line {}): {}", file.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn pure_rooms_do_nothing_but_compute() -> Result<()> {
+    let mut found = Vec::new();
+    for place in PURE {
+        found.extend(offences(place, IMPURE)?);
+    }
+    ensure!(found.is_empty(), "pure rooms with a shell:\n{}", found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn rooms_do_not_know_strangers() -> Result<()> {
+    let mut found = Vec::new();
+    for (place, strangers) in STRANGERS {
+        found.extend(offences(place, strangers)?);
+    }
+    ensure!(found.is_empty(), "imports against the direction:\n{}", found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn only_run_spawns() -> Result<()> {
+    let mut found = Vec::new();
+    for place in ["gateway/src", "server/src"] {
+        found.extend(offences(place, SPAWNS)?.into_iter().filter(|line| !MAY_SPAWN.iter().any(|file| line.contains(file))));
+    }
+    ensure!(found.is_empty(), "spawned outside run:\n{}", found.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn files_stay_readable() -> Result<()> {
+    let mut long = Vec::new();
+    for place in ["gateway", "server/src", "tests/src", "tests/tests"] {
+        let mut files = Vec::new();
+        collect(&root().join(place), &mut files)?;
+        for file in files {
+            let lines = std::fs::read_to_string(&file)?.lines().count();
+            if lines > MAX_LINES {
+                long.push(format!("{}: {lines} lines, at most {MAX_LINES}", file.display()));
+            }
+        }
+    }
+    ensure!(long.is_empty(), "{}", long.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn every_modbus_profile_has_a_fixture() -> Result<()> {
+    let mut profiles = 0;
+    for entry in std::fs::read_dir(pattoo_tests::profiles())? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned();
+        let Some(id) = name.strip_suffix(".yaml").filter(|id| !id.contains('.')) else { continue };
+        profiles += 1;
+        // What this host answers cannot be recorded: its driver is compared with /proc instead.
+        let live = std::fs::read_to_string(&path)?.contains("host:");
+        ensure!(live || path.with_file_name(format!("{id}.fixture.json")).exists(), "{name} has no {id}.fixture.json beside it");
+    }
+    ensure!(profiles >= 2, "found only {profiles} profiles");
+    Ok(())
+}
+
+#[test]
+fn the_root_shows_the_product_only() -> Result<()> {
+    const EXPECTED: &[&str] =
+        &["CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "gateway", "hw-profiles", "server", "systemd", "target", "tests", "yocto"];
+    let mut strangers = Vec::new();
+    for entry in std::fs::read_dir(root())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && !EXPECTED.contains(&name.as_str()) {
+            strangers.push(name);
+        }
+    }
+    ensure!(strangers.is_empty(), "in the root: {strangers:?}");
+    Ok(())
+}
