@@ -20,6 +20,7 @@
 //! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
 //! has no link; it belongs to the built-in link `host`.
 
+mod devices;
 mod load;
 mod read;
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub use read::Environment;
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Most devices of one gateway.
 pub const MAX_DEVICES: usize = 1_000;
+/// Most links of one gateway.
+pub const MAX_LINKS: usize = 256;
 /// Shortest interval of a device or point.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval of a device or point: 24 hours.

@@ -1,8 +1,11 @@
 //! Device profiles: what a device model offers and how to read it. Does not talk to devices.
 
 mod decode;
+mod fit;
 mod folder;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -98,9 +98,10 @@ impl<'f> Problems<'f> {
         self.count
     }
 
-    /// The list, with a last line that counts those left out.
+    /// The list in the order of the file, with a last line that counts those left out.
     pub(crate) fn into_list(self) -> Vec<Problem> {
         let mut list = self.list;
+        list.sort_by_key(|problem| (problem.line, problem.column));
         if self.count > list.len() {
             list.push(Problem::whole(self.file, format!("{} more problems are not listed", self.count - list.len())));
         }
@@ -142,6 +143,7 @@ fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
             max_nodes: MAX_NODES,
             max_aliases: MAX_ALIASES,
             max_anchors: MAX_ALIASES,
@@ -150,6 +152,8 @@ fn options() -> serde_saphyr::Options {
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED_EVENTS },
         // The fields refuse a second key themselves, with the name of the device or point.
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+        // `.inf` and `.nan` stay text: whoever asked for a number refuses them with the name of the field.
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString,
         with_snippet: false,
     }
 }
@@ -166,13 +170,17 @@ fn not_utf8(file: &Path, bytes: &[u8], valid: usize) -> Problem {
 fn refused(file: &Path, text: &str, error: &serde_saphyr::Error) -> Problem {
     use serde_saphyr::Error;
     let mut at = error.location().map(Position::from).unwrap_or_default();
-    let message = match error {
+    let mut cause = error;
+    while let Error::AliasError { error, .. } = cause {
+        cause = error;
+    }
+    let message = match cause {
         Error::AliasReplayLimitExceeded { .. } => format!("aliases that stand for more than {MAX_ALIASED_EVENTS} values together"),
         Error::Budget { breach: serde_saphyr::budget::BudgetBreach::Documents { .. }, .. } => {
             "found a second document, expected one".to_owned()
         }
         Error::Budget { breach, .. } => format!("found more than one file may hold: {breach:?}"),
-        _ => DefaultMessageFormatter.format_message(error).into_owned(),
+        _ => DefaultMessageFormatter.format_message(cause).into_owned(),
     };
     let mut hint = "";
     if message.contains("tab") {

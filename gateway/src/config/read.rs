@@ -1,30 +1,25 @@
 //! Configuration text -> [`Config`]: the schema of the file and every check of one. Opens no file, asks no environment.
 
-use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pattoo_wire::{Labels, MAX_SERIES, check_name};
+use pattoo_wire::check_name;
 
 use super::{
-    ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, DEVICE_EVERY, Device, LINK_TIMEOUT,
-    Link, MAX_CONFIG_BYTES, MAX_DEVICES, MAX_INTERVAL, MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink,
+    ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, LINK_TIMEOUT, Link,
+    MAX_CONFIG_BYTES, MAX_LINKS, MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink, devices,
 };
-use crate::profile::{Found, Profile, Read, name_of};
-use crate::reading::DeviceIndex;
+use crate::profile::Found;
 use crate::yaml::{self, Field, Fields, Node, Problem, Problems, did_you_mean, quoted};
 
 /// Environment variables by name, as the caller has them.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Name of the link to this machine itself.
-const HOST_LINK: &str = "host";
+pub(super) const HOST_LINK: &str = "host";
 /// Longest path or URL, in bytes; Linux has no longer path.
 const MAX_PATH_BYTES: usize = 4_096;
-/// Most labels of a device, and the longest key or text of one in bytes.
-const MAX_LABELS: usize = 32;
-const MAX_LABEL_BYTES: usize = 255;
 /// Least buffer: some batches must fit.
 const MIN_BUFFER_BYTES: u64 = 1 << 20;
 /// Largest buffer: 1 TiB.
@@ -32,7 +27,6 @@ const MAX_BUFFER_BYTES: u64 = 1 << 40;
 
 const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "links", "devices"];
 const UPLINK_KEYS: &[&str] = &["url", "credentials", "ca", "acknowledge", "max_unacknowledged", "ack_timeout"];
-const DEVICE_KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels"];
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -50,7 +44,7 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
     // A wrong key at the top may be a misspelt `buffer`: the daemon must not go on with defaults that nobody chose.
     let usable = problems.count() == 0;
     let mut links = Links::read(fields.optional("links"), &mut problems);
-    let devices = devices(&fields, &mut links, found, &mut problems);
+    let devices = devices::read(&fields, &mut links, found, &mut problems);
     match (gateway, uplink, buffer, batch) {
         (Some(gateway), Some(uplink), Some(buffer), Some(batch)) if usable => {
             Ok((Config { gateway, uplink, buffer, batch, links: links.good, devices }, problems.into_list()))
@@ -223,7 +217,7 @@ fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -
         if let Some(bytes) = fields.optional("max_bytes").and_then(|field| bytes(&field, problems)) {
             buffer.max_bytes = bytes;
         }
-        if let Some(age) = fields.optional("max_age").and_then(|field| field.duration(seconds(60), seconds(3_660 * 24 * 3_600), problems)) {
+        if let Some(age) = fields.optional("max_age").and_then(|field| field.duration(seconds(60), seconds(3_650 * 24 * 3_600), problems)) {
             buffer.max_age = age;
         }
     }
@@ -255,17 +249,20 @@ fn batch(top: &Fields<'_>, problems: &mut Problems<'_>) -> Option<Batching> {
 }
 
 /// The links of the file: those that are good, and the names of all.
-struct Links {
-    good: Vec<Link>,
-    refused: Vec<String>,
+pub(super) struct Links {
+    pub(super) good: Vec<Link>,
+    pub(super) refused: Vec<String>,
 }
 
 impl Links {
     fn read(field: Option<Field<'_>>, problems: &mut Problems<'_>) -> Self {
         let mut links = Self { good: Vec::new(), refused: Vec::new() };
         let expected = "a mapping of names to links, such as plc: { tcp: 10.0.0.5:502 }";
-        let entries = field.and_then(|field| field.entries(expected, problems)).unwrap_or_default();
-        for (name, at, node) in entries {
+        let entries = field.as_ref().and_then(|field| field.entries(expected, problems)).unwrap_or_default();
+        if let Some(field) = field.filter(|_| entries.len() > MAX_LINKS) {
+            field.problem(&format!("found {} links, at most {MAX_LINKS} are opened; the rest is left out", entries.len()), problems);
+        }
+        for (name, at, node) in entries.into_iter().take(MAX_LINKS) {
             let what = format!("link {}", quoted(name));
             if let Err(e) = check_name(name) {
                 problems.add(at, format!("{what}: {e}"));
@@ -281,7 +278,7 @@ impl Links {
     }
 
     /// The position of a link; the one to this machine itself is made when it is first asked for.
-    fn host(&mut self) -> usize {
+    pub(super) fn host(&mut self) -> usize {
         let found = self.good.iter().position(|link| link.transport == Transport::Host);
         found.unwrap_or_else(|| {
             self.good.push(Link { name: HOST_LINK.to_owned(), transport: Transport::Host, devices: Vec::new() });
@@ -304,144 +301,4 @@ fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Tra
         None => LINK_TIMEOUT,
     };
     (problems.count() == before).then(|| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout })
-}
-
-fn devices(top: &Fields<'_>, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Vec<Device> {
-    let expected = "a list of devices, such as - { name: main-meter, profile: eastron-sdm630, link: plc, unit: 1 }";
-    let Some(field) = top.required("devices", expected, problems) else { return Vec::new() };
-    let Some(items) = field.list(expected, problems) else { return Vec::new() };
-    if items.is_empty() {
-        field.problem("there is no device, nothing will be read", problems);
-    }
-    if items.len() > MAX_DEVICES {
-        field.problem(&format!("found {} devices, at most {MAX_DEVICES} are read; the rest is left out", items.len()), problems);
-    }
-    let mut names: HashMap<&str, u32> = HashMap::new();
-    let mut devices: Vec<Device> = Vec::new();
-    let mut series = 0;
-    for (index, node) in items.iter().enumerate().take(MAX_DEVICES) {
-        let name = name_of(node);
-        let what = name.map_or_else(|| format!("device {}", index + 1), |name| format!("device {}", quoted(name)));
-        let first = name.and_then(|name| names.get(name).copied());
-        if let Some(line) = first {
-            problems.add(node.at, format!("{what}: this name is there twice, first in line {line}; the first one stays"));
-            continue;
-        }
-        name.map(|name| names.insert(name, node.at.line));
-        let Some((device, link)) = device(node, &what, links, found, problems) else { continue };
-        series += device.profile.points.len();
-        if series > MAX_SERIES {
-            series -= device.profile.points.len();
-            problems
-                .add(node.at, format!("{what}: its points make more than {MAX_SERIES} of this gateway, expected fewer or another gateway"));
-            continue;
-        }
-        if let Some(link) = links.good.get_mut(link) {
-            link.devices.push(DeviceIndex(devices.len()));
-        }
-        devices.push(device);
-    }
-    devices
-}
-
-fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Option<(Device, usize)> {
-    let before = problems.count();
-    let fields = Fields::read(node, what, DEVICE_KEYS, problems)?;
-    let name = fields.required("name", "a name such as main-meter", problems).and_then(|field| {
-        let name = field.text("a name such as main-meter", problems)?;
-        check_name(name).map_err(|e| field.problem(&format!("{} is not a name: {e}", quoted(name)), problems)).ok()?;
-        Some(name.to_owned())
-    });
-    let every = match fields.optional("every") {
-        Some(field) => field.duration(MIN_INTERVAL, MAX_INTERVAL, problems),
-        None => Some(DEVICE_EVERY),
-    };
-    let labels = fields.optional("labels").map_or_else(|| Some(Labels::new()), |field| labels(&field, problems));
-    let field = fields.required("profile", "the id of a profile", problems);
-    let profile = field.and_then(|field| profile(&field, found, problems));
-    // A device whose profile is unknown may be of any protocol: its link and unit cannot be judged.
-    let (link, unit) = match &profile {
-        Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Host(_))) => {
-            (host_link(&fields, links, problems), Some(0))
-        }
-        Some(_) => modbus_link(&fields, links, problems),
-        None => (None, None),
-    };
-    if problems.count() > before {
-        return None;
-    }
-    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, link?))
-}
-
-fn profile(field: &Field<'_>, found: &Found, problems: &mut Problems<'_>) -> Option<std::sync::Arc<Profile>> {
-    let id = field.text("the id of a profile", problems)?;
-    if let Some(profile) = found.profiles.get(id) {
-        return Some(profile.clone());
-    }
-    if found.refused.contains(id) {
-        field.problem(&format!("the profile {} was refused, see its own problems", quoted(id)), problems);
-    } else {
-        let hint = did_you_mean(id, found.profiles.keys().map(String::as_str));
-        let number = found.profiles.len();
-        field.problem(&format!("there is no profile {}, expected one of the {number} in the profile folders{hint}", quoted(id)), problems);
-    }
-    None
-}
-
-fn host_link(fields: &Fields<'_>, links: &mut Links, problems: &mut Problems<'_>) -> Option<usize> {
-    if let Some(field) = fields.optional("link")
-        && field.text(HOST_LINK, problems)? != HOST_LINK
-    {
-        field.wrong("no link: this profile reads the machine that the gateway runs on", problems);
-        return None;
-    }
-    if let Some(field) = fields.optional("unit") {
-        field.wrong("no unit: this profile reads the machine that the gateway runs on", problems);
-        return None;
-    }
-    Some(links.host())
-}
-
-fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) -> (Option<usize>, Option<u8>) {
-    let unit = match fields.optional("unit") {
-        Some(field) => field.integer(0, 255, "a Modbus unit id", problems).and_then(|n| u8::try_from(n).ok()),
-        None => Some(super::DEVICE_UNIT),
-    };
-    let Some(field) = fields.required("link", "the name of one of the links", problems) else { return (None, unit) };
-    let Some(name) = field.text("the name of one of the links", problems) else { return (None, unit) };
-    let link = links.good.iter().position(|link| link.name == name && link.transport != Transport::Host);
-    if link.is_none() {
-        let names = || links.good.iter().filter(|link| link.transport != Transport::Host).map(|link| link.name.as_str());
-        let message = if links.refused.iter().any(|refused| refused == name) {
-            format!("the link {} was refused, see its own problem", quoted(name))
-        } else if name == HOST_LINK {
-            "found `host`, expected the link to a Modbus device: this profile reads registers".to_owned()
-        } else {
-            let all = names().collect::<Vec<_>>().join(", ");
-            let expected = if all.is_empty() { "one under `links`, where there is none".to_owned() } else { format!("one of {all}") };
-            format!("there is no link {}, expected {expected}{}", quoted(name), did_you_mean(name, names()))
-        };
-        field.problem(&message, problems);
-    }
-    (link, unit)
-}
-
-fn labels(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Labels> {
-    let expected = format!("at most {MAX_LABELS} labels such as {{ site: north }}, each of at most {MAX_LABEL_BYTES} bytes");
-    let entries = field.entries(&expected, problems)?;
-    if entries.len() > MAX_LABELS {
-        field.problem(&format!("found {} labels, expected {expected}", entries.len()), problems);
-        return None;
-    }
-    let mut labels = BTreeMap::new();
-    for (key, at, node) in entries {
-        let value = field.item(node);
-        let text = value.text("the text of a label", problems)?;
-        if key.is_empty() || key.len() > MAX_LABEL_BYTES || text.len() > MAX_LABEL_BYTES {
-            problems.add(at, format!("{}found the label {}, expected {expected}", field.what, quoted(key)));
-            return None;
-        }
-        labels.insert(key.to_owned(), text.to_owned());
-    }
-    Some(labels)
 }

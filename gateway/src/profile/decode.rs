@@ -143,3 +143,151 @@ impl Encoding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::profile::Table;
+
+    fn point(encoding: Encoding, scale: (i64, i8), words: WordOrder) -> ModbusRead {
+        ModbusRead { scale, words, ..ModbusRead::new(Table::Input, 0, encoding) }
+    }
+
+    fn plain(encoding: Encoding) -> ModbusRead {
+        point(encoding, (1, 0), WordOrder::HighFirst)
+    }
+
+    fn decimal(mantissa: i64, exponent: i8) -> Sample {
+        Sample::Good(Value::Decimal(Decimal { mantissa, exponent }))
+    }
+
+    #[test]
+    fn registers_decode_as_the_tables_of_vendors_have_them() {
+        use Encoding::*;
+        for (encoding, scale, words, expected) in [
+            (U16, (1, -1), &[2301][..], decimal(2301, -1)),
+            (U16, (1, 0), &[0xFFFF], decimal(65_535, 0)),
+            (I16, (1, -2), &[0xFFFF], decimal(-1, -2)),
+            (I16, (-1, 0), &[0x8000], decimal(32_768, 0)),
+            (U32, (1, 0), &[0x0001, 0x0002], decimal(65_538, 0)),
+            (U32, (10, 0), &[0xFFFF, 0xFFFF], decimal(42_949_672_950, 0)),
+            (I32, (5, -3), &[0xFFFF, 0xFFFE], decimal(-10, -3)),
+            (U64, (1, 0), &[0xFFFF; 4], Sample::Good(Value::Unsigned(u64::MAX))),
+            (U64, (1, -3), &[0, 0, 0, 7], decimal(7, -3)),
+            (U64, (1, -3), &[0x8000, 0, 0, 0], Sample::Bad(Reason::Overflow)),
+            (I64, (1, 0), &[0x8000, 0, 0, 0], decimal(i64::MIN, 0)),
+            (I64, (10, 0), &[0x7FFF, 0, 0, 0], Sample::Bad(Reason::Overflow)),
+            (F32, (1, 0), &[0x4366, 0x199A], Sample::Good(Value::F32(230.1))),
+            (F32, (1, 0), &[0x7FC0, 0], Sample::Bad(Reason::NotAValue)),
+            (F32, (1, 0), &[0xFF80, 0], Sample::Bad(Reason::NotAValue)),
+            (F64, (1, 0), &[0x406C, 0xC333, 0x3333, 0x3333], Sample::Good(Value::F64(230.1))),
+            (F64, (1, 0), &[0x7FF8, 0, 0, 0], Sample::Bad(Reason::NotAValue)),
+            (Bit, (1, 0), &[1], Sample::Good(Value::Bool(true))),
+            (Bit, (1, 0), &[0], Sample::Good(Value::Bool(false))),
+            // A device that answers with another number of registers than asked.
+            (U32, (1, 0), &[1], Sample::Bad(Reason::Malformed)),
+            (U16, (1, 0), &[], Sample::Bad(Reason::Malformed)),
+        ] {
+            assert_eq!(point(encoding, scale, WordOrder::HighFirst).decode(words, None), expected, "{encoding:?} {words:X?}");
+            let turned = words.iter().rev().copied().collect::<Vec<_>>();
+            assert_eq!(point(encoding, scale, WordOrder::LowFirst).decode(&turned, None), expected, "{encoding:?} {turned:X?}");
+        }
+    }
+
+    #[test]
+    fn marks_and_limits_make_a_reading_bad() {
+        let mut read = point(Encoding::U32, (1, -1), WordOrder::LowFirst);
+        read.invalid = vec![vec![0, 0x8000], vec![0xFFFF, 0xFFFF]];
+        assert_eq!(read.decode(&[0, 0x8000], None), Sample::Bad(Reason::NotAValue));
+        assert_eq!(read.decode(&[0xFFFF, 0xFFFF], None), Sample::Bad(Reason::NotAValue));
+        assert_eq!(read.decode(&[0x8000, 0], None), decimal(0x8000, -1));
+        assert_eq!(read.no_value(), Some(vec![0, 0x8000]));
+        let range = Some((0.5, 10.0));
+        for (raw, expected) in [(4, Sample::Bad(Reason::OutOfRange)), (5, decimal(5, -1)), (100, decimal(100, -1))] {
+            assert_eq!(read.decode(&[raw, 0], range), expected, "{raw}");
+        }
+        assert_eq!(read.decode(&[101, 0], range), Sample::Bad(Reason::OutOfRange));
+        let float = plain(Encoding::F32);
+        assert_eq!(float.decode(&float.no_value().unwrap(), None), Sample::Bad(Reason::NotAValue));
+        assert_eq!(plain(Encoding::U16).no_value(), None);
+    }
+
+    #[test]
+    fn decimals_round_what_the_register_prints() {
+        for (encoding, decimals, text, expected) in [
+            (Encoding::F32, 1, "230.1", decimal(2_301, -1)),
+            (Encoding::F32, 2, "0.125", decimal(13, -2)),
+            (Encoding::F32, 2, "-0.125", decimal(-13, -2)),
+            (Encoding::F32, 0, "49.98", decimal(50, 0)),
+            (Encoding::F64, 3, "1234.5675", decimal(1_234_568, -3)),
+            (Encoding::F64, 3, "1e18", Sample::Bad(Reason::Overflow)),
+        ] {
+            let read = ModbusRead { decimals: Some(decimals), ..plain(encoding) };
+            let raw = match encoding {
+                Encoding::F32 => u64::from(text.parse::<f32>().unwrap().to_bits()),
+                _ => text.parse::<f64>().unwrap().to_bits(),
+            };
+            assert_eq!(read.decode(&read.split(raw), None), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_register_means_is_not_encoded() {
+        let value = |mantissa, exponent| Value::Decimal(Decimal { mantissa, exponent });
+        assert_eq!(point(Encoding::U16, (5, 0), WordOrder::HighFirst).encode(&value(7, 0)), None);
+        assert_eq!(plain(Encoding::U16).encode(&value(65_536, 0)), None);
+        assert_eq!(plain(Encoding::U16).encode(&value(-1, 0)), None);
+        assert_eq!(plain(Encoding::I16).encode(&value(-1, 0)), Some(vec![0xFFFF]));
+        assert_eq!(plain(Encoding::U16).encode(&value(1, -1)), None);
+        assert_eq!(plain(Encoding::F32).encode(&Value::F64(1.0)), None);
+    }
+
+    fn reads() -> impl Strategy<Value = ModbusRead> {
+        use Encoding::*;
+        let encodings = prop::sample::select(vec![Bit, U16, I16, U32, I32, U64, I64, F32, F64]);
+        let scales = prop::sample::select(vec![(1, 0), (1, -1), (-1, -3), (10, 0), (25, -2), (i64::MAX, 0)]);
+        (encodings, scales, prop::bool::ANY).prop_map(|(encoding, scale, low)| {
+            let scale = if encoding.integers().is_some() { scale } else { (1, 0) };
+            point(encoding, scale, if low { WordOrder::LowFirst } else { WordOrder::HighFirst })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_good_value_has_the_representation_of_its_point_and_encodes_to_its_words(
+            read in reads(), words in prop::collection::vec(any::<u16>(), 0..5),
+        ) {
+            match read.decode(&words, None) {
+                Sample::Good(value) => {
+                    prop_assert_eq!(value.repr(), read.repr());
+                    // Any word but 0 is a set bit.
+                    let words = if read.encoding == Encoding::Bit { vec![u16::from(words[0] != 0)] } else { words };
+                    prop_assert_eq!(read.encode(&value), Some(words));
+                }
+                Sample::Bad(Reason::Malformed) => prop_assert_ne!(words.len(), usize::from(read.encoding.len())),
+                Sample::Bad(Reason::Overflow) => prop_assert!(read.encoding.integers().is_some() && read.scale != (1, 0)),
+                other => prop_assert_eq!(other, Sample::Bad(Reason::NotAValue)),
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_decodes_to_itself(read in reads(), raw in any::<u64>()) {
+            let read = ModbusRead { invalid: Vec::new(), ..read };
+            if let Sample::Good(value) = read.decode(&read.split(raw), None) {
+                let words = read.encode(&value).unwrap();
+                prop_assert_eq!(read.decode(&words, None), Sample::Good(value));
+            }
+        }
+
+        #[test]
+        fn rounded_floats_of_common_size_survive_the_way_through_registers(mantissa in -999_999i64..=999_999, decimals in 0u8..=4) {
+            for encoding in [Encoding::F32, Encoding::F64] {
+                let read = ModbusRead { decimals: Some(decimals), ..plain(encoding) };
+                let value = Value::Decimal(Decimal { mantissa, exponent: -decimals.cast_signed() });
+                prop_assert_eq!(read.decode(&read.encode(&value).unwrap(), None), Sample::Good(value));
+            }
+        }
+    }
+}

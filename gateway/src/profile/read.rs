@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pattoo_wire::{Kind, Repr};
 
-use super::{Encoding, ModbusLimits, ModbusRead, Parity, Point, Profile, Read, Serial, Table, WordOrder};
+use super::{Encoding, ModbusLimits, ModbusRead, Parity, Point, Profile, Read, Serial, Table, WordOrder, fit};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::driver::host::Metric;
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
@@ -31,7 +31,7 @@ const POINT_KEYS: &[&str] = &["name", "unit", "kind", "read", "every", "states",
 const READ_KEYS: &[&str] = &["input", "holding", "coil", "discrete", "host", "type", "words", "scale", "decimals", "invalid"];
 const TABLES: &[(&str, Table)] =
     &[("input", Table::Input), ("holding", Table::Holding), ("coil", Table::Coil), ("discrete", Table::Discrete)];
-const TYPES: &[(&str, Encoding)] = &[
+pub(super) const TYPES: &[(&str, Encoding)] = &[
     ("u16", Encoding::U16),
     ("i16", Encoding::I16),
     ("u32", Encoding::U32),
@@ -64,7 +64,7 @@ impl Profile {
 fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Profile> {
     let fields = Fields::read(node, "", KEYS, problems)?;
     if let Some(schema) = fields.required("schema", "1", problems) {
-        schema.integer(1, 1, "the version of this schema,", problems);
+        schema.choice(&[("1", ())], problems);
     }
     let id = fields.required("id", "the name of this file without .yaml", problems).and_then(|field| id(&field, file, problems));
     let manufacturer = fields.required("manufacturer", "a name", problems).and_then(|f| text(&f, "a name", MAX_TEXT_CHARS, problems));
@@ -178,11 +178,7 @@ fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, problems: &mut Proble
         }
         points.push((node.at, point));
     }
-    one_protocol(&points, problems);
-    if let Some(limits) = limits {
-        within_limits(&points, limits, problems);
-    }
-    no_overlap(&points, problems);
+    fit::together(&points, limits, problems);
     Some(points.into_iter().map(|(_, point)| point).collect())
 }
 
@@ -272,7 +268,7 @@ fn states(field: &Field<'_>, repr: Repr, problems: &mut Problems<'_>) -> Option<
             problems.add(at, format!("{}found the state {}, expected {expected}", field.what, quoted(key)));
             return None;
         };
-        states.insert(number, text(&field.item(node), "the text of a state", MAX_TEXT_CHARS, problems)?);
+        states.insert(number, text(&field.entry(key, node), "the text of a state", MAX_TEXT_CHARS, problems)?);
     }
     Some(states)
 }
@@ -299,7 +295,7 @@ fn source(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Read> 
         ["input", "holding", "coil", "discrete", "host"].iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
     let [(place, field)] = places.as_slice() else {
         let found =
-            if places.is_empty() { "nothing".to_owned() } else { places.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ") };
+            if places.is_empty() { "none".to_owned() } else { places.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ") };
         problems.add(node.at, format!("{what}: found {found}, expected exactly one of input, holding, coil, discrete, host"));
         return None;
     };
@@ -394,75 +390,4 @@ fn invalid(field: &Field<'_>, read: &ModbusRead, problems: &mut Problems<'_>) ->
         Some(read.split(raw as u64))
     });
     marks.collect()
-}
-
-fn one_protocol(points: &[(Position, Point)], problems: &mut Problems<'_>) {
-    let host = |point: &Point| matches!(point.read, Read::Host(_));
-    let Some((_, first)) = points.first() else { return };
-    if let Some((at, other)) = points.iter().find(|(_, point)| host(point) != host(first)) {
-        let (a, b) = if host(first) { ("host metrics", "registers") } else { ("registers", "host metrics") };
-        problems.add(*at, format!("point {}: reads {b}, the points before read {a}; a profile has one protocol", quoted(&other.name)));
-    }
-}
-
-fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: &mut Problems<'_>) {
-    for (at, point) in points {
-        let Read::Modbus(read) = &point.read else { continue };
-        let (name, first, last) = (quoted(&point.name), read.address, read.last());
-        if read.encoding.len() > limits.max_registers {
-            let max = limits.max_registers;
-            problems.add(*at, format!("point {name}: takes {} registers, max_registers allows {max} in one request", read.encoding.len()));
-        }
-        if !limits.in_one_block(first, last) {
-            problems.add(*at, format!("point {name}: registers {first:#06X} to {last:#06X} are not inside one of modbus, blocks"));
-        }
-    }
-}
-
-/// Two points may share registers only when they are the same registers of the same type: one value, two names.
-fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
-    let mut reads: Vec<(&ModbusRead, Position, &Point)> = points
-        .iter()
-        .filter_map(|(at, point)| match &point.read {
-            Read::Modbus(read) => Some((read, *at, point)),
-            Read::Host(_) => None,
-        })
-        .collect();
-    reads.sort_by_key(|(read, at, _)| (read.table, read.address, at.line, at.column));
-    // The point that reaches furthest so far; its neighbours are compared with it.
-    let mut furthest: Option<(&ModbusRead, Position, &Point)> = None;
-    for (read, at, point) in reads {
-        if let Some((other, other_at, other_point)) = furthest
-            && other.table == read.table
-            && read.address <= other.last()
-        {
-            let same = other.address == read.address && other.encoding == read.encoding;
-            if !same {
-                let ((at, point, read), (_, before, other)) = if (at.line, at.column) > (other_at.line, other_at.column) {
-                    ((at, point, read), (other_at, other_point, other))
-                } else {
-                    ((other_at, other_point, other), (at, point, read))
-                };
-                problems.add(at, overlap(point, read, before, other));
-            }
-        }
-        if furthest.is_none_or(|(other, ..)| other.table != read.table || other.last() < read.last()) {
-            furthest = Some((read, at, point));
-        }
-    }
-}
-
-fn overlap(point: &Point, read: &ModbusRead, before: &Point, other: &ModbusRead) -> String {
-    let type_of = |read: &ModbusRead| TYPES.iter().find(|(_, e)| *e == read.encoding).map_or("", |(name, _)| *name);
-    format!(
-        "point {}: registers {} to {} ({}) overlap point {} at {} to {} ({}); expected registers of its own, or the same address and type",
-        quoted(&point.name),
-        read.address,
-        read.last(),
-        type_of(read),
-        quoted(&before.name),
-        other.address,
-        other.last(),
-        type_of(other),
-    )
 }

@@ -1,5 +1,7 @@
 //! Takes a tree apart key by key; whatever is wrong becomes a problem that names the thing, the find and the expectation.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::{Node, Position, Problems, Tree};
@@ -19,7 +21,7 @@ impl<'t> Fields<'t> {
     pub(crate) fn read(node: &'t Node, what: &str, keys: &[&str], problems: &mut Problems<'_>) -> Option<Self> {
         let Tree::Map(map) = &node.tree else {
             let expected = keys.join(", ");
-            problems.add(node.at, format!("{}found {}, expected a mapping with the keys {expected}", prefix(what), node.describe()));
+            problems.add(node.at, format!("{}found {}, expected a mapping with these keys: {expected}", prefix(what), node.describe()));
             return None;
         };
         let mut entries: Vec<(&str, &Node)> = Vec::new();
@@ -80,6 +82,11 @@ impl<'t> Field<'t> {
         Self { what: self.what.clone(), node }
     }
 
+    /// The value of one of its keys.
+    pub(crate) fn entry(&self, key: &str, node: &'t Node) -> Self {
+        Self { what: format!("{}, {}: ", self.what.trim_end_matches(": "), quoted(key)), node }
+    }
+
     /// Notes that the value is not what was expected.
     pub(crate) fn wrong(&self, expected: &str, problems: &mut Problems<'_>) {
         problems.add(self.node.at, format!("{}found {}, expected {expected}", self.what, self.node.describe()));
@@ -133,8 +140,7 @@ impl<'t> Field<'t> {
 
     /// A span of time within bounds.
     pub(crate) fn duration(&self, min: Duration, max: Duration, problems: &mut Problems<'_>) -> Option<Duration> {
-        let print = |d| humantime::format_duration(d).to_string().replace(' ', "");
-        let expected = format!("a time from {} to {}, such as 500ms, 10s, 5m, 1h or 30d", print(min), print(max));
+        let expected = format!("a time from {} to {}, such as 500ms, 10s, 5m, 1h or 30d", brief(min), brief(max));
         let text = self.text(&expected, problems)?;
         let duration = humantime::parse_duration(text).ok();
         match duration {
@@ -153,7 +159,7 @@ impl<'t> Field<'t> {
     /// One of a list of names.
     pub(crate) fn choice<T: Copy>(&self, names: &[(&str, T)], problems: &mut Problems<'_>) -> Option<T> {
         let all = names.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-        let expected = format!("one of {}", all.join(", "));
+        let expected = format!("{}{}", if all.len() > 1 { "one of " } else { "" }, all.join(", "));
         let text = self.text(&expected, problems)?;
         let found = names.iter().find(|(name, _)| *name == text);
         if found.is_none() {
@@ -179,16 +185,21 @@ impl<'t> Field<'t> {
             self.wrong(expected, problems);
             return None;
         };
-        let mut entries: Vec<(&str, Position, &Node)> = Vec::new();
+        let mut entries = Vec::new();
+        let mut lines = HashMap::new();
         for (key, value) in map {
-            match &key.tree {
-                Tree::Scalar(name) => match entries.iter().find(|(n, ..)| n == name) {
-                    None => entries.push((name, key.at, value)),
-                    Some((_, first, _)) => {
-                        problems.add(key.at, format!("{}key {} is there twice, first in line {}", self.what, quoted(name), first.line));
-                    }
-                },
-                _ => problems.add(key.at, format!("{}found {} as a key, expected {expected}", self.what, key.describe())),
+            let Tree::Scalar(name) = &key.tree else {
+                problems.add(key.at, format!("{}found {} as a key, expected {expected}", self.what, key.describe()));
+                continue;
+            };
+            match lines.entry(name) {
+                Entry::Occupied(first) => {
+                    problems.add(key.at, format!("{}key {} is there twice, first in line {}", self.what, quoted(name), first.get()));
+                }
+                Entry::Vacant(place) => {
+                    place.insert(key.at.line);
+                    entries.push((name.as_str(), key.at, value));
+                }
             }
         }
         Some(entries)
@@ -208,6 +219,16 @@ impl Node {
 }
 
 const TIME_UNITS: &[&str] = &["ms", "s", "sec", "seconds", "m", "min", "minutes", "h", "hours", "d", "days", "weeks"];
+
+/// A bound in the largest unit that tells it exactly.
+fn brief(time: Duration) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let ms = time.as_millis();
+    match units.iter().find(|(unit, _)| ms > *unit && ms.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None => format!("{ms}ms"),
+    }
+}
 
 fn prefix(what: &str) -> String {
     if what.is_empty() { String::new() } else { format!("{what}: ") }
@@ -280,4 +301,87 @@ pub(crate) fn parse_decimal(text: &str) -> Option<(i64, i8)> {
         return None;
     }
     Some((if negative { -mantissa } else { mantissa }, i8::try_from(exponent).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn decimals_are_taken_from_their_text() {
+        for (text, expected) in [
+            ("0.1", Some((1, -1))),
+            ("0.10", Some((1, -1))),
+            ("-0.001", Some((-1, -3))),
+            ("10", Some((10, 0))),
+            ("1e3", Some((1_000, 0))),
+            ("1.5e-3", Some((15, -4))),
+            ("2.50e1", Some((25, 0))),
+            (".5", Some((5, -1))),
+            ("0", Some((0, 0))),
+            ("1e-18", Some((1, -18))),
+            ("1e-19", None),
+            ("9223372036854775807", Some((i64::MAX, 0))),
+            ("9223372036854775808", None),
+            ("1e19", None),
+            ("1e99999999999", None),
+            ("", None),
+            (".", None),
+            ("-", None),
+            ("0x10", None),
+            ("1/10", None),
+            ("1_000", None),
+            ("+1", None),
+            ("é", None),
+        ] {
+            assert_eq!(parse_decimal(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_decimal_or_hexadecimal() {
+        for (text, expected) in [("007", Some(7)), ("0x00C8", Some(200)), ("-0x1", Some(-1)), ("-5", Some(-5))] {
+            assert_eq!(parse_integer(text), expected, "{text}");
+        }
+        for text in ["", "-", "0x", "1.0", "1e3", "+1", "0b1", "1 ", "99999999999999999999999999999999999999999"] {
+            assert_eq!(parse_integer(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hint_is_given_only_when_it_is_near() {
+        let keys = ["name", "profile", "link", "unit", "every", "labels"];
+        for (found, hint) in
+            [("evry", "every"), ("Link", "link"), ("lable", "labels"), ("profil", "profile"), ("x", ""), ("serial", ""), ("timeout", "")]
+        {
+            let expected = if hint.is_empty() { String::new() } else { format!("; did you mean `{hint}`?") };
+            assert_eq!(did_you_mean(found, keys.into_iter()), expected, "{found}");
+        }
+    }
+
+    #[test]
+    fn what_a_file_holds_cannot_forge_lines_of_a_log() {
+        assert_eq!(quoted("a\nb\u{1b}[31m"), "`a\u{FFFD}b\u{FFFD}[31m`");
+        assert_eq!(quoted(&"x".repeat(61)), format!("`{}…`", "x".repeat(60)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_decimal_is_exactly_what_was_written(mantissa in any::<i64>(), decimals in 0usize..=18) {
+            let decimal = pattoo_wire::Decimal { mantissa, exponent: -i8::try_from(decimals).unwrap() };
+            // i64::MIN has no positive counterpart; nobody scales by it.
+            prop_assume!(mantissa != i64::MIN);
+            let (parsed, exponent) = parse_decimal(&decimal.to_string()).unwrap();
+            let dropped = u32::try_from(exponent - decimal.exponent).unwrap();
+            prop_assert_eq!(i128::from(parsed) * 10i128.pow(dropped), i128::from(mantissa));
+            prop_assert!(parsed % 10 != 0 || exponent == 0 || parsed == 0);
+        }
+
+        #[test]
+        fn no_file_makes_the_parser_panic(content in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = crate::yaml::parse(std::path::Path::new("x.yaml"), &content, 1_000);
+        }
+    }
 }

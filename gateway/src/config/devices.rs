@@ -1,0 +1,160 @@
+//! The devices of a configuration, each judged by itself. Opens no file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use pattoo_wire::{Labels, MAX_SERIES, check_name};
+
+use super::read::{HOST_LINK, Links};
+use super::{DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport};
+use crate::profile::{Found, Profile, Read, name_of};
+use crate::reading::DeviceIndex;
+use crate::yaml::{Field, Fields, Node, Problems, did_you_mean, quoted};
+
+/// Most labels of a device.
+const MAX_LABELS: usize = 32;
+/// Longest key or text of a label, in bytes: what the wire carries.
+const MAX_LABEL_BYTES: usize = 255;
+
+const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels"];
+
+/// The devices that are good; a link gets those that belong to it.
+pub(super) fn read(top: &Fields<'_>, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Vec<Device> {
+    let expected = "a list of devices, such as - { name: main-meter, profile: eastron-sdm630, link: plc, unit: 1 }";
+    let Some(field) = top.required("devices", expected, problems) else { return Vec::new() };
+    let Some(items) = field.list(expected, problems) else { return Vec::new() };
+    if items.is_empty() {
+        field.problem("there is no device, nothing will be read", problems);
+    }
+    if items.len() > MAX_DEVICES {
+        field.problem(&format!("found {} devices, at most {MAX_DEVICES} are read; the rest is left out", items.len()), problems);
+    }
+    let mut names: HashMap<&str, u32> = HashMap::new();
+    let mut devices: Vec<Device> = Vec::new();
+    let mut series = 0;
+    for (index, node) in items.iter().enumerate().take(MAX_DEVICES) {
+        let name = name_of(node);
+        let what = name.map_or_else(|| format!("device {}", index + 1), |name| format!("device {}", quoted(name)));
+        let first = name.and_then(|name| names.get(name).copied());
+        if let Some(line) = first {
+            problems.add(node.at, format!("{what}: this name is there twice, first in line {line}; the first one stays"));
+            continue;
+        }
+        name.map(|name| names.insert(name, node.at.line));
+        let Some((device, link)) = device(node, &what, links, found, problems) else { continue };
+        series += device.profile.points.len();
+        if series > MAX_SERIES {
+            series -= device.profile.points.len();
+            problems
+                .add(node.at, format!("{what}: its points make more than {MAX_SERIES} of this gateway, expected fewer or another gateway"));
+            continue;
+        }
+        if let Some(link) = links.good.get_mut(link) {
+            link.devices.push(DeviceIndex(devices.len()));
+        }
+        devices.push(device);
+    }
+    devices
+}
+
+fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Option<(Device, usize)> {
+    let before = problems.count();
+    let fields = Fields::read(node, what, KEYS, problems)?;
+    let name = fields.required("name", "a name such as main-meter", problems).and_then(|field| {
+        let name = field.text("a name such as main-meter", problems)?;
+        check_name(name).map_err(|e| field.problem(&format!("{} is not a name: {e}", quoted(name)), problems)).ok()?;
+        Some(name.to_owned())
+    });
+    let every = match fields.optional("every") {
+        Some(field) => field.duration(MIN_INTERVAL, MAX_INTERVAL, problems),
+        None => Some(DEVICE_EVERY),
+    };
+    let labels = fields.optional("labels").map_or_else(|| Some(Labels::new()), |field| labels(&field, problems));
+    let field = fields.required("profile", "the id of a profile", problems);
+    let profile = field.and_then(|field| profile(&field, found, problems));
+    // A device whose profile is unknown may be of any protocol: its link and unit cannot be judged.
+    let (link, unit) = match &profile {
+        Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Host(_))) => {
+            (host_link(&fields, links, problems), Some(0))
+        }
+        Some(_) => modbus_link(&fields, links, problems),
+        None => (None, None),
+    };
+    if problems.count() > before {
+        return None;
+    }
+    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, link?))
+}
+
+fn profile(field: &Field<'_>, found: &Found, problems: &mut Problems<'_>) -> Option<Arc<Profile>> {
+    let id = field.text("the id of a profile", problems)?;
+    if let Some(profile) = found.profiles.get(id) {
+        return Some(profile.clone());
+    }
+    if found.refused.contains(id) {
+        field.problem(&format!("the profile {} was refused, see its own problems", quoted(id)), problems);
+    } else {
+        let hint = did_you_mean(id, found.profiles.keys().map(String::as_str));
+        let number = found.profiles.len();
+        field.problem(&format!("there is no profile {}, expected one of the {number} in the profile folders{hint}", quoted(id)), problems);
+    }
+    None
+}
+
+fn host_link(fields: &Fields<'_>, links: &mut Links, problems: &mut Problems<'_>) -> Option<usize> {
+    if let Some(field) = fields.optional("link")
+        && field.text(HOST_LINK, problems)? != HOST_LINK
+    {
+        field.wrong("no link: this profile reads the machine that the gateway runs on", problems);
+        return None;
+    }
+    if let Some(field) = fields.optional("unit") {
+        field.wrong("no unit: this profile reads the machine that the gateway runs on", problems);
+        return None;
+    }
+    Some(links.host())
+}
+
+fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) -> (Option<usize>, Option<u8>) {
+    let unit = match fields.optional("unit") {
+        Some(field) => field.integer(0, 255, "a Modbus unit id", problems).and_then(|n| u8::try_from(n).ok()),
+        None => Some(DEVICE_UNIT),
+    };
+    let Some(field) = fields.required("link", "the name of one of the links", problems) else { return (None, unit) };
+    let Some(name) = field.text("the name of one of the links", problems) else { return (None, unit) };
+    let link = links.good.iter().position(|link| link.name == name && link.transport != Transport::Host);
+    if link.is_none() {
+        let names = || links.good.iter().filter(|link| link.transport != Transport::Host).map(|link| link.name.as_str());
+        let message = if links.refused.iter().any(|refused| refused == name) {
+            format!("the link {} was refused, see its own problem", quoted(name))
+        } else if name == HOST_LINK {
+            "found `host`, expected the link to a Modbus device: this profile reads registers".to_owned()
+        } else {
+            let all = names().collect::<Vec<_>>().join(", ");
+            let expected = if all.is_empty() { "one under `links`, where there is none".to_owned() } else { format!("one of {all}") };
+            format!("there is no link {}, expected {expected}{}", quoted(name), did_you_mean(name, names()))
+        };
+        field.problem(&message, problems);
+    }
+    (link, unit)
+}
+
+fn labels(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Labels> {
+    let expected = format!("at most {MAX_LABELS} labels such as {{ site: north }}, each of at most {MAX_LABEL_BYTES} bytes");
+    let entries = field.entries(&expected, problems)?;
+    if entries.len() > MAX_LABELS {
+        field.problem(&format!("found {} labels, expected {expected}", entries.len()), problems);
+        return None;
+    }
+    let mut labels = BTreeMap::new();
+    for (key, at, node) in entries {
+        let value = field.entry(key, node);
+        let text = value.text("the text of a label", problems)?;
+        if key.is_empty() || key.len() > MAX_LABEL_BYTES || text.len() > MAX_LABEL_BYTES {
+            problems.add(at, format!("{}found the label {}, expected {expected}", field.what, quoted(key)));
+            return None;
+        }
+        labels.insert(key.to_owned(), text.to_owned());
+    }
+    Some(labels)
+}
