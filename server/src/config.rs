@@ -248,9 +248,10 @@ fn yaml_problem(error: &YamlError, at: impl Fn(Location) -> String) -> Problem {
             format!("found key `{field}`, expected one of {}{}", expected.join(", "), hint.unwrap_or_default())
         }
         // Its own words, without the position that the place already tells.
-        other => match other.to_string() {
-            text => text.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(text.clone(), |(_, tail)| tail.to_owned()),
-        },
+        other => {
+            let text = other.to_string();
+            text.split_once(": ").filter(|(head, _)| head.starts_with("line ")).map_or(text.clone(), |(_, tail)| tail.to_owned())
+        }
     };
     Problem { place, message }
 }

@@ -99,10 +99,10 @@ impl Live {
         health.subscribed && health.storing
     }
 
-    /// Waits until it is ready.
-    pub async fn until_ready(&self) {
+    /// Waits until it is ready, or until it is not.
+    pub async fn until(&self, ready: bool) {
         // The sender lives as long as `self`, so waiting cannot fail.
-        let _ = self.health.subscribe().wait_for(|health| health.subscribed && health.storing).await;
+        let _ = self.health.subscribe().wait_for(|health| (health.subscribed && health.storing) == ready).await;
     }
 
     /// Whether ingest is subscribed at the broker.

@@ -77,10 +77,16 @@ fn serve(args: RunArgs) -> anyhow::Result<()> {
 
 fn start_logs(format: LogFormat) {
     // The broker's library reports its clients at info; ours says what matters.
-    let filter = EnvFilter::try_from_env("PATTOO_LOG").unwrap_or_else(|_| EnvFilter::new("info,mqtt5=warn"));
+    let wanted = std::env::var("PATTOO_LOG").ok();
+    let parsed = wanted.as_deref().map(EnvFilter::try_new);
+    let wrong = parsed.as_ref().and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new("info,mqtt5=warn"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => logs.json().init(),
+    }
+    if let (Some(wrong), Some(wanted)) = (wrong, wanted) {
+        tracing::warn!("PATTOO_LOG: found {wanted:?}, expected something like `info` or `pattoo_server=debug`: {wrong}; logging info");
     }
 }

@@ -23,6 +23,8 @@ use crate::store::embedded::Embedded;
 
 /// All parts together have this long to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// Open HTTP connections have this long to end.
+const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How often old readings are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Readings deleted in one transaction; commits of readings wait for it.
@@ -58,9 +60,15 @@ struct Addresses {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()> {
     let config = load(&options)?;
     let live = Arc::new(Live::default());
+    if let Some(file) = &options.ready_file {
+        forget(file).with_context(|| format!("ready file {}", file.display()))?;
+    }
 
     let file = config.data.join("pattoo.redb");
-    let store: Arc<dyn Store> = Arc::new(blocking(move || Embedded::open(&file)).await??);
+    let opened = blocking(move || Embedded::open(&file)).await?;
+    let store: Arc<dyn Store> = Arc::new(opened.with_context(|| {
+        format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", config.data.display())
+    })?);
     let letters = Letters::new(&config.data.join("dead-letter"));
     let core = {
         let (store, live) = (store.clone(), live.clone());
@@ -91,7 +99,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     expire_task.abort();
     stopping.send_replace(true);
     let reverse = async {
-        finish("http", &mut http_task).await;
+        // A page that follows live values keeps its connection as long as it is let.
+        if tokio::time::timeout(HTTP_STOP_WITHIN, finish("http", &mut http_task)).await.is_err() {
+            http_task.abort();
+        }
         finish("ingest", &mut ingest_task).await;
         if let Some(stopper) = broker_stop {
             stopper.shutdown();
@@ -202,13 +213,21 @@ async fn expire(store: Arc<dyn Store>, retention: Duration) {
 
 /// Says where the server is, once readings can come in.
 async fn announce(live: Arc<Live>, addresses: Addresses, ready_file: Option<PathBuf>) {
-    live.until_ready().await;
+    live.until(true).await;
     let mqtt = addresses.mqtt.map(|address| address.to_string());
     info!(http = %addresses.http, mqtt = mqtt.as_deref().unwrap_or("external"), "ready");
     if let Some(file) = ready_file
         && let Err(e) = write_whole(&file, &serde_json::to_vec(&addresses).unwrap_or_default())
     {
         error!("ready file {}: {e}", file.display());
+    }
+}
+
+/// One of an earlier run tells of a server that is gone.
+fn forget(file: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }
 

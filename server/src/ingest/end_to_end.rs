@@ -17,6 +17,7 @@ use super::*;
 use crate::broker::{Broker, Login};
 use crate::live::Live;
 use crate::store::embedded::Embedded;
+use crate::store::memory::Memory;
 use crate::store::{SeriesId, Store};
 
 /// Longest wait for anything.
@@ -49,7 +50,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let broker = tokio::spawn(broker.run());
         let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
-        within("the subscription", live.until_ready()).await;
+        within("the subscription", live.until(true)).await;
         Self { store, live, port, login, stop, ingest, broker, stopper }
     }
 
@@ -194,7 +195,7 @@ async fn what_was_retained_before_ingest_came_is_read() {
     let (stop, stopped) = watch::channel(false);
     let upstream = BrokerAddress { host: "127.0.0.1".into(), port, login: Some(login), tls: None };
     let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
-    within("the subscription", live.until_ready()).await;
+    within("the subscription", live.until(true)).await;
     gateway.publish_batch(1).await;
     gateway.acknowledged(1).await;
     assert_eq!(live.gateway("g1").unwrap().status.unwrap().version, "9");
@@ -222,4 +223,84 @@ async fn a_gateway_cannot_forge_an_acknowledgement() {
     let refused = within("the refusal", events.poll()).await.unwrap_err();
     assert!(matches!(refused, rumqttc::v5::ConnectionError::ConnectionRefused(_)), "{refused}");
     server.stop().await;
+}
+
+/// Passes connections on to a port until it is told to cut them all.
+async fn link(to: u16) -> (u16, watch::Sender<u32>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (cuts, cut) = watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let mut cut = cut.clone();
+            cut.mark_unchanged();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    _ = cut.changed() => {}
+                }
+            });
+        }
+    });
+    (port, cuts)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_cut_connection_ingest_is_back_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (port, login) = (broker.address().port(), broker.login());
+    tokio::spawn(broker.run());
+    let (link, cuts) = link(port).await;
+    let live = Arc::new(Live::default());
+    let core = Core::new(Arc::new(Memory::default()), Letters::new(folder.path()), live.clone()).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let upstream = BrokerAddress { host: "127.0.0.1".into(), port: link, login: Some(login), tls: None };
+    let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+    within("the subscription", live.until(true)).await;
+    let mut gateway = Gateway::connect(port, None).await;
+    gateway.subscribe(&topic::ack("g1")).await;
+    gateway.publish_schema(&schema("V")).await;
+    for seq in 1..=3 {
+        gateway.publish_batch(seq).await;
+        gateway.acknowledged(seq).await;
+        cuts.send_modify(|cuts| *cuts += 1);
+        within("the cut", live.until(false)).await;
+        within("the new subscription", live.until(true)).await;
+    }
+    stop.send_replace(true);
+    within("ingest to stop", ingest).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_a_failing_store_lost_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let (port, login) = (broker.address().port(), broker.login());
+    tokio::spawn(broker.run());
+    let (store, live) = (Memory::default(), Arc::new(Live::default()));
+    let core = Core::new(Arc::new(store.clone()), Letters::new(folder.path()), live.clone()).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let upstream = BrokerAddress { host: "127.0.0.1".into(), port, login: Some(login), tls: None };
+    let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+    within("the subscription", live.until(true)).await;
+    let mut gateway = Gateway::connect(port, None).await;
+    gateway.subscribe(&topic::ack("g1")).await;
+    store.fail(Some("disk full"));
+    gateway.publish_schema(&schema("V")).await;
+    within("the failure", live.until(false)).await;
+    store.fail(None);
+    within("the acknowledgement of a batch that is sent again and again", async {
+        loop {
+            gateway.publish_batch(1).await;
+            if timeout(Duration::from_millis(200), gateway.acknowledged(1)).await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(live.gateway("g1").is_some());
+    stop.send_replace(true);
+    within("ingest to stop", ingest).await.unwrap();
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pattoo_wire::{Ack, topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use thiserror::Error;
@@ -155,11 +155,9 @@ async fn session(
                     return "BUG: nobody stores messages".into();
                 }
             }
-            Packet::PubAck(ack) if ack.reason != rumqttc::v5::mqttbytes::v5::PubAckReason::Success => {
-                // No subscriber is a success of its own: the gateway has just gone.
-                if ack.reason != rumqttc::v5::mqttbytes::v5::PubAckReason::NoMatchingSubscribers {
-                    error!("the broker refuses an acknowledgement: {:?}; the account must be allowed to write pattoo/v1/+/ack", ack.reason);
-                }
+            // Without a subscriber the gateway has just gone; it asks again when it is back.
+            Packet::PubAck(ack) if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) => {
+                error!("the broker refuses an acknowledgement: {:?}; the account must be allowed to write pattoo/v1/+/ack", ack.reason);
             }
             Packet::Disconnect(disconnect) => return format!("the broker ends the connection: {:?}", disconnect.reason_code),
             _ => {}

@@ -145,7 +145,7 @@ fn the_limit_takes_the_oldest(bed: &dyn Bed) {
 fn every_value_comes_back(bed: &dyn Bed) {
     let store = bed.open();
     let values = [
-        Value::F64(0.100_000_000_000_000_006),
+        Value::F64(0.1 + 0.2),
         Value::F64(std::f64::consts::PI),
         Value::F64(-0.0),
         Value::F64(f64::MIN_POSITIVE / 4.0),

@@ -155,7 +155,10 @@ fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<(), redb::Er
         gaps.insert((gateway.as_str(), *stream, gap.first_seq), content)?;
     }
     let mut readings = transaction.open_table(READINGS)?;
-    for (id, reading) in &commit.readings {
+    // In the order of the table neighbours share pages; the sort is stable, so of two for one time the later still wins.
+    let mut sorted: Vec<_> = commit.readings.iter().collect();
+    sorted.sort_by_key(|(id, reading)| (*id, reading.at_ms));
+    for (id, reading) in sorted {
         readings.insert((id.0, reading.at_ms), row::write_sample(&reading.sample).as_slice())?;
     }
     Ok(())

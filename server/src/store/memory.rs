@@ -103,8 +103,12 @@ impl Store for Memory {
         let old: Vec<_> = held.readings.keys().filter(|(_, at_ms)| *at_ms < before_ms).take(limit).copied().collect();
         let left = limit - old.len();
         let old_gaps: Vec<_> = held.gaps.iter().filter(|(_, gap)| gap.to_ms < before_ms).take(left).map(|(key, _)| key.clone()).collect();
-        old.iter().for_each(|key| drop(held.readings.remove(key)));
-        old_gaps.iter().for_each(|key| drop(held.gaps.remove(key)));
+        for key in &old {
+            held.readings.remove(key);
+        }
+        for key in &old_gaps {
+            held.gaps.remove(key);
+        }
         Ok(old.len() + old_gaps.len())
     }
 
