@@ -26,7 +26,7 @@ export async function withBrowser(options, use) {
   const browser = await chromium.launchPersistentContext(folder, {
     executablePath: process.env.PATTOO_TEST_CHROMIUM ?? '/usr/bin/chromium',
     args: FLAGS,
-    // The language of a kiosk or container; with it Chromium reports one that Intl refuses.
+    // As in a kiosk or container.
     env: { ...process.env, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', LANGUAGE: '', HOME: folder },
     viewport: { width: 1360, height: 860 },
     ...options,
