@@ -159,8 +159,8 @@ fn printable(text: &str) -> String {
         return clean;
     }
     let suffix = format!("~{:08x}", crc32fast::hash(text.as_bytes()));
-    let end = clean.floor_char_boundary(MAX_TEXT_BYTES - suffix.len());
-    clean.split_at(end).0.to_owned() + &suffix
+    let end = (0..=MAX_TEXT_BYTES - suffix.len()).rev().find(|end| clean.is_char_boundary(*end)).unwrap_or(0);
+    clean.get(..end).unwrap_or_default().to_owned() + &suffix
 }
 
 /// Rows of each point of a device at its latest poll.

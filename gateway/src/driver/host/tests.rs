@@ -166,3 +166,15 @@ async fn a_hanging_filesystem_is_bad_and_the_others_are_read() {
     let found = poll(&mut host, &device).await;
     assert!(number(&samples(&found, &device, Metric::FilesystemTotal), "/") > 0.0, "it is read again once it came back");
 }
+
+#[test]
+fn the_profile_of_this_host_has_every_metric() {
+    let (profiles, problems) = crate::profile::load_profiles(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("../hw-profiles")]);
+    let profile = profiles.get("linux-host").unwrap_or_else(|| panic!("{problems:?}"));
+    let named: Vec<_> = profile.points.iter().map(|p| (p.name.as_str(), p.read.clone())).collect();
+    assert_eq!(named, Metric::NAMES.iter().map(|(name, metric)| (*name, Read::Host(*metric))).collect::<Vec<_>>());
+    for point in &profile.points {
+        assert_eq!(point.repr == Repr::Unsigned, point.kind == Kind::Counter, "{}", point.name);
+        assert!(!point.unit.is_empty(), "{}", point.name);
+    }
+}
