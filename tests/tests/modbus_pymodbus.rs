@@ -1,5 +1,7 @@
 //! The Modbus driver against pymodbus: every point of a fixture must arrive exactly, whatever the device serves around them.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -12,6 +12,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use pattoo_wire::{Reason, Sample};
 
 use self::learned::Learned;
@@ -47,7 +49,7 @@ impl ModbusTcp {
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
-        let mut poll = Poll { index, device, given_up: None, transactions: Vec::new() };
+        let mut poll = Poll { index, device, lost: Duration::ZERO, given_up: None, transactions: Vec::new() };
         let readable: Vec<_> = points.iter().filter_map(|point| poll.read_of(*point).map(|read| (*point, read))).collect();
         let others: Vec<_> = points.iter().filter(|point| poll.read_of(**point).is_none()).copied().collect();
         if !others.is_empty() {
@@ -70,15 +72,14 @@ impl ModbusTcp {
             return None;
         }
         let limits = &poll.device.profile.modbus;
+        let start = Instant::now();
         let Exchange { at_ms, result } = self.session.ask(poll.device.unit, request, limits.min_gap).await;
         self.learned.entry(poll.index).or_default().silent(&request.points, result == Err(Failure::Timeout));
         match result {
             Ok(Answer::Words(words)) => poll.good(at_ms, request, &words),
             Ok(Answer::Refused(code)) => return Some((at_ms, code)),
             Err(failure) => {
-                if matches!(failure, Failure::Timeout | Failure::Unreachable) {
-                    poll.given_up = Some(failure.reason());
-                }
+                poll.failed(failure, start.elapsed(), self.session.timeout());
                 poll.bad(at_ms, &request.points, failure.reason());
             }
         }
@@ -128,6 +129,8 @@ impl Driver for ModbusTcp {
 struct Poll<'a> {
     index: DeviceIndex,
     device: &'a Device,
+    /// Time spent on requests that gave nothing.
+    lost: Duration,
     /// Why the rest of the poll is not tried.
     given_up: Option<Reason>,
     transactions: Vec<Transaction>,
@@ -138,6 +141,15 @@ impl<'a> Poll<'a> {
         match &self.device.profile.points.get(point.0)?.read {
             Read::Modbus(read) => Some(read),
             Read::Host(_) => None,
+        }
+    }
+
+    /// The rest is not tried where nobody answers, nor once failures of any kind have cost as much as one timeout: the other
+    /// devices of the link wait meanwhile.
+    fn failed(&mut self, failure: Failure, took: Duration, timeout: Duration) {
+        self.lost += took;
+        if matches!(failure, Failure::Timeout | Failure::Unreachable) || self.lost >= timeout {
+            self.given_up = Some(failure.reason());
         }
     }
 

@@ -73,17 +73,25 @@ impl Session {
         Self { endpoint, timeout, clock, context: None, quiet_since: None }
     }
 
+    /// Longest wait for a connection and for a reply.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(super) fn now_ms(&self) -> i64 {
         (self.clock)()
     }
 
     /// Asks once; a second time on a new connection where the first one had been used before, for that one may have gone stale
-    /// while it was idle: closed by the device, or with a doubled reply still in it. A timeout is not tried again.
+    /// while it was idle: closed by the device, or with a doubled reply still in it. That shows at once, so that what took long is
+    /// not tried again.
     pub(super) async fn ask(&mut self, unit: u8, request: &Request, min_gap: Duration) -> Exchange {
-        let used = self.context.is_some();
+        let (used, start) = (self.context.is_some(), Instant::now());
         let first = self.attempt(unit, request, min_gap).await;
         match first.result {
-            Err(Failure::Closed | Failure::Malformed) if used => self.attempt(unit, request, min_gap).await,
+            Err(Failure::Closed | Failure::Malformed) if used && start.elapsed() < min_gap + self.timeout => {
+                self.attempt(unit, request, min_gap).await
+            }
             _ => first,
         }
     }

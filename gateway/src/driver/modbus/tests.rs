@@ -9,8 +9,8 @@ use super::faults::{Asked, Device as Peer, Fault, word};
 use super::*;
 use crate::profile::{Encoding, ModbusLimits, Point, Profile, Table};
 
-/// Short, for many tests wait for it.
-const TIMEOUT: Duration = Duration::from_millis(100);
+/// Short, for some tests wait for it; long enough for a busy machine to answer in time.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 const UNIT: u8 = 4;
 
@@ -101,6 +101,15 @@ async fn check_fault(fault: Fault, times: usize, reason: Option<Reason>) {
         peer.state().salt = salt;
         let samples = poll(&mut driver, &device).await;
         all_good(&samples, salt);
+    }
+    // A connection that failed is not used again, one that brought an exception is.
+    let connections = match (reason, times) {
+        (Some(Reason::Exception(_)), _) => 0,
+        (_, times) => times,
+    };
+    // Both copies of a reply may arrive at once, and the second is then thrown away without a new connection.
+    if fault != Fault::Duplicate {
+        assert_eq!(peer.state().connections, connections, "{fault:?}");
     }
 }
 
@@ -277,4 +286,21 @@ async fn a_point_of_another_protocol_or_of_no_profile_is_unavailable() {
     let mut readings: Vec<_> = transactions.into_iter().flat_map(|t| t.readings).map(|r| (r.point, r.sample)).collect();
     readings.sort_by_key(|r| r.0);
     assert_eq!(readings, [(PointIndex(0), good(7, 0)), (PointIndex(9), Sample::Bad(Reason::Unavailable))]);
+}
+
+#[test]
+fn failures_cost_a_poll_no_more_than_a_timeout_or_two() {
+    let (device, half) = (device(&[0], limits(0)), TIMEOUT / 2);
+    for (failures, given_up) in [
+        (vec![(Failure::Timeout, TIMEOUT)], Some(Reason::Timeout)),
+        (vec![(Failure::Unreachable, Duration::ZERO)], Some(Reason::LinkDown)),
+        (vec![(Failure::Closed, half)], None),
+        (vec![(Failure::Malformed, half), (Failure::Closed, half)], Some(Reason::LinkDown)),
+    ] {
+        let mut poll = Poll { index: DeviceIndex(0), device: &device, lost: Duration::ZERO, given_up: None, transactions: vec![] };
+        for (failure, took) in failures {
+            poll.failed(failure, took, TIMEOUT);
+        }
+        assert_eq!(poll.given_up, given_up);
+    }
 }
