@@ -13,6 +13,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{Device, Link, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
+/// Gives the wall clock: UTC, ms since 1970.
+pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
+
 /// Reads the devices of one link.
 pub trait Driver: Send {
     /// Reads these points of this device now, each exactly once. A device that fails gives bad readings, never an error, and
