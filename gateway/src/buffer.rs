@@ -68,6 +68,9 @@ impl From<&crate::config::Buffer> for Limits {
     }
 }
 
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// A change of one key; none deletes it.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
@@ -76,7 +79,7 @@ pub trait Store: Send {
     /// The value of a key.
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// All pairs whose key starts with this letter, in order.
-    fn scan(&mut self, letter: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError>;
     /// The last key that starts with this letter.
     fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError>;
     /// Makes all changes or none. Not durable before [`Store::sync`].

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Change, Notice, Store, StoreError, record};
+use super::{Change, Notice, Pair, Store, StoreError, record};
 
 /// Bytes of the reserve that is given up when the disk is full.
 pub const BALLAST_BYTES: u64 = 8 << 20;
@@ -170,7 +170,7 @@ impl Store for Disk {
         self.run(|open| Ok(open.db.get(key)?.map(|value| value.to_vec())))
     }
 
-    fn scan(&mut self, letter: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
         self.run(|open| open.db.scan_prefix([letter]).map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
     }
 

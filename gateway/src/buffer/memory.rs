@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Change, Notice, Store, StoreError};
+use super::{Change, Notice, Pair, Store, StoreError};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -57,7 +57,7 @@ impl Store for Memory {
         Ok(self.live.get(key).cloned())
     }
 
-    fn scan(&mut self, letter: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
         Ok(self.live.iter().filter(|(key, _)| key.first() == Some(&letter)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 

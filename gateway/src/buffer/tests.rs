@@ -64,7 +64,7 @@ impl Store for Box<dyn Store> {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         (**self).get(key)
     }
-    fn scan(&mut self, letter: u8) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
         (**self).scan(letter)
     }
     fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError> {
@@ -367,17 +367,20 @@ fn filled(folder: &Path, batches: i64) -> u64 {
 /// Damage of sled's files: what is done to which file, and whether the content survives.
 #[test]
 fn a_daemon_starts_whatever_happened_to_the_files() {
-    type Damage = fn(&Path);
+    type Case = (&'static str, &'static str, fn(&mut Vec<u8>), bool);
     let each = |folder: &Path, change: fn(&mut Vec<u8>), prefix: &str| {
+        let mut changed = 0;
         for entry in std::fs::read_dir(folder.join("store")).unwrap().flatten() {
             if entry.file_name().to_string_lossy().starts_with(prefix) {
                 let mut bytes = std::fs::read(entry.path()).unwrap();
                 change(&mut bytes);
                 std::fs::write(entry.path(), bytes).unwrap();
+                changed += 1;
             }
         }
+        changed
     };
-    let cases: [(&str, &str, fn(&mut Vec<u8>), bool); 7] = [
+    let cases: [Case; 7] = [
         ("conf zeroed", "conf", |bytes| bytes.fill(0), true),
         ("snapshot cut", "snap.", |bytes| bytes.truncate(bytes.len() / 2), true),
         ("snapshot flipped", "snap.", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55), true),
@@ -389,7 +392,7 @@ fn a_daemon_starts_whatever_happened_to_the_files() {
     for (name, prefix, change, survives) in cases {
         let folder = tempfile::tempdir().unwrap();
         let stream = filled(folder.path(), 60);
-        each(folder.path(), change, prefix);
+        assert_eq!(each(folder.path(), change, prefix), 1, "{name}");
         let (mut buffer, notices) = open(folder.path(), LIMITS, 78).unwrap();
         let aside = notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. }));
         assert_eq!(aside, !survives, "{name}: {notices:?}");
@@ -407,7 +410,6 @@ fn a_daemon_starts_whatever_happened_to_the_files() {
     std::fs::write(folder.path().join("store/snap.0000000000000000.generating"), b"half").unwrap();
     let (buffer, notices) = open(folder.path(), LIMITS, 78).unwrap();
     assert_eq!((buffer.stats().stream, buffer.stats().batches, notices), (stream, 3, Vec::new()));
-    let _: Option<Damage> = None;
 }
 
 #[test]

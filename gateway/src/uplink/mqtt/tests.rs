@@ -1,0 +1,367 @@
+//! Against a real mosquitto on a free port. It must be installed: without it these tests fail.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use pattoo_wire::{Batch, Block, Decimal, Device, Kind, Labels, Quality, Repr, Sample, Schema, Series, Value, open_data};
+use rumqttc::v5::MqttOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::batch::{Closed, Dictionary};
+use crate::buffer::memory::{Medium, Memory};
+use crate::buffer::worker::{channel, serve};
+use crate::buffer::{Buffer, Limits};
+use crate::config::{Batching, Uplink as UplinkConfig};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+struct Mosquitto {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Mosquitto {
+    fn start(more: &str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{}",
+            more.replace("DIR", &folder.path().display().to_string())
+        );
+        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+        Self { child: spawn(folder.path()), port, folder }
+    }
+
+    fn prepared(folder: tempfile::TempDir, more: &str) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n{more}");
+        std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+        Self { child: spawn(folder.path()), port, folder }
+    }
+
+    /// SIGKILL, then a new one without memory on the same port.
+    fn replace(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.folder.path());
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(folder: &Path) -> Child {
+    let program = ["/usr/sbin/mosquitto", "mosquitto"].into_iter().find(|p| Command::new(p).arg("-h").output().is_ok());
+    let mut child = Command::new(program.expect("mosquitto must be installed for this test: apt-get install mosquitto"))
+        .args(["-v", "-c"])
+        .arg(folder.join("mosquitto.conf"))
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = lines.by_ref().map_while(Result::ok).any(|line| line.contains("running"));
+    assert!(ready, "mosquitto does not start");
+    // Its pipe must stay drained.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    child
+}
+
+fn closed(i: i64) -> Closed {
+    let device = Device { name: "d".into(), profile: "p".into(), labels: Labels::new() };
+    let series = Series {
+        device: 0,
+        point: "u".into(),
+        unit: if i < 20 { "V".into() } else { "A".into() },
+        kind: Kind::Gauge,
+        repr: Repr::Decimal { exponent: 0 },
+        labels: Labels::new(),
+        states: BTreeMap::new(),
+    };
+    let dictionary = Dictionary::new(Schema { devices: vec![device], series: vec![series] }).unwrap();
+    let times_ms: Vec<i64> = (0..50).map(|tick| i * 1000 + tick).collect();
+    let samples = times_ms.iter().map(|t| Sample::Good(Value::Decimal(Decimal { mantissa: t * 7919, exponent: 0 }))).collect();
+    let block = Block { series: vec![0], times_ms, samples };
+    Closed::new(Arc::new(dictionary), Batch { blocks: vec![block], gaps: Vec::new() }).unwrap()
+}
+
+fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
+    Config {
+        gateway: "g1".into(),
+        uplink: UplinkConfig { url, credentials: None, ca, max_unacknowledged: 8, ack_timeout: Duration::from_secs(2) },
+        buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, max_age: Duration::from_secs(1 << 20) },
+        batch: Batching { every: Duration::from_secs(1) },
+        links: Vec::new(),
+        devices: Vec::new(),
+    }
+}
+
+/// A gateway's buffer on its own thread and its MQTT client on a task.
+struct Gateway {
+    buffer: Handle,
+    health: watch::Sender<BTreeMap<String, DeviceStatus>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Gateway {
+    async fn start(config: &Config, batches: i64) -> Self {
+        let limits = Limits { max_bytes: 1 << 20, max_age_ms: i64::MAX, ballast_bytes: 0 };
+        let buffer = Buffer::open(Memory::open(&Medium::default()), limits, 0).unwrap();
+        let (handle, receiver) = channel(buffer.stats());
+        std::thread::spawn(move || serve(buffer, receiver));
+        for i in 0..batches {
+            handle.append(closed(i)).await.unwrap();
+        }
+        let (health, watched) = watch::channel(BTreeMap::new());
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, stopped));
+        Self { buffer: handle, health, stop, task }
+    }
+
+    async fn drained(&self) {
+        let mut stats = self.buffer.watch();
+        let waited = timeout(BOUND, stats.wait_for(|stats| stats.batches == 0)).await.map(|found| found.is_ok());
+        assert_eq!(waited, Ok(true), "still {:?}", self.buffer.stats());
+    }
+}
+
+/// What the server that stands in for ours has seen.
+#[derive(Default)]
+struct Seen {
+    schemas: BTreeSet<SchemaId>,
+    batches: BTreeMap<u64, Batch>,
+    contiguous: u64,
+    statuses: Vec<Status>,
+    dictionaries: BTreeMap<SchemaId, Schema>,
+}
+
+struct Server {
+    seen: Arc<Mutex<Seen>>,
+    changed: watch::Receiver<usize>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Acknowledges only batches that it could decode.
+    fn start(port: u16, name: &str) -> Self {
+        let mut options = MqttOptions::new(name, "127.0.0.1", port);
+        options.set_max_packet_size(Some(1 << 21)).set_keep_alive(Duration::from_secs(5));
+        let (client, mut eventloop) = AsyncClient::new(options, 100);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (tell, changed) = watch::channel(0);
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            loop {
+                match eventloop.poll().await {
+                    Ok(MqttEvent::Incoming(Packet::ConnAck(_))) => client.try_subscribe("pattoo/v1/g1/#", QoS::AtLeastOnce).unwrap(),
+                    Ok(MqttEvent::Incoming(Packet::Publish(publish))) => {
+                        let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
+                        if let Some(ack) = shared.lock().unwrap().take(&topic, &publish.payload) {
+                            let _ = client.try_publish(topic::ack("g1"), QoS::AtLeastOnce, false, ack.encode().unwrap());
+                        }
+                        tell.send_modify(|count| *count += 1);
+                    }
+                    Ok(_) => {}
+                    // The broker is away: polling connects again.
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        Self { seen, changed, task }
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Seen) -> bool) {
+        let mut changed = self.changed.clone();
+        let waited = timeout(BOUND, async {
+            while !holds(&self.seen.lock().unwrap()) {
+                changed.changed().await.unwrap();
+            }
+        });
+        assert!(waited.await.is_ok(), "{what} never came");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Seen {
+    fn take(&mut self, topic: &str, payload: &[u8]) -> Option<Ack> {
+        match topic::parse(topic)?.1 {
+            topic::FromGateway::Schema(id) => {
+                let (found, schema) = Schema::decode(payload).unwrap();
+                assert_eq!(found, id);
+                self.schemas.insert(id);
+                self.dictionaries.insert(id, schema);
+                None
+            }
+            topic::FromGateway::Status => {
+                self.statuses.push(serde_json::from_slice(payload).unwrap());
+                None
+            }
+            topic::FromGateway::Data => {
+                let (header, body) = open_data(payload).unwrap();
+                let schema = self.dictionaries.get(&body.schema()).expect("a batch came before its schema");
+                let batch = body.decode(body.schema(), schema).unwrap();
+                if let Some(before) = self.batches.insert(header.seq, batch.clone()) {
+                    assert_eq!(before, batch, "batch {} changed", header.seq);
+                }
+                self.contiguous = self.contiguous.max(header.oldest - 1);
+                while self.batches.contains_key(&(self.contiguous + 1)) {
+                    self.contiguous += 1;
+                }
+                Some(Ack { stream: header.stream, seq: self.contiguous })
+            }
+        }
+    }
+
+    fn assert_has_all(&self, batches: i64) {
+        assert_eq!(self.batches.keys().copied().collect::<Vec<_>>(), (1..=batches as u64).collect::<Vec<_>>());
+        for (seq, batch) in &self.batches {
+            assert_eq!(*batch, closed(*seq as i64 - 1).batch);
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_health_and_stop() {
+    let broker = Mosquitto::start("");
+    let server = Server::start(broker.port, "server");
+    let gateway = Gateway::start(&config(format!("mqtt://127.0.0.1:{}", broker.port), None), 40).await;
+    gateway.drained().await;
+    gateway.buffer.append(closed(40)).await.unwrap();
+    gateway.drained().await;
+    server.seen.lock().unwrap().assert_has_all(41);
+    server.until("online", |seen| seen.statuses.last().is_some_and(|status| status.online)).await;
+    // A device falls ill.
+    let ill = DeviceStatus { quality: Quality::Bad, reason: Some("timeout".into()), polls: 1, failures: 1 };
+    gateway.health.send_replace(BTreeMap::from([("meter".to_owned(), ill.clone())]));
+    server.until("illness", |seen| seen.statuses.last().is_some_and(|status| status.devices.get("meter") == Some(&ill))).await;
+    gateway.stop.send_replace(true);
+    timeout(FAREWELL * 2, gateway.task).await.expect("stops in time").unwrap();
+    server.until("farewell", |seen| seen.statuses.last().is_some_and(|status| !status.online && status.uptime_s < 1000)).await;
+    // Who comes later finds the schemas and the status retained.
+    let later = Server::start(broker.port, "later");
+    later.until("retained", |seen| seen.schemas.len() == 2 && seen.statuses.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_and_forgets_everything_costs_nothing() {
+    let mut broker = Mosquitto::start("");
+    let server = Server::start(broker.port, "server");
+    let gateway = Gateway::start(&config(format!("mqtt://127.0.0.1:{}", broker.port), None), 20).await;
+    server.until("first batches", |seen| seen.batches.len() > 2).await;
+    for round in 1..3 {
+        broker.replace();
+        for i in 0..10 {
+            gateway.buffer.append(closed(10 + round * 10 + i)).await.unwrap();
+        }
+        server.until("more batches", |seen| seen.batches.len() as i64 > 10 + round * 10).await;
+    }
+    gateway.drained().await;
+    server.seen.lock().unwrap().assert_has_all(40);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_again_and_again_costs_nothing() {
+    let broker = Mosquitto::start("");
+    let server = Server::start(broker.port, "server");
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", proxy.local_addr().unwrap());
+    let cuts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&cuts);
+    let port = broker.port;
+    let proxy = tokio::spawn(async move {
+        while let Ok((near, _)) = proxy.accept().await {
+            let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            // Somewhere inside a message, each time a little later.
+            let cut = counted.fetch_add(1, Ordering::SeqCst);
+            cut_after(near, far, if cut < 6 { 700 + 311 * cut } else { usize::MAX }).await;
+        }
+    });
+    let gateway = Gateway::start(&config(url, None), 40).await;
+    gateway.drained().await;
+    server.seen.lock().unwrap().assert_has_all(40);
+    assert!(cuts.load(Ordering::SeqCst) > 6, "{cuts:?}");
+    proxy.abort();
+}
+
+/// Passes on bytes both ways until so many came from the gateway.
+async fn cut_after(near: TcpStream, far: TcpStream, mut left: usize) {
+    let (mut near_read, mut near_write) = near.into_split();
+    let (mut far_read, mut far_write) = far.into_split();
+    let back = tokio::io::copy(&mut far_read, &mut near_write);
+    let forth = async {
+        let mut bytes = [0; 512];
+        while left > 0 {
+            let read = near_read.read(&mut bytes).await.unwrap_or(0).min(left);
+            if read == 0 || far_write.write_all(&bytes[..read]).await.is_err() {
+                return;
+            }
+            left -= read;
+        }
+    };
+    tokio::select! { _ = back => {}, () = forth => {} }
+}
+
+fn openssl(folder: &Path, args: &str) {
+    let output = Command::new("openssl")
+        .args(args.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("openssl must be installed for this test");
+    assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn tls_works_with_the_given_authority_and_refuses_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_owned();
+    for ca in ["ca", "other"] {
+        openssl(
+            &dir,
+            &format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"),
+        );
+    }
+    openssl(&dir, "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr");
+    std::fs::write(dir.join("san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+    openssl(&dir, "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem");
+    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = |name: &str| dir.join(name).display().to_string();
+    let more = format!(
+        "user root\nlistener {tls_port} 127.0.0.1\ntls_version tlsv1.3\ncertfile {}\nkeyfile {}\n",
+        at("server.pem"),
+        at("server.key")
+    );
+    let broker = Mosquitto::prepared(folder, &more);
+    let server = Server::start(broker.port, "server");
+    let url = format!("mqtts://127.0.0.1:{tls_port}");
+    let stranger = Gateway::start(&config(url.clone(), Some(dir.join("other.pem"))), 1).await;
+    let gateway = Gateway::start(&config(url, Some(dir.join("ca.pem"))), 5).await;
+    gateway.drained().await;
+    server.seen.lock().unwrap().assert_has_all(5);
+    assert_eq!(stranger.buffer.stats().batches, 1);
+}
+
+#[test]
+fn the_client_can_run_on_any_task() {
+    fn assert_send<T: Send>(_: T) {}
+    let client = Client::new(&config("mqtt://127.0.0.1:1".into(), None)).unwrap();
+    let (handle, _receiver) = channel(crate::buffer::Stats::default());
+    assert_send(client.run(handle, watch::channel(BTreeMap::new()).1, watch::channel(false).1));
+}
