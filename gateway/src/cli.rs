@@ -15,7 +15,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
-use crate::buffer::{self, Limits};
 use crate::config::{self, Loaded};
 use crate::profile::load_profiles;
 use crate::yaml::Problem;
@@ -83,21 +82,6 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "1")]
         units: Vec<u8>,
     },
-    /// Look at the store-and-forward buffer of a stopped gateway
-    Buffer {
-        #[command(subcommand)]
-        command: BufferCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum BufferCommand {
-    /// Depth, age, bytes, gaps
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// Runs the program with these arguments (the first is its name). Exit status: 0 done, 1 failed, 2 usage.
@@ -133,34 +117,22 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Check { json } => {
             let loaded = load(cli)?;
-            let report = check::check(&loaded);
-            println!("{}", if *json { report.to_json() } else { report.to_string() });
-            Ok(if report.accepted() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let report = check::check(&loaded.config, &loaded.problems);
+            print!("{}", if *json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() });
+            Ok(if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Poll { device, json } => {
             let loaded = load(cli)?;
             print_problems(&loaded.problems);
-            if let Some(name) = device
-                && !loaded.config.devices.iter().any(|d| d.name == *name)
-            {
-                bail!("{} has no device {name:?}", cli.config.display());
+            let polled = runtime()?.block_on(poll::poll(&loaded.config, device.as_deref()))?;
+            if *json {
+                println!("{}", serde_json::to_string_pretty(&polled)?);
+            } else {
+                polled.iter().for_each(|polled| println!("{polled}"));
             }
-            let polled = runtime()?.block_on(poll::poll(&loaded.config, device.as_deref()));
-            println!("{}", if *json { poll::to_json(&polled) } else { poll::to_table(&polled) });
             Ok(ExitCode::SUCCESS)
         }
         Command::Simulate { profile, listen, units } => runtime()?.block_on(simulate(cli, profile, *listen, units)),
-        Command::Buffer { command: BufferCommand::Status { json } } => {
-            let loaded = load(cli)?;
-            let config = &loaded.config.buffer;
-            let (buffer, notices) = buffer::open(&config.path, Limits::from(config), run::now_ms())?;
-            for notice in notices {
-                eprintln!("{notice}");
-            }
-            let stats = buffer.stats();
-            println!("{}", if *json { serde_json::to_string(&stats)? } else { stats.to_string() });
-            Ok(ExitCode::SUCCESS)
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::config::{Device, Link, Transport};
+use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
 /// Gives the wall clock: UTC, ms since 1970.
@@ -30,15 +30,18 @@ pub trait Driver: Send {
 
 /// The driver of a link.
 #[must_use]
-pub fn open(link: &Link) -> Box<dyn Driver> {
-    match &link.transport {
-        Transport::ModbusTcp { endpoint, timeout } => Box::new(modbus::ModbusTcp::new(endpoint.clone(), *timeout, Box::new(now_ms))),
-        Transport::Host => Box::new(host::Host::new()),
+pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
+    match transport {
+        Transport::ModbusTcp { endpoint, timeout } => Box::new(modbus::ModbusTcp::new(endpoint.clone(), *timeout, clock)),
+        Transport::Host => Box::new(host::Host::new(clock)),
     }
 }
 
-/// UTC, ms since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// The clock of this machine.
+#[must_use]
+pub fn wall_clock() -> Clock {
+    Box::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }

@@ -18,12 +18,17 @@
 
 pub mod batch;
 pub mod buffer;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod plan;
+pub mod poll;
 pub mod profile;
 pub mod reading;
+pub mod run;
 pub mod schedule;
 pub mod simulate;
-pub mod yaml;
+mod table;
 pub mod uplink;
+pub mod yaml;

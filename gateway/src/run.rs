@@ -20,7 +20,7 @@ use crate::config::{Config, Link, Loaded};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
 use crate::schedule::{self, Due, Next, Outcome, Schedule};
-use crate::uplink::mqtt;
+use crate::uplink::mqtt::Client;
 
 /// Transactions between the links and the batcher.
 const MAX_QUEUED_TRANSACTIONS: usize = 256;
@@ -54,7 +54,8 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
 
     let (health_in, health) = watch::channel(Health::new());
     let (uplink_stop_in, uplink_stop) = watch::channel(false);
-    let uplink = tokio::spawn(mqtt::run(Arc::clone(&config), handle.clone(), health, uplink_stop));
+    let client = Client::new(&config).context("uplink")?;
+    let uplink = tokio::spawn(client.run(handle.clone(), health, uplink_stop));
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
@@ -99,7 +100,7 @@ async fn poll(
 ) {
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
     let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
-    let mut driver = driver::open(&link);
+    let mut driver = driver::open(&link.transport, driver::wall_clock());
     loop {
         let due = match schedule.next(Instant::now()) {
             Next::Due(due) => due,

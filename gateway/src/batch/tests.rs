@@ -28,7 +28,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
             read: Read::Host(if *table { Metric::FilesystemUsed } else { Metric::Load1 }),
         })
         .collect();
-    let modbus = ModbusLimits { max_registers: 125, max_gap: 0, min_gap: Duration::ZERO };
+    let modbus = ModbusLimits { max_registers: 125, max_gap: 0, min_gap: Duration::ZERO, ..ModbusLimits::default() };
     let profile = std::sync::Arc::new(Profile { id: "test".into(), manufacturer: String::new(), model: String::new(), modbus, points });
     Config {
         gateway: "g1".into(),

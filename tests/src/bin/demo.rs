@@ -148,13 +148,12 @@ async fn first_readings(api: Api, programs: &mut Programs) -> Result<usize> {
     while start.elapsed() < PATIENCE {
         programs.check()?;
         let devices = ["this-machine", "main-meter", "workshop-meter"];
-        let stored = tokio::task::spawn_blocking(move || {
-            devices.iter().map(|d| api.json(&format!("/api/v1/latest?device={d}")).ok()?.get("latest")?.as_array().map(Vec::len)).collect()
-        });
-        match stored.await? {
-            Some(counts) if Vec::iter(&counts).all(|count| *count > 0) => return Ok(counts.iter().sum()),
-            _ => tokio::time::sleep(LOOK_EVERY).await,
+        let count = move |device| api.json(&format!("/api/v1/latest?device={device}")).ok()?.get("latest")?.as_array().map(Vec::len);
+        let counts: Vec<usize> = tokio::task::spawn_blocking(move || devices.into_iter().filter_map(count).collect()).await?;
+        if counts.len() == devices.len() && counts.iter().all(|count| *count > 0) {
+            return Ok(counts.iter().sum());
         }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
     bail!("no readings arrived within {PATIENCE:?}; the logs are in {}", programs.logs())
 }
