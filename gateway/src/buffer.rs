@@ -20,35 +20,26 @@
 //! - A schema stays while a batch names it or the latest batch did.
 
 pub mod disk;
+mod drops;
 pub mod memory;
 mod record;
+mod store;
 pub mod worker;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 
-use pattoo_wire::{Batch, Body, Gap, GapReason, Schema, SchemaId, WireError};
+use pattoo_wire::{Body, Gap, Schema, SchemaId, WireError};
 use thiserror::Error;
 
 use crate::batch::{Closed, MAX_CARRIED_GAPS};
 use record::{BatchRecord, Head, SchemaRecord, batch_key, gap_key, piece_key, schema_key};
+pub use store::{Change, Notice, Pair, Store, StoreError};
 
 /// Largest piece of a schema, in bytes: what fits one value.
 const MAX_PIECE_BYTES: usize = 8000;
 
 /// Most batches that one commit deletes: bounds its memory and time.
 const MAX_DELETES: usize = 1024;
-
-/// Share of the bytes that is freed when the buffer is full, and of the age when batches are too old: one gap record then stands
-/// for many batches.
-const SLACK: u64 = 64;
-
-/// Most bytes that are freed at once.
-const MAX_SLACK_BYTES: u64 = 1 << 20;
-
-/// Share of the buffered bytes that is given up when the disk is full.
-const FULL_DISK_SHARE: u64 = 8;
 
 /// How much the buffer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,53 +59,6 @@ impl From<&crate::config::Buffer> for Limits {
     }
 }
 
-/// A key and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
-
-/// A change of one key; none deletes it.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
-
-/// Where the bytes are kept. The only thing that differs between the real buffer and the one in memory.
-pub trait Store: Send {
-    /// The value of a key.
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    /// All pairs whose key starts with this letter, in order.
-    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError>;
-    /// The last key that starts with this letter.
-    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Makes all changes or none. Not durable before [`Store::sync`].
-    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError>;
-    /// Returns when all changes are on stable storage.
-    fn sync(&mut self) -> Result<(), StoreError>;
-    /// Whether something was ever synced here: tells an emptied store from a new one.
-    fn begun(&mut self) -> bool;
-    /// Remembers, cheaply and without a promise, how far stream and numbers have come.
-    fn remember(&mut self, stream: u64, next: u64);
-    /// What was remembered, if it survived.
-    fn remembered(&mut self) -> Option<(u64, u64)>;
-    /// Called when no batch is left: may rebuild itself to give back disk space.
-    fn compact(&mut self) -> Result<(), StoreError>;
-    /// Makes the store usable again after an error. What is damaged is set aside and a new store begun.
-    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError>;
-}
-
-/// Why the store failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum StoreError {
-    /// No space left.
-    #[error("the disk that holds the buffer is full: free some space")]
-    Full,
-    /// The operating system refused.
-    #[error("buffer folder: {0}")]
-    Io(String),
-    /// Its content cannot be trusted.
-    #[error("buffer is damaged: {0}")]
-    Damaged(String),
-    /// Another process has it open.
-    #[error("buffer {0} is in use by another process: stop the other gateway first")]
-    Locked(PathBuf),
-}
-
 /// Why a call failed. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BufferError {
@@ -127,44 +71,6 @@ pub enum BufferError {
     /// The thread that owns the buffer is gone.
     #[error("the buffer has stopped")]
     Stopped,
-}
-
-/// Something that a person should know of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// The buffer could not be opened and was renamed; a new one was begun, with a new stream.
-    SetAside {
-        /// Where it is now.
-        to: PathBuf,
-        /// What was wrong.
-        why: String,
-    },
-    /// A side file was unreadable and rebuilt from the log.
-    Rebuilt(String),
-    /// A batch was unreadable and replaced by a gap record.
-    DamagedBatch(u64),
-    /// The store lost batches up to this number after it had promised to keep them.
-    LostTail(u64),
-    /// The reserve for a full disk could not be made.
-    NoBallast(String),
-    /// The disk was full; so many of the oldest batches were given up.
-    DiskFull(u64),
-    /// The store failed and was opened again.
-    Reopened(String),
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SetAside { to, why } => write!(f, "the buffer was unreadable ({why}); set aside as {}, a new one begun", to.display()),
-            Self::Rebuilt(what) => write!(f, "{what} of the buffer was unreadable and rebuilt from its log; no batch is missing"),
-            Self::DamagedBatch(seq) => write!(f, "batch {seq} was damaged on disk; replaced by a gap record"),
-            Self::LostTail(seq) => write!(f, "the disk lost stored batches up to {seq}; each becomes a gap record"),
-            Self::NoBallast(why) => write!(f, "no reserve for a full disk could be made: {why}"),
-            Self::DiskFull(batches) => write!(f, "the disk is full: gave up the {batches} oldest batches; free some space"),
-            Self::Reopened(why) => write!(f, "the buffer failed and was opened again: {why}"),
-        }
-    }
 }
 
 /// A batch as it is sent.
@@ -430,126 +336,6 @@ impl<S: Store> Buffer<S> {
         if self.head.oldest == self.head.next {
             self.head.bytes = 0;
         }
-    }
-
-    fn drop_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        let edge_ms = now_ms.saturating_sub(self.limits.max_age_ms);
-        let slack_ms = self.limits.max_age_ms / SLACK as i64;
-        let mut keep_from_ms = edge_ms;
-        for _ in 0..MAX_DELETES {
-            if self.head.oldest == self.head.next {
-                break;
-            }
-            let value = self.batch_value(self.head.oldest)?;
-            match value.as_deref().and_then(BatchRecord::decode) {
-                Some(record) if record.to_ms >= keep_from_ms => break,
-                _ => self.drop_oldest(GapReason::TooOld)?,
-            }
-            keep_from_ms = edge_ms.saturating_add(slack_ms);
-        }
-        Ok(())
-    }
-
-    fn drop_for(&mut self, room: u64) -> Result<(), StoreError> {
-        if self.head.bytes + room <= self.limits.max_bytes {
-            return Ok(());
-        }
-        let slack = (self.limits.max_bytes / SLACK).min(MAX_SLACK_BYTES);
-        let goal = self.limits.max_bytes.saturating_sub(room + slack);
-        while self.head.bytes > goal && self.head.oldest < self.head.next {
-            self.drop_oldest(GapReason::BufferFull)?;
-        }
-        Ok(())
-    }
-
-    fn drop_oldest(&mut self, reason: GapReason) -> Result<(), StoreError> {
-        let seq = self.head.oldest;
-        let value = self.batch_value(seq)?;
-        let record = value.as_deref().and_then(BatchRecord::decode);
-        self.forget(seq, value.map_or(0, |value| value.len() as u64));
-        match record {
-            Some(record) => {
-                // Its own gap records are news for the next batch again.
-                let carried = Body::open(&record.body).and_then(|body| body.gaps()).unwrap_or_default();
-                carried.into_iter().for_each(|gap| self.add_gap(gap));
-                if record.readings > 0 {
-                    self.head.dropped_readings += record.readings;
-                    let BatchRecord { from_ms, to_ms, readings, .. } = record;
-                    self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings, reason });
-                }
-            }
-            None => {
-                let (from_ms, to_ms) = self.times_around(seq, 0);
-                self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings: 0, reason: GapReason::Damaged });
-            }
-        }
-        self.prune_schemas();
-        Ok(())
-    }
-
-    fn give_up_oldest(&mut self) -> Result<(), BufferError> {
-        let first = self.head.oldest;
-        let goal = self.head.bytes - self.head.bytes / FULL_DISK_SHARE;
-        while self.head.bytes >= goal && self.head.oldest < self.head.next {
-            self.drop_oldest(GapReason::BufferFull)?;
-        }
-        self.notices.push(Notice::DiskFull(self.head.oldest - first));
-        self.commit()
-    }
-
-    /// Adds a gap record to those that wait; joins it with its neighbours.
-    fn add_gap(&mut self, mut gap: Gap) {
-        let touches = |other: &Gap, gap: &Gap| {
-            other.reason == gap.reason
-                && (other.last_seq.checked_add(1) == Some(gap.first_seq) || gap.last_seq.checked_add(1) == Some(other.first_seq))
-        };
-        let before = self.gaps.range(..gap.first_seq).next_back().map(|(key, _)| *key);
-        let after = self.gaps.range(gap.first_seq..).next().map(|(key, _)| *key);
-        for key in [before, after].into_iter().flatten() {
-            let Some(other) = self.gaps.get(&key).filter(|other| touches(other, &gap)) else { continue };
-            gap = Gap {
-                from_ms: gap.from_ms.min(other.from_ms),
-                to_ms: gap.to_ms.max(other.to_ms),
-                first_seq: gap.first_seq.min(other.first_seq),
-                last_seq: gap.last_seq.max(other.last_seq),
-                readings: gap.readings.saturating_add(other.readings),
-                reason: gap.reason,
-            };
-            self.gaps.remove(&key);
-            self.staged.push((gap_key(key), None));
-        }
-        self.staged.push((gap_key(gap.first_seq), Some(record::encode_gap(&gap))));
-        self.gaps.insert(gap.first_seq, gap);
-    }
-
-    /// Puts a batch that only has a gap record in the place of one that cannot be read, so that numbers stay without holes.
-    fn replace(&mut self, seq: u64, value: Option<Vec<u8>>, record: Option<BatchRecord>, now_ms: i64) -> Result<Stored, BufferError> {
-        let (around_from_ms, around_to_ms) = self.times_around(seq, now_ms);
-        let (from_ms, to_ms, readings) = record.map_or((around_from_ms, around_to_ms, 0), |r| (r.from_ms, r.to_ms, r.readings));
-        let gap = Gap { from_ms, to_ms: to_ms.max(from_ms), first_seq: seq, last_seq: seq, readings, reason: GapReason::Damaged };
-        let schema = self.latest_schema().unwrap_or(SchemaId(0));
-        let batch = Batch { blocks: Vec::new(), gaps: vec![gap] };
-        let body = batch.encode(schema, &Schema::default()).map_err(BufferError::Batch)?;
-        let value_after = BatchRecord { from_ms, to_ms, readings: 0, body: body.clone() }.encode();
-        let bytes = value.map_or(0, |value| value.len() as u64);
-        self.head.bytes = self.head.bytes.saturating_sub(bytes) + value_after.len() as u64;
-        self.head.dropped_readings += readings;
-        self.staged.push((batch_key(seq), Some(value_after)));
-        self.notices.push(Notice::DamagedBatch(seq));
-        self.commit()?;
-        Ok(Stored { seq, schema, body })
-    }
-
-    /// When the readings of an unreadable batch were made, as its neighbours tell.
-    fn times_around(&mut self, seq: u64, now_ms: i64) -> (i64, i64) {
-        let mut neighbour = |seq: Option<u64>| {
-            let value = self.batch_value(seq?).ok().flatten()?;
-            BatchRecord::decode(&value)
-        };
-        let before_ms = neighbour(seq.checked_sub(1)).map(|record| record.to_ms);
-        let after_ms = neighbour(seq.checked_add(1)).map(|record| record.from_ms);
-        let from_ms = before_ms.or(after_ms).unwrap_or(now_ms);
-        (from_ms, after_ms.unwrap_or(from_ms).max(from_ms))
     }
 
     fn latest_schema(&self) -> Option<SchemaId> {

@@ -17,8 +17,8 @@ pub struct Medium {
 struct State {
     durable: Map,
     remembered: Option<(u64, u64)>,
-    /// What the next syncs give: none is success.
-    failures: Vec<StoreError>,
+    /// What the next syncs give, and whether they work all the same.
+    failures: Vec<(StoreError, bool)>,
 }
 
 impl Medium {
@@ -28,7 +28,12 @@ impl Medium {
 
     /// Makes the next sync fail; several calls, several syncs.
     pub fn fail(&self, error: StoreError) {
-        self.with(|state| state.failures.push(error));
+        self.with(|state| state.failures.push((error, false)));
+    }
+
+    /// Makes the next sync work and say that it failed.
+    pub fn fail_late(&self, error: StoreError) {
+        self.with(|state| state.failures.push((error, true)));
     }
 
     /// Changes what is stored, as a bad disk would.
@@ -77,11 +82,11 @@ impl Store for Memory {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.medium.with(|state| {
-            if !state.failures.is_empty() {
-                return Err(state.failures.remove(0));
+            let failure = (!state.failures.is_empty()).then(|| state.failures.remove(0));
+            if failure.as_ref().is_none_or(|(_, works)| *works) {
+                state.durable.clone_from(&self.live);
             }
-            state.durable.clone_from(&self.live);
-            Ok(())
+            failure.map_or(Ok(()), |(error, _)| Err(error))
         })
     }
 

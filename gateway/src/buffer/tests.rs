@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use pattoo_wire::{Block, Decimal, Device, Kind, Labels, Repr, Sample, Series, Value};
+use pattoo_wire::{Batch, Block, Decimal, Device, GapReason, Kind, Labels, Repr, Sample, Series, Value};
 
 use super::memory::{Medium, Memory};
 use super::*;
@@ -341,6 +341,15 @@ fn a_store_that_fails_once_costs_nothing() {
 }
 
 #[test]
+fn a_commit_that_came_through_and_said_that_it_failed_does_not_double_its_readings() {
+    let medium = Medium::default();
+    let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+    medium.fail_late(StoreError::Io("EIO".into()));
+    assert_eq!(buffer.keep(0, &closed(0)).unwrap(), 1);
+    assert_eq!(content(&mut buffer), (Vec::new(), 10));
+}
+
+#[test]
 fn a_full_disk_costs_the_oldest_batches_and_they_are_on_record() {
     let medium = Medium::default();
     let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
@@ -392,6 +401,8 @@ fn a_daemon_starts_whatever_happened_to_the_files() {
     for (name, prefix, change, survives) in cases {
         let folder = tempfile::tempdir().unwrap();
         let stream = filled(folder.path(), 60);
+        // sled writes a snapshot when it opens a log.
+        drop(open(folder.path(), LIMITS, 77).unwrap());
         assert_eq!(each(folder.path(), change, prefix), 1, "{name}");
         let (mut buffer, notices) = open(folder.path(), LIMITS, 78).unwrap();
         let aside = notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. }));

@@ -152,3 +152,78 @@ fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use pattoo_wire::{Batch, Block, Device, Kind, Labels, Repr, Sample, Schema, Series, Value};
+
+    use super::*;
+    use crate::batch::Dictionary;
+    use crate::buffer::Limits;
+    use crate::buffer::memory::{Medium, Memory};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn closed() -> Closed {
+        let device = Device { name: "d".into(), profile: "p".into(), labels: Labels::new() };
+        let (point, unit, labels, states) = ("u".into(), String::new(), Labels::new(), Default::default());
+        let series = Series { device: 0, point, unit, kind: Kind::Counter, repr: Repr::Unsigned, labels, states };
+        let dictionary = Dictionary::new(Schema { devices: vec![device], series: vec![series] }).unwrap();
+        let samples = vec![Sample::Good(Value::Unsigned(u64::MAX))];
+        let batch = Batch { blocks: vec![Block { series: vec![0], times_ms: vec![5], samples }], gaps: Vec::new() };
+        Closed::new(Arc::new(dictionary), batch).unwrap()
+    }
+
+    /// Serves on a thread whose log is caught, appends one batch, and gives its log lines.
+    fn logged(filter: &str) -> Vec<serde_json::Value> {
+        let (log, limits) = (Log::default(), Limits { max_bytes: 1 << 20, max_age_ms: i64::MAX, ballast_bytes: 0 });
+        let buffer = Buffer::open(Memory::open(&Medium::default()), limits, 0).unwrap();
+        let (handle, receiver) = channel(buffer.stats());
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(move || writer.clone()).finish();
+        let thread = std::thread::spawn(move || tracing::subscriber::with_default(subscriber, || serve(buffer, receiver)));
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            assert_eq!(handle.append(closed()).await, Ok(1));
+            assert_eq!(handle.get(1).await.unwrap().unwrap().body, closed().body);
+            assert_eq!(handle.schema(closed().schema()).await.unwrap(), Some(closed().dictionary.message.clone()));
+            assert_eq!(handle.stats().batches, 1);
+            handle.release(1).await.unwrap();
+            assert_eq!(handle.stats().batches, 0);
+        });
+        drop(handle);
+        thread.join().unwrap();
+        let bytes = log.0.lock().unwrap().clone();
+        bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn every_stored_batch_is_one_log_line_that_has_its_readings_only_on_demand() {
+        let [line] = logged("pattoo::buffered=debug").try_into().unwrap();
+        assert_eq!((&line["target"], &line["fields"]["seq"], &line["fields"]["readings"]), (&BUFFERED.into(), &1.into(), &1.into()));
+        assert!(line["fields"]["stream"].is_u64() && line["fields"]["content"].is_null());
+        let [line] = logged("pattoo::buffered=trace").try_into().unwrap();
+        assert_eq!(line["fields"]["content"], r#"[["d","u",5,18446744073709551615,"good"]]"#);
+        assert_eq!(logged("info").len(), 0);
+    }
+
+    #[test]
+    fn a_handle_says_so_when_the_thread_is_gone() {
+        let (handle, receiver) = channel(Stats::default());
+        drop(receiver);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(handle.append(closed())), Err(BufferError::Stopped));
+    }
+}
