@@ -9,7 +9,7 @@ pub mod modbus;
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::config::Device;
+use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
 /// Gives the wall clock: UTC, ms since 1970.
@@ -25,4 +25,22 @@ pub trait Driver: Send {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+}
+
+/// The driver of a link. Does no I/O.
+#[must_use]
+pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
+    match transport {
+        Transport::ModbusTcp { endpoint, timeout } => Box::new(modbus::ModbusTcp::new(endpoint.clone(), *timeout, clock)),
+        Transport::Host => Box::new(host::Host::new(clock)),
+    }
+}
+
+/// This machine's clock. Before 1970 it stands still at 0.
+#[must_use]
+pub fn wall_clock() -> Clock {
+    Box::new(|| {
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+    })
 }

@@ -9,18 +9,24 @@
 //! | `config`, `profile` | pure but for reading the files | YAML -> structs that can only be valid |
 //! | `plan` | pure | points -> requests |
 //! | `schedule` | pure | what is due next on a link |
+//! | `check` | pure | what a configuration costs |
 //! | `driver` | shell | one protocol each |
+//! | `poll` | shell | reads devices once, for a person |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
+//! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
 
+pub mod check;
 pub mod config;
 pub mod driver;
 pub mod plan;
+pub mod poll;
 pub mod profile;
 pub mod reading;
 pub mod schedule;
 pub mod simulate;
+pub mod table;
 pub mod yaml;

@@ -110,6 +110,23 @@ impl Metric {
         Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, metric)| *metric)
     }
 
+    /// Whether it has a row for each filesystem, disk, interface or sensor.
+    #[must_use]
+    pub fn has_rows(self) -> bool {
+        matches!(
+            self,
+            Self::FilesystemTotal
+                | Self::FilesystemUsed
+                | Self::FilesystemAvailable
+                | Self::DiskRead
+                | Self::DiskWritten
+                | Self::NetworkReceived
+                | Self::NetworkTransmitted
+                | Self::NetworkErrors
+                | Self::Temperature
+        )
+    }
+
     /// How its values are represented.
     #[must_use]
     pub fn repr(self) -> Repr {
