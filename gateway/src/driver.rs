@@ -8,7 +8,6 @@ pub mod modbus;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
@@ -28,7 +27,7 @@ pub trait Driver: Send {
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
 }
 
-/// The driver of a link.
+/// The driver of a link. Does no I/O.
 #[must_use]
 pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
     match transport {
@@ -37,11 +36,11 @@ pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
     }
 }
 
-/// The clock of this machine.
+/// This machine's clock. Before 1970 it stands still at 0.
 #[must_use]
 pub fn wall_clock() -> Clock {
     Box::new(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
     })
 }

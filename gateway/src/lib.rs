@@ -14,6 +14,8 @@
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
+//! | `check`, `poll` | pure, shell | what a config costs; what devices say now |
+//! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
 
 pub mod batch;

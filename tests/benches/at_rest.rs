@@ -19,8 +19,13 @@ fn main() -> Result<()> {
     let bytes = std::fs::metadata(&gateway)?.len();
     println!("# The gateway at rest\n");
     println!("Made by `cargo bench -p pattoo-tests --bench at_rest > tests/bench/at-rest.md`.\n");
-    println!("Built with `cargo build --profile edge -p pattoo-gateway` (stripped; sled for speed, the rest for size), {}.", std::env::consts::ARCH);
-    println!("It polls one SDM630 and this host every 10 s: 40 points of the meter and all host metrics, batches of 10 s, buffer cache 8 MiB.\n");
+    println!(
+        "Built with `cargo build --profile edge -p pattoo-gateway` (stripped; sled for speed, the rest for size), {}.",
+        std::env::consts::ARCH
+    );
+    println!(
+        "It polls one SDM630 and this host every 10 s: 40 points of the meter and all host metrics, batches of 10 s, buffer cache 8 MiB.\n"
+    );
     println!("| what | measured | target |\n|---|---|---|");
     println!("| binary | {:.2} MB | 6 MB |", bytes as f64 / 1e6);
     for (name, connected) in [("connected to its server", true), ("cut off, buffering", false)] {
@@ -34,7 +39,8 @@ fn main() -> Result<()> {
 
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--quiet", "--profile", "edge", "-p", "pattoo-gateway"]).current_dir(root()).status()?;
+    let status =
+        Command::new(cargo).args(["build", "--quiet", "--profile", "edge", "-p", "pattoo-gateway"]).current_dir(root()).status()?;
     ensure!(status.success(), "the gateway does not build");
     let target = binary("pattoo-server")?;
     let target = target.ancestors().find(|path| path.join("edge/pattoo-gateway").exists()).context("no edge build")?;

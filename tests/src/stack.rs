@@ -48,10 +48,7 @@ impl Stack {
     pub fn start_server(&mut self) -> Result<()> {
         let config = self.folder().join("server.yaml");
         let data = self.folder().join("data");
-        std::fs::write(
-            &config,
-            format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display()),
-        )?;
+        std::fs::write(&config, format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display()))?;
         self.start_server_with(&config)
     }
 

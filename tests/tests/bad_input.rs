@@ -47,7 +47,15 @@ fn one_bad_profile_or_device_costs_only_itself() -> Result<()> {
 ",
     )?;
     let mut command = Command::new(binary("pattoo-gateway")?);
-    command.env("PATTOO_LOG", "info").arg("--config").arg(&config).arg("--profiles").arg(profiles()).arg("--profiles").arg(&extra).arg("run");
+    command
+        .env("PATTOO_LOG", "info")
+        .arg("--config")
+        .arg(&config)
+        .arg("--profiles")
+        .arg(profiles())
+        .arg("--profiles")
+        .arg(&extra)
+        .arg("run");
     let mut gateway = pattoo_tests::program::Program::start("gateway", &mut command)?;
     let api = stack.api()?;
     wait_for("readings of the good device", PATIENCE, || {

@@ -30,7 +30,9 @@ fn every_command_works() -> Result<()> {
         match command.split_once(' ').unwrap_or((command, "")) {
             ("cargo", "demo") => demo = Some(Demo::start()?),
             // It is what runs this test; running it from here would never end.
-            ("tests/run", _) => ensure!(std::fs::read_to_string(root().join(".ci/run"))?.contains("tests/run"), "CI does not run tests/run"),
+            ("tests/run", _) => {
+                ensure!(std::fs::read_to_string(root().join(".ci/run"))?.contains("tests/run"), "CI does not run tests/run")
+            }
             ("cargo" | "curl", _) => {
                 let address = demo.as_ref().context("the demo comes first in the README")?.address.as_str();
                 run(&command.replace(README_ADDRESS, address))?;
@@ -56,7 +58,8 @@ impl Demo {
         let mut command = Command::new("cargo");
         command.arg("demo").current_dir(root());
         for (key, default) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            let value = std::env::var_os(key).unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(default).into());
+            let value =
+                std::env::var_os(key).unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(default).into());
             command.env(key, value);
         }
         for variable in ["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"] {

@@ -24,7 +24,17 @@ const PURE: &[&str] = &[
 
 /// What a pure room never says.
 const IMPURE: &[&str] = &[
-    "std::fs", "std::net", "std::thread", "std::process", "std::env", "tokio::", "tracing::", "SystemTime::now", "Instant::now", "Mutex", "RwLock",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "tokio::",
+    "tracing::",
+    "SystemTime::now",
+    "Instant::now",
+    "Mutex",
+    "RwLock",
     "async fn",
 ];
 
@@ -159,8 +169,20 @@ fn every_modbus_profile_has_a_fixture() -> Result<()> {
 
 #[test]
 fn the_root_shows_the_product_only() -> Result<()> {
-    const EXPECTED: &[&str] =
-        &["CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "gateway", "hw-profiles", "server", "systemd", "target", "tests", "yocto"];
+    const EXPECTED: &[&str] = &[
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "gateway",
+        "hw-profiles",
+        "server",
+        "systemd",
+        "target",
+        "tests",
+        "yocto",
+    ];
     let mut strangers = Vec::new();
     for entry in std::fs::read_dir(root())? {
         let name = entry?.file_name().to_string_lossy().into_owned();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use pattoo_wire::{Device, Labels, MAX_SCHEMA_BYTES, MAX_SERIES, Repr, Schema, SchemaId, Series, WireError};
 
 use crate::config::Config;
-use crate::driver::host::Metric;
 use crate::profile::{Point, Profile, Read};
 use crate::reading::{DeviceIndex, PointIndex, Row};
 
@@ -168,15 +167,6 @@ fn bytes_of(series: &Series) -> Result<usize, WireError> {
 fn has_rows(read: &Read) -> bool {
     match read {
         Read::Modbus(_) => false,
-        Read::Host(metric) => match metric {
-            Metric::FilesystemTotal | Metric::FilesystemUsed | Metric::FilesystemAvailable => true,
-            Metric::DiskRead | Metric::DiskWritten => true,
-            Metric::NetworkReceived | Metric::NetworkTransmitted | Metric::NetworkErrors => true,
-            Metric::Temperature => true,
-            Metric::CpuUsage | Metric::Load1 | Metric::Load5 | Metric::Load15 => false,
-            Metric::MemoryTotal | Metric::MemoryUsed | Metric::MemoryAvailable => false,
-            Metric::SwapTotal | Metric::SwapUsed => false,
-            Metric::Processes | Metric::Uptime => false,
-        },
+        Read::Host(metric) => metric.has_rows(),
     }
 }

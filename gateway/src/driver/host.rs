@@ -110,7 +110,7 @@ impl Metric {
         Self::NAMES.iter().find(|(n, _)| *n == name).map(|(_, metric)| *metric)
     }
 
-    /// Whether it has a row per filesystem, disk, interface or sensor, and no value of its own.
+    /// Whether it has a row for each filesystem, disk, interface or sensor.
     #[must_use]
     pub fn has_rows(self) -> bool {
         matches!(

@@ -196,16 +196,12 @@ impl Programs {
     }
 
     /// Starts a program and gives the first line that it prints.
-    async fn start(
-        &mut self,
-        name: &'static str,
-        folder: &Path,
-        with: impl FnOnce(&mut Command) -> &mut Command,
-    ) -> Result<String> {
+    async fn start(&mut self, name: &'static str, folder: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Result<String> {
         let child = self.spawn(name, folder, with)?;
         let output = child.stdout.take().context("its output is captured")?;
         let line = tokio::time::timeout(PATIENCE, BufReader::new(output).lines().next_line()).await;
-        line.with_context(|| format!("the {name} printed nothing"))??.with_context(|| format!("the {name} ended at once; see {}", self.logs()))
+        line.with_context(|| format!("the {name} printed nothing"))??
+            .with_context(|| format!("the {name} ended at once; see {}", self.logs()))
     }
 
     async fn ready(&mut self, file: &Path) -> Result<serde_json::Value> {

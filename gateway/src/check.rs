@@ -1,0 +1,299 @@
+//! What a configuration costs: requests, time on each link, bytes to the server and to flash. Pure: opens nothing, asks no device.
+//!
+//! All of it is predicted, from the plan that the drivers follow and from constants that name where they were measured. A link
+//! that cannot keep up, because its devices want more than all of its time, is refused here rather than found out in the field.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use crate::config::{Config, Device, Transport};
+use crate::plan::{self, ASSUMED_ROUND_TRIP};
+use crate::profile::Read;
+use crate::reading::{DeviceIndex, PointIndex};
+use crate::schedule::{Entry, entries};
+use crate::table::table;
+use crate::yaml::Problem;
+
+/// A read of this host. Measured: 0.5 to 2 ms, debug build, on a server; a small ARM box may take a few times that.
+const HOST_READ: Duration = Duration::from_millis(2);
+/// Rows that a table of this host is assumed to have: `check` does not look. A small box has two or three disks and interfaces.
+const ASSUMED_HOST_ROWS: u32 = 3;
+
+/// Bytes that a batch costs beside its readings, all MQTT packets in both directions counted. This and the next two are from
+/// `tests/bench/wire-size.md`.
+const WIRE_BATCH_BYTES: f64 = 109.0;
+/// Bytes of a reading that is the first of its series in a batch.
+const WIRE_FIRST_READING_BYTES: f64 = 3.02;
+/// Bytes of a reading that follows another of its series in the same batch.
+const WIRE_NEXT_READING_BYTES: f64 = 1.46;
+/// Bytes of a stored batch beside its readings: key, record, version, schema, counts and checksums. The gateway's buffer.
+const STORED_BATCH_BYTES: f64 = 60.0;
+/// Bytes that reach the flash for each byte stored, when every batch is synced by itself. Measured on sled 0.34.7 with values of
+/// 1 kB on average: 9.3.
+const FLASH_AMPLIFICATION: f64 = 9.3;
+/// Least that a sync writes: a block of data and one of the file system's journal, each of 4 kB. Reasoned, not measured.
+const FLASH_SYNC_BYTES: f64 = 8192.0;
+const SECONDS_PER_DAY: f64 = 86_400.0;
+/// A link that is busy all the time.
+const FULL_PERCENT: f64 = 100.0;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Name of the gateway.
+    pub gateway: String,
+    /// No problem, and no link over its time.
+    pub good: bool,
+    /// Each link.
+    pub links: Vec<LinkReport>,
+    /// Readings of all devices in a day.
+    pub readings_per_day: u64,
+    /// Batches in a day, at most.
+    pub batches_per_day: u64,
+    /// Bytes between gateway and server in a day, as long as nothing is sent twice.
+    pub uplink_bytes_per_day: u64,
+    /// Bytes written to the buffer's flash in a day.
+    pub flash_bytes_per_day: u64,
+    /// What is wrong, as `file:line:column: what was found`.
+    pub problems: Vec<String>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LinkReport {
+    /// Its name.
+    pub name: String,
+    /// What it runs over.
+    pub transport: String,
+    /// Time for one read of all points of all its devices, in ms.
+    pub cycle_ms: u64,
+    /// Share of its time that its devices want.
+    pub load_percent: f64,
+    /// More than there is.
+    pub overloaded: bool,
+    /// Its devices.
+    pub devices: Vec<DeviceReport>,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DeviceReport {
+    /// Its name.
+    pub name: String,
+    /// Id of its profile.
+    pub profile: String,
+    /// Points of its profile.
+    pub points: usize,
+    /// Requests for one read of all points.
+    pub requests: usize,
+    /// Registers and bits that those ask for, those in holes included.
+    pub registers: u64,
+    /// Time for one read of all points, in ms.
+    pub cycle_ms: u64,
+    /// Its interval in ms; points may have others.
+    pub every_ms: u64,
+    /// Share of its link's time.
+    pub load_percent: f64,
+    /// Its readings in a day.
+    pub readings_per_day: u64,
+}
+
+/// What one read of some points costs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cost {
+    requests: usize,
+    registers: u64,
+    time: Duration,
+    readings: u32,
+}
+
+fn cost(device: &Device, points: &[PointIndex]) -> Cost {
+    let reads = || points.iter().filter_map(|index| Some((*index, &device.profile.points.get(index.0)?.read)));
+    let registers: Vec<_> =
+        reads().filter_map(|(index, read)| if let Read::Modbus(read) = read { Some((index, read)) } else { None }).collect();
+    let metrics = reads().filter_map(|(_, read)| if let Read::Host(metric) = read { Some(*metric) } else { None });
+    let rows: Vec<u32> = metrics.map(|metric| if metric.has_rows() { ASSUMED_HOST_ROWS } else { 1 }).collect();
+    let limits = &device.profile.modbus;
+    let requests = plan::plan(&registers, limits);
+    let host = if rows.is_empty() { Duration::ZERO } else { HOST_READ };
+    Cost {
+        requests: requests.len(),
+        registers: requests.iter().map(|request| u64::from(request.count)).sum(),
+        time: plan::cycle_time(&requests, limits, ASSUMED_ROUND_TRIP) + host,
+        readings: u32::try_from(registers.len()).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
+    }
+}
+
+fn times_per_day(entry: &Entry) -> f64 {
+    SECONDS_PER_DAY / entry.every.as_secs_f64()
+}
+
+/// Works out what this configuration costs; `problems` are those found while it was read.
+#[must_use]
+pub fn check(config: &Config, problems: &[Problem]) -> Report {
+    let links: Vec<_> = config.links.iter().map(|link| link_report(config, &link.name, &link.transport, &link.devices)).collect();
+    let all = entries(config.devices.iter().enumerate().map(|(i, device)| (DeviceIndex(i), device)));
+    let flow = Flow::of(config, &all);
+    Report {
+        gateway: config.gateway.clone(),
+        good: problems.is_empty() && links.iter().all(|link| !link.overloaded),
+        readings_per_day: links.iter().flat_map(|link| &link.devices).map(|device| device.readings_per_day).sum(),
+        links,
+        batches_per_day: flow.batches.round() as u64,
+        uplink_bytes_per_day: flow.uplink_bytes().round() as u64,
+        flash_bytes_per_day: flow.flash_bytes().round() as u64,
+        problems: problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[DeviceIndex]) -> LinkReport {
+    let devices = devices.iter().filter_map(|index| Some(device_report(*index, config.devices.get(index.0)?)));
+    let devices: Vec<_> = devices.collect();
+    let load_percent = devices.iter().map(|device| device.load_percent).sum();
+    LinkReport {
+        name: name.to_owned(),
+        transport: match transport {
+            Transport::ModbusTcp { endpoint, .. } => format!("Modbus TCP {endpoint}"),
+            Transport::Host => "this host".to_owned(),
+        },
+        cycle_ms: devices.iter().map(|device| device.cycle_ms).sum(),
+        load_percent,
+        overloaded: load_percent > FULL_PERCENT,
+        devices,
+    }
+}
+
+fn device_report(index: DeviceIndex, device: &Device) -> DeviceReport {
+    let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
+    let whole = cost(device, &points);
+    let entries = entries([(index, device)]);
+    let costs: Vec<_> = entries.iter().map(|entry| (entry, cost(device, &entry.points))).collect();
+    let load: f64 = costs.iter().map(|(entry, cost)| cost.time.as_secs_f64() / entry.every.as_secs_f64()).sum();
+    let readings: f64 = costs.iter().map(|(entry, cost)| f64::from(cost.readings) * times_per_day(entry)).sum();
+    DeviceReport {
+        name: device.name.clone(),
+        profile: device.profile.id.clone(),
+        points: points.len(),
+        requests: whole.requests,
+        registers: whole.registers,
+        cycle_ms: millis(whole.time),
+        every_ms: millis(device.every),
+        load_percent: load * 100.0,
+        readings_per_day: readings.round() as u64,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What leaves the gateway in a day.
+struct Flow {
+    batches: f64,
+    reading_bytes: f64,
+}
+
+impl Flow {
+    fn of(config: &Config, entries: &[Entry]) -> Self {
+        let batch_every = config.batch.every.as_secs_f64();
+        let mut flow = Self { batches: 0.0, reading_bytes: 0.0 };
+        for entry in entries {
+            let Some(device) = config.devices.get(entry.device.0) else { continue };
+            // Polls of this entry that share a batch; with less than one, each reading is the first of its series in its batch.
+            let together = (batch_every / entry.every.as_secs_f64()).max(1.0);
+            let bytes = (WIRE_FIRST_READING_BYTES + (together - 1.0) * WIRE_NEXT_READING_BYTES) / together;
+            flow.reading_bytes += f64::from(cost(device, &entry.points).readings) * times_per_day(entry) * bytes;
+            flow.batches += times_per_day(entry);
+        }
+        // No batch without a poll, and none before its time is over unless it is full.
+        let full = flow.reading_bytes / pattoo_wire::MAX_BODY_BYTES as f64;
+        flow.batches = flow.batches.min(SECONDS_PER_DAY / batch_every).max(full);
+        flow
+    }
+
+    fn uplink_bytes(&self) -> f64 {
+        self.batches * WIRE_BATCH_BYTES + self.reading_bytes
+    }
+
+    fn flash_bytes(&self) -> f64 {
+        let stored = self.batches * STORED_BATCH_BYTES + self.reading_bytes;
+        (stored * FLASH_AMPLIFICATION).max(self.batches * FLASH_SYNC_BYTES)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let devices: usize = self.links.iter().map(|link| link.devices.len()).sum();
+        writeln!(f, "gateway {}: {}, {}", self.gateway, counted(self.links.len(), "link"), counted(devices, "device"))?;
+        for link in &self.links {
+            let load = percent(link.load_percent);
+            writeln!(f, "\nlink {} ({}): one round takes {}, load {load}", link.name, link.transport, time(link.cycle_ms))?;
+            let head =
+                ["device", "profile", "points", "requests", "registers", "read in", "every", "load", "readings/day"].map(str::to_owned);
+            let rows: Vec<_> = std::iter::once(head).chain(link.devices.iter().map(DeviceReport::cells)).collect();
+            f.write_str(&indented(&table(&rows, &[2, 3, 4, 5, 6, 7, 8])))?;
+        }
+        writeln!(f, "\nreadings  {} a day in {} at most", self.readings_per_day, counted(self.batches_per_day as usize, "batch"))?;
+        writeln!(f, "uplink    about {} a day", ByteSize(self.uplink_bytes_per_day).display().si())?;
+        writeln!(f, "flash     about {} written a day", ByteSize(self.flash_bytes_per_day).display().si())?;
+        if self.links.iter().flat_map(|link| &link.devices).any(|device| device.requests > 0) {
+            writeln!(f, "Times assume {} ms for each request.", ASSUMED_ROUND_TRIP.as_millis())?;
+        }
+        for link in self.links.iter().filter(|link| link.overloaded) {
+            let load = percent(link.load_percent);
+            write!(f, "\nrefused: link {} is over its time: load {load}, at most 100 % are possible. ", link.name)?;
+            writeln!(f, "Read its devices less often, read fewer points, or give some devices another link.")?;
+        }
+        if !self.problems.is_empty() {
+            let what = match self.problems.len() {
+                1 => "1 problem".to_owned(),
+                n => format!("{n} problems"),
+            };
+            writeln!(f, "\n{what}; the daemon leaves out what is named here and runs the rest:")?;
+        }
+        self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
+    }
+}
+
+impl DeviceReport {
+    fn cells(&self) -> [String; 9] {
+        [
+            self.name.clone(),
+            self.profile.clone(),
+            self.points.to_string(),
+            self.requests.to_string(),
+            self.registers.to_string(),
+            time(self.cycle_ms),
+            time(self.every_ms),
+            percent(self.load_percent),
+            self.readings_per_day.to_string(),
+        ]
+    }
+}
+
+fn counted(n: usize, what: &str) -> String {
+    match (n, what) {
+        (1, _) => format!("1 {what}"),
+        (_, "batch") => format!("{n} batches"),
+        _ => format!("{n} {what}s"),
+    }
+}
+
+fn time(ms: u64) -> String {
+    humantime::format_duration(Duration::from_millis(ms)).to_string()
+}
+
+fn percent(percent: f64) -> String {
+    // Just over the limit must not read as just at it.
+    if percent > FULL_PERCENT { format!("{:.1} %", (percent * 10.0).ceil() / 10.0) } else { format!("{percent:.1} %") }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Reports of configurations as people write them, against the profiles that we ship.
+
+use super::*;
+use crate::config::{Loaded, load};
+
+const HEAD: &str = "gateway: plant7\nuplink: { url: mqtt://127.0.0.1:1883 }\n";
+
+/// Six requests of 20 ms and no silence: 120 ms.
+const SPREAD: &str = "\
+schema: 1
+id: spread
+manufacturer: Someone
+model: M1
+points:
+  - { name: a, read: { input: 0, type: u16 } }
+  - { name: b, read: { input: 10, type: f32 } }
+  - { name: c, read: { input: 20, type: u16 } }
+  - { name: d, read: { input: 30, type: u16 } }
+  - { name: e, read: { holding: 0, type: u16 } }
+  - { name: f, read: { coil: 0 } }
+";
+
+fn loaded(rest: &str) -> Loaded {
+    let folder = tempfile::tempdir().unwrap();
+    let profiles = folder.path().join("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    std::fs::write(profiles.join("spread.yaml"), SPREAD).unwrap();
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, HEAD.to_owned() + rest).unwrap();
+    load(&path, &[std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../hw-profiles"), profiles], &|_| None).unwrap()
+}
+
+fn report(rest: &str) -> Report {
+    let loaded = loaded(rest);
+    check(&loaded.config, &loaded.problems)
+}
+
+const PLANT: &str = "\
+links:
+  plc: { tcp: 10.0.0.5:502 }
+devices:
+  - { name: main-meter, profile: eastron-sdm630, link: plc, unit: 1, every: 10s }
+  - { name: roof, profile: eastron-sdm630, link: plc, unit: 2, every: 60s }
+  - { name: box, profile: linux-host }
+";
+
+#[test]
+fn the_report_tells_requests_times_and_bytes() {
+    let report = report(PLANT);
+    assert!(report.good, "{report}");
+    let [plc, host] = &report.links[..] else { panic!("{report}") };
+    let [meter, roof] = &plc.devices[..] else { panic!("{report}") };
+    // What the driver would really ask, planned independently of the report.
+    let profile = &loaded(PLANT).config.devices[0].profile;
+    let reads: Vec<_> =
+        profile.points.iter().enumerate().map(|(i, p)| (PointIndex(i), if let Read::Modbus(r) = &p.read { r } else { panic!() })).collect();
+    let requests = plan::plan(&reads, &profile.modbus);
+    assert_eq!((meter.points, meter.requests), (41, requests.len()));
+    assert_eq!(meter.registers, requests.iter().map(|r| u64::from(r.count)).sum::<u64>());
+    // 20 ms assumed and 100 ms of silence for each request.
+    assert_eq!(meter.cycle_ms, requests.len() as u64 * 120);
+    let slow = profile.points.iter().filter(|p| p.every == Some(Duration::from_secs(60))).count() as u64;
+    assert_eq!(meter.readings_per_day, (41 - slow) * 8640 + slow * 1440);
+    assert_eq!(roof.readings_per_day, 41 * 1440);
+    // Read together, once a minute.
+    assert!((roof.load_percent - meter.cycle_ms as f64 / 60_000.0 * 100.0).abs() < 1e-9);
+    assert!((plc.load_percent - meter.load_percent - roof.load_percent).abs() < 1e-9);
+    assert_eq!(plc.cycle_ms, meter.cycle_ms + roof.cycle_ms);
+    assert_eq!((host.transport.as_str(), host.devices.len()), ("this host", 1));
+    assert!(host.load_percent > 0.0 && host.load_percent < 1.0);
+    assert_eq!(report.readings_per_day, report.links.iter().flat_map(|l| &l.devices).map(|d| d.readings_per_day).sum::<u64>());
+    assert_eq!(report.batches_per_day, 8640);
+}
+
+#[test]
+fn a_link_over_its_time_is_refused_and_one_just_within_is_not() {
+    let with = |every: &str| {
+        report(&format!(
+            "links:\n  plc: {{ tcp: 10.0.0.5:502 }}\ndevices:\n  - {{ name: m, profile: spread, link: plc, every: {every} }}\n"
+        ))
+    };
+    let just = with("120ms");
+    let device = &just.links[0].devices[0];
+    assert_eq!((device.requests, device.registers, device.cycle_ms), (6, 7, 120));
+    assert!(just.good && !just.links[0].overloaded, "{just}");
+    assert!(just.to_string().contains("load 100.0 %"), "{just}");
+    let over = with("119ms");
+    assert!(!over.good && over.links[0].overloaded, "{over}");
+    let text = over.to_string();
+    assert!(text.contains("refused: link plc is over its time: load 100.9 %, at most 100 % are possible."), "{text}");
+}
+
+#[test]
+fn the_prediction_agrees_with_what_was_measured_on_the_wire() {
+    // The benchmark's plant: 200 readings every 10 s. Only intervals and points count here, so a host profile serves.
+    let mut config = loaded(PLANT).config;
+    let mut profile = config.devices[2].profile.as_ref().clone();
+    let mut point = profile.points[0].clone();
+    point.every = None;
+    profile.points = vec![point; 200];
+    config.devices.drain(..2);
+    config.devices[0].profile = profile.into();
+    for (batch_s, measured) in [(10, 3.57), (60, 1.81)] {
+        config.batch.every = Duration::from_secs(batch_s);
+        let flow = Flow::of(&config, &entries([(DeviceIndex(0), &config.devices[0])]));
+        let per_reading = flow.uplink_bytes() / (200.0 * 8640.0);
+        assert!((per_reading - measured).abs() < 0.02, "{batch_s} s: {per_reading}");
+    }
+}
+
+#[test]
+fn rare_readings_make_no_more_batches_than_polls_and_each_sync_has_its_price() {
+    let report = report("devices:\n  - { name: box, profile: linux-host, every: 24h }\n");
+    // Of the points with intervals of their own, those of 30 s make most polls.
+    let polls = 1 + 24 + 1440 + 2880;
+    assert_eq!(report.batches_per_day, polls);
+    assert!(report.flash_bytes_per_day >= polls * 8192, "{report}");
+    assert!(report.uplink_bytes_per_day > polls * 109, "{report}");
+}
+
+#[test]
+fn problems_are_listed_with_their_place_and_make_the_report_bad() {
+    let report = report("devices:\n  - { name: box, profile: linux-hots }\n  - { name: here, profile: linux-host }\n");
+    assert!(!report.good);
+    assert_eq!(report.problems.len(), 1);
+    assert!(report.problems[0].contains("gateway.yaml:4:"), "{:?}", report.problems);
+    let text = report.to_string();
+    assert!(text.contains("\n1 problem; "), "{text}");
+    assert!(text.contains("linux-hots"), "{text}");
+    assert_eq!(report.links[0].devices.len(), 1, "the rest is still reported");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!((json["good"].as_bool(), json["links"][0]["name"].as_str()), (Some(false), Some("host")));
+}
+
+#[test]
+fn the_text_is_a_table_for_each_link() {
+    let text = report(PLANT).to_string();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "gateway plant7: 2 links, 3 devices");
+    assert!(lines[2].starts_with("link plc (Modbus TCP 10.0.0.5:502): one round takes "), "{text}");
+    assert!(lines[3].starts_with("  device      profile         points  requests  registers"), "{text}");
+    assert!(text.contains("Times assume 20 ms for each request."), "{text}");
+}

@@ -1,0 +1,182 @@
+//! Reads devices once and shows what they say. Shell: talks to devices through their drivers, and to nobody else.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
+use pattoo_wire::{Quality, Value};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::config::{Config, Device, Link, Transport};
+use crate::driver::{self, Driver, host::Metric};
+use crate::profile::{Point, Read};
+use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
+use crate::table::table;
+
+/// Between two looks at the processors of this host: their load is what happened between two looks. Above the 200 ms that
+/// sysinfo wants.
+const PROCESSOR_LOOKS: Duration = Duration::from_millis(250);
+
+/// Why nothing was read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PollError {
+    /// No device of that name.
+    #[error("there is no device {name:?}; expected one of {known}")]
+    UnknownDevice {
+        /// As asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+}
+
+/// What one device said.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Polled {
+    /// Its name.
+    pub device: String,
+    /// Id of its profile.
+    pub profile: String,
+    /// Its link.
+    pub link: String,
+    /// Its readings in the order of its profile.
+    pub readings: Vec<Shown>,
+}
+
+/// One reading.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown {
+    /// Name of the point, with its row in brackets where it has rows.
+    pub point: String,
+    /// Its value with all its digits: a number, a boolean or a text; none when it is bad.
+    pub value: Option<serde_json::Value>,
+    /// Name of the state that the value stands for.
+    pub state: Option<String>,
+    /// Unit of the value.
+    pub unit: String,
+    /// Whether it may be trusted.
+    pub quality: Quality,
+    /// Why not.
+    pub reason: Option<String>,
+    /// UTC, ms since 1970.
+    pub time_ms: i64,
+    #[serde(skip)]
+    text: String,
+}
+
+/// Reads each device once, or only the one of this name. All links at the same time, the devices of a link one after the other.
+/// Order is that of the configuration.
+///
+/// # Errors
+/// No device has that name. A device that fails is no error: its readings say so.
+pub async fn poll(config: &Config, only: Option<&str>) -> Result<Vec<Polled>, PollError> {
+    if let Some(name) = only
+        && !config.devices.iter().any(|device| device.name == name)
+    {
+        let known: Vec<_> = config.devices.iter().map(|device| device.name.as_str()).collect();
+        return Err(PollError::UnknownDevice { name: name.to_owned(), known: known.join(", ") });
+    }
+    let links = config.links.iter().map(|link| poll_link(config, link, only));
+    let mut polled: Vec<_> = all(links).await.into_iter().flatten().collect();
+    polled.sort_by_key(|(index, _)| *index);
+    Ok(polled.into_iter().map(|(_, polled)| polled).collect())
+}
+
+async fn poll_link(config: &Config, link: &Link, only: Option<&str>) -> Vec<(DeviceIndex, Polled)> {
+    let mut driver = driver::open(&link.transport, driver::wall_clock());
+    let mut polled = Vec::new();
+    for index in &link.devices {
+        let Some(device) = config.devices.get(index.0).filter(|device| only.is_none_or(|name| device.name == name)) else { continue };
+        if link.transport == Transport::Host {
+            first_look(driver.as_mut(), *index, device).await;
+        }
+        let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
+        let transactions = driver.read(*index, device, &points).await;
+        polled.push((*index, show(device, &link.name, transactions)));
+    }
+    polled
+}
+
+/// The load of the processors needs two looks.
+async fn first_look(driver: &mut dyn Driver, index: DeviceIndex, device: &Device) {
+    let load = |point: &Point| point.read == Read::Host(Metric::CpuUsage);
+    let points: Vec<_> = device.profile.points.iter().enumerate().filter(|(_, point)| load(point)).map(|(i, _)| PointIndex(i)).collect();
+    if !points.is_empty() {
+        driver.read(index, device, &points).await;
+        tokio::time::sleep(PROCESSOR_LOOKS).await;
+    }
+}
+
+/// Waits for all, within this task.
+async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        for (future, done) in futures.iter_mut().filter(|(_, done)| done.is_none()) {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                *done = Some(output);
+            }
+        }
+        if futures.iter().all(|(_, done)| done.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+fn show(device: &Device, link: &str, transactions: Vec<Transaction>) -> Polled {
+    let mut readings: Vec<(i64, Reading)> =
+        transactions.into_iter().flat_map(|t| t.readings.into_iter().map(move |reading| (t.at_ms, reading))).collect();
+    readings.sort_by_key(|(_, reading)| reading.point);
+    let shown = |(time_ms, reading): (i64, Reading)| Some(shown(device.profile.points.get(reading.point.0)?, &reading, time_ms));
+    let readings = readings.into_iter().filter_map(shown).collect();
+    Polled { device: device.name.clone(), profile: device.profile.id.clone(), link: link.to_owned(), readings }
+}
+
+fn shown(point: &Point, reading: &Reading, time_ms: i64) -> Shown {
+    let row = reading.row.as_ref().map(|row| format!("[{}]", row.identity)).unwrap_or_default();
+    let value = reading.sample.value();
+    let state = value.and_then(|value| match value {
+        Value::Decimal(d) if d.exponent == 0 => point.states.get(&d.mantissa),
+        Value::Bool(b) => point.states.get(&i64::from(*b)),
+        _ => None,
+    });
+    Shown {
+        point: point.name.clone() + &row,
+        value: value.map(json),
+        state: state.cloned(),
+        unit: point.unit.clone(),
+        quality: reading.sample.quality(),
+        reason: reading.sample.reason().map(|reason| reason.to_string()),
+        time_ms,
+        text: value.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+/// What is not a number in JSON, infinity for one, is a text.
+fn json(value: &Value) -> serde_json::Value {
+    let text = value.to_string();
+    match value {
+        Value::Text(_) => text.into(),
+        _ => serde_json::from_str(&text).unwrap_or_else(|_| text.into()),
+    }
+}
+
+impl fmt::Display for Polled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({}, link {})", self.device, self.profile, self.link)?;
+        let head = ["point", "value", "unit", "quality", "reason"].map(str::to_owned);
+        let row = |shown: &Shown| {
+            let state = shown.state.as_ref().map(|state| format!(" ({state})")).unwrap_or_default();
+            let reason = shown.reason.clone().unwrap_or_default();
+            // Text comes from a device: no control character of it may reach the terminal.
+            let value: String = (shown.text.clone() + &state).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+            [shown.point.clone(), value, shown.unit.clone(), shown.quality.to_string(), reason]
+        };
+        let rows: Vec<_> = std::iter::once(head).chain(self.readings.iter().map(row)).collect();
+        f.write_str(&table(&rows, &[1]))
+    }
+}
+
+#[cfg(test)]
+mod tests;
