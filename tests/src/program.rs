@@ -111,8 +111,10 @@ impl Program {
         self.output()
     }
 
-    fn tail(&self) -> String {
-        let output = self.output();
+    /// Its last lines, for a failure; without the long ones that tell what was buffered.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let output: Vec<_> = self.output().into_iter().filter(|line| line.len() < 2000).collect();
         let from = output.len().saturating_sub(30);
         format!("last output of {}:\n{}", self.name, output.get(from..).unwrap_or_default().join("\n"))
     }

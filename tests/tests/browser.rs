@@ -47,6 +47,7 @@ devices:
         .args(["--test", "--test-reporter=spec"])
         .current_dir(&tools)
         .env("PATTOO_TEST_URL", format!("http://{}/", api.address))
+        .env("PATTOO_TEST_POINT", "main-meter/voltage_l1")
         .env("PATTOO_TEST_SCREENSHOT", &screenshot)
         .env("TMPDIR", profile.path())
         .env("LANG", "C.UTF-8")

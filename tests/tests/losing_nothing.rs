@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pattoo_tests::program::Program;
 use pattoo_tests::pymodbus::PymodbusDevice;
 use pattoo_tests::stack::{Readings, Stack, buffered, stored};
 use pattoo_tests::wait_for;
@@ -61,9 +62,15 @@ devices:
     // Everything logged so far must arrive while the gateway goes on; then both stop cleanly and everything is compared.
     let so_far = buffered(&[log.clone(), stack.gateway.as_ref().context("it runs")?.output()].concat())?;
     let api = stack.api()?;
+    let mut missing = so_far.len();
     wait_for("the store to hold all that was buffered", CATCH_UP, || {
         let stored = stored(api, "plant7").ok()?;
-        so_far.keys().all(|key| stored.contains_key(key)).then_some(())
+        missing = so_far.keys().filter(|key| !stored.contains_key(*key)).count();
+        (missing == 0).then_some(())
+    })
+    .with_context(|| {
+        let tail = |program: &Option<Program>| program.as_ref().map(|p| p.tail()).unwrap_or_default();
+        format!("{missing} of {} readings are missing\n{}\n{}", so_far.len(), tail(&stack.gateway), tail(&stack.server))
     })?;
     let mut gateway = stack.gateway.take().context("it runs")?;
     ensure!(gateway.stop()?.success(), "the gateway did not stop cleanly");
