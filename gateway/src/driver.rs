@@ -9,6 +9,7 @@ pub mod modbus;
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::clock;
 use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
@@ -36,11 +37,8 @@ pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
     }
 }
 
-/// This machine's clock. Before 1970 it stands still at 0.
+/// This machine's clock.
 #[must_use]
 pub fn wall_clock() -> Clock {
-    Box::new(|| {
-        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-        i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
-    })
+    Box::new(clock::now_ms)
 }

@@ -11,6 +11,7 @@
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
+//! | `clock` | shell | the wall clock |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
@@ -22,6 +23,7 @@ pub mod batch;
 pub mod buffer;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod driver;
 pub mod plan;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pattoo_wire::{DeviceStatus, Quality, Reason, Sample};
@@ -16,10 +16,11 @@ use tracing::{error, info, warn};
 
 use crate::batch::{Builder, Pushed};
 use crate::buffer::{self, Limits, worker};
+use crate::clock::now_ms;
 use crate::config::{Config, Link, Loaded};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
-use crate::schedule::{self, Due, Next, Outcome, Schedule};
+use crate::schedule::{self, Due, EntryIndex, Next, Outcome, Schedule};
 use crate::uplink::mqtt::Client;
 
 /// Transactions between the links and the batcher.
@@ -101,6 +102,7 @@ async fn poll(
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
     let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
     let mut driver = driver::open(&link.transport, driver::wall_clock());
+    let mut outcomes = BTreeMap::new();
     loop {
         let due = match schedule.next(Instant::now()) {
             Next::Due(due) => due,
@@ -118,7 +120,10 @@ async fn poll(
         if !due.backed_off {
             schedule.done(due.entry, Instant::now(), Outcome::of(&transactions));
         }
-        record(&health, &config, due.device, &transactions);
+        if let Some(outcome) = outcome(&transactions) {
+            outcomes.insert((due.device, due.entry), outcome);
+            record(&health, &config, due.device, outcome.0 == Quality::Bad, worst(&outcomes, due.device));
+        }
         for transaction in transactions {
             if readings.send(transaction).await.is_err() {
                 return;
@@ -138,24 +143,37 @@ async fn ask(driver: &mut dyn Driver, config: &Config, schedule: &Schedule, due:
     vec![Transaction { device: due.device, at_ms: now_ms(), readings }]
 }
 
-/// Keeps the device's health as the worst of what it just gave.
-fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, transactions: &[Transaction]) {
+/// What a poll says of its device: bad when nothing good came, uncertain when not all is good, and the first reason why.
+fn outcome(transactions: &[Transaction]) -> Option<(Quality, Option<Reason>)> {
+    let samples = || transactions.iter().flat_map(|t| &t.readings).map(|reading| &reading.sample);
+    let best = samples().map(Sample::quality).min()?;
+    let worst = samples().max_by_key(|sample| sample.quality())?;
+    let quality = if worst.quality() == Quality::Bad && best != Quality::Bad { Quality::Uncertain } else { worst.quality() };
+    Some((quality, worst.reason()))
+}
+
+/// Points of one device that are read at different times are polled apart; the worst of their latest polls counts.
+fn worst(outcomes: &BTreeMap<(DeviceIndex, EntryIndex), (Quality, Option<Reason>)>, device: DeviceIndex) -> (Quality, Option<Reason>) {
+    let own = outcomes.iter().filter(|((index, _), _)| *index == device).map(|(_, outcome)| *outcome);
+    own.max_by_key(|(quality, _)| *quality).unwrap_or((Quality::Good, None))
+}
+
+/// Keeps the health of a device, and tells when it changes.
+fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, failed: bool, (quality, reason): (Quality, Option<Reason>)) {
     let Some(device) = config.devices.get(index.0) else { return };
-    let worst = transactions.iter().flat_map(|t| &t.readings).max_by_key(|reading| reading.sample.quality());
-    let Some(worst) = worst else { return };
-    let (quality, reason) = (worst.sample.quality(), worst.sample.reason());
     health.send_modify(|health| {
-        let status = health.entry(device.name.clone()).or_insert_with(|| {
-            let reason = None;
-            DeviceStatus { quality: Quality::Good, reason, polls: 0, failures: 0 }
-        });
+        let unknown = DeviceStatus { quality: Quality::Good, reason: None, polls: 0, failures: 0 };
+        let status = health.entry(device.name.clone()).or_insert(unknown);
         if status.quality != quality {
             match reason {
                 Some(reason) => warn!(device = device.name, %quality, %reason, "device"),
                 None => info!(device = device.name, %quality, "device"),
             }
         }
-        status.record(quality, reason);
+        status.quality = quality;
+        status.reason = reason.map(|reason| reason.to_string());
+        status.polls += 1;
+        status.failures += u64::from(failed);
     });
 }
 
@@ -197,13 +215,6 @@ async fn store(buffer: &worker::Handle, pushed: Pushed, refused: &mut u64) {
 /// Runs something beside everything else, until it ends by itself.
 pub fn in_background(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
-}
-
-/// UTC, ms since 1970.
-#[must_use]
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Sets the jitter of back-offs, so that gateways that lost the same switch do not come back in step.

@@ -12,6 +12,7 @@
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
 //! | `broker` | shell | the embedded MQTT broker |
+//! | `clock` | shell | the wall clock |
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
@@ -19,6 +20,7 @@ pub mod api;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod ingest;
 pub mod live;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::broker::{Broker, Login};
+use crate::clock;
 use crate::config::{self, Config};
 use crate::ingest::{self, BrokerAddress, Core, Letters};
 use crate::live::Live;
@@ -183,8 +184,7 @@ async fn expire(store: Arc<dyn Store>, retention: Duration) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
     loop {
         ticks.tick().await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let before_ms = i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
+        let before_ms = clock::now_ms().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
         let mut gone = 0;
         loop {
             let store = store.clone();

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::api::Api;
 use crate::fault::Relay;
 use crate::program::{Program, binary};
+use crate::wait_for;
 
 /// One installation. Programs that still run are killed with it.
 pub struct Stack {
@@ -137,6 +139,32 @@ fn address(bound: &Value, key: &str) -> Result<SocketAddr> {
 /// (device, point, time) -> (value as JSON, quality).
 pub type Readings = BTreeMap<(String, String, i64), (Value, String)>;
 
+/// Waits until the store holds these readings, each as it was buffered; gives all that it holds.
+///
+/// # Errors
+/// They do not come within the bound, or one of them came differently: says which, and how often it looked in vain.
+pub fn wait_stored(api: Api, gateway: &str, expected: &Readings, bound: Duration) -> Result<Readings> {
+    let mut last = String::new();
+    let held = wait_for("the store to hold all that was buffered", bound, || {
+        let held = match stored(api, gateway) {
+            Ok(held) => held,
+            Err(why) => {
+                last = format!("{why:#}");
+                return None;
+            }
+        };
+        let missing: Vec<_> = expected.keys().filter(|key| !held.contains_key(*key)).collect();
+        last = format!("{} of {} are missing, the first is {:?}", missing.len(), expected.len(), missing.first());
+        missing.is_empty().then_some(held)
+    });
+    let held = held.with_context(|| last)?;
+    for (key, logged) in expected {
+        let held = held.get(key).with_context(|| format!("BUG: {key:?}"))?;
+        ensure!(held == logged, "{key:?} was buffered as {logged:?} and is stored as {held:?}");
+    }
+    Ok(held)
+}
+
 /// What the gateway's log says is durably buffered: the law is about exactly these readings.
 ///
 /// # Errors
@@ -157,6 +185,9 @@ pub fn buffered(log: &[String]) -> Result<Readings> {
     Ok(readings)
 }
 
+/// 2100-01-01: after every reading, whatever a clock says.
+const END_OF_TIME_MS: i64 = 4_102_444_800_000;
+
 /// Everything that the store holds of a gateway, by the API. Fails when a series is not in strictly ascending time.
 ///
 /// # Errors
@@ -169,12 +200,12 @@ pub fn stored(api: Api, gateway: &str) -> Result<Readings> {
         let (device, point, id) = (text("device")?, text("point")?, series.get("id").and_then(Value::as_u64).context("no id")?);
         let mut from = 0;
         loop {
-            let answer = api.json(&format!("/api/v1/range?series={id}&from={from}&to=now%2B1d&raw=true"))?;
+            let answer = api.json(&format!("/api/v1/range?series={id}&from={from}&to={END_OF_TIME_MS}&raw=true"))?;
             let raw = answer.pointer("/series/0").context("no series in the range")?;
             let column = |key: &str| raw.get(key).and_then(Value::as_array).with_context(|| format!("no column {key}"));
             for ((t, v), q) in column("t")?.iter().zip(column("v")?).zip(column("q")?) {
                 let at_ms = t.as_i64().context("a time")?;
-                anyhow::ensure!(at_ms >= from, "{device}/{point}: {at_ms} stands behind {from}");
+                ensure!(at_ms >= from, "{device}/{point}: {at_ms} stands behind {from}");
                 from = at_ms + 1;
                 readings.insert((device.clone(), point.clone(), at_ms), (v.clone(), q.as_str().unwrap_or_default().to_owned()));
             }

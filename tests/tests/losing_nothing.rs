@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::program::Program;
 use pattoo_tests::pymodbus::PymodbusDevice;
-use pattoo_tests::stack::{Readings, Stack, buffered, stored};
+use pattoo_tests::stack::{Readings, Stack, buffered, wait_stored};
 use pattoo_tests::wait_for;
 
 const GATEWAY_KILLS: usize = 20;
@@ -62,15 +62,9 @@ devices:
     // Everything logged so far must arrive while the gateway goes on; then both stop cleanly and everything is compared.
     let so_far = buffered(&[log.clone(), stack.gateway.as_ref().context("it runs")?.output()].concat())?;
     let api = stack.api()?;
-    let mut missing = so_far.len();
-    wait_for("the store to hold all that was buffered", CATCH_UP, || {
-        let stored = stored(api, "plant7").ok()?;
-        missing = so_far.keys().filter(|key| !stored.contains_key(*key)).count();
-        (missing == 0).then_some(())
-    })
-    .with_context(|| {
+    wait_stored(api, "plant7", &so_far, CATCH_UP).with_context(|| {
         let tail = |program: &Option<Program>| program.as_ref().map(|p| p.tail()).unwrap_or_default();
-        format!("{missing} of {} readings are missing\n{}\n{}", so_far.len(), tail(&stack.gateway), tail(&stack.server))
+        format!("{}\n{}", tail(&stack.gateway), tail(&stack.server))
     })?;
     let mut gateway = stack.gateway.take().context("it runs")?;
     ensure!(gateway.stop()?.success(), "the gateway did not stop cleanly");
@@ -78,21 +72,14 @@ devices:
     // What it buffered while stopping waits for its next start.
     stack.start_gateway(&config)?;
     let logged = buffered(&log)?;
-    let held = wait_for("the rest to arrive", CATCH_UP, || {
-        let stored = stored(api, "plant7").ok()?;
-        logged.keys().all(|key| stored.contains_key(key)).then_some(stored)
-    })?;
-    compare(&logged, &held)?;
+    wait_stored(api, "plant7", &logged, CATCH_UP)?;
+    ensure_all_came(&logged)?;
     eprintln!("{} readings buffered, all of them in the store once, in order per series", logged.len());
     Ok(())
 }
 
-/// Every logged reading is there with the same value and quality. (Order and uniqueness per series are checked by `stored`.)
-fn compare(logged: &Readings, held: &Readings) -> Result<()> {
-    for (key, logged) in logged {
-        let held = held.get(key).with_context(|| format!("{key:?} was buffered and is not in the store"))?;
-        ensure!(held == logged, "{key:?} was buffered as {logged:?} and is stored as {held:?}");
-    }
+/// The comparison above would also hold for nothing at all.
+fn ensure_all_came(logged: &Readings) -> Result<()> {
     let points: std::collections::BTreeSet<_> = logged.keys().map(|(device, point, _)| (device, point)).collect();
     ensure!(points.iter().filter(|(device, _)| *device == "main-meter").count() >= 40, "only these points came: {points:?}");
     ensure!(points.iter().any(|(device, _)| *device == "this-host"), "nothing came from the host");

@@ -2,14 +2,13 @@
 //!
 //! Spawns nothing: `run` gives [`serve`] a thread of its own, because every commit waits for the disk.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use pattoo_wire::SchemaId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Level, debug, enabled, warn};
 
 use super::{Buffer, BufferError, Stats, Store, Stored};
 use crate::batch::{Closed, describe};
+use crate::clock::now_ms;
 
 /// Most requests that wait for the disk. One more makes its sender wait.
 const MAX_REQUESTS: usize = 32;
@@ -146,11 +145,6 @@ fn publish<S: Store>(buffer: &mut Buffer<S>, stats: &watch::Sender<Stats>) {
 /// Whoever asked may have gone; the work is done all the same.
 fn answer_to<T>(reply: Reply<T>, answer: Result<T, BufferError>) {
     let _ = reply.send(answer);
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -18,14 +18,11 @@ use pattoo_wire::{Reason, Sample};
 
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session};
-use super::Driver;
+use super::{Clock, Driver};
 use crate::config::Device;
 use crate::plan::Request;
 use crate::profile::{ModbusRead, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
-
-/// Gives the wall clock: UTC, ms since 1970.
-pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// Exceptions that a smaller request may avoid.
 const ILLEGAL_ADDRESS: u8 = 0x02;

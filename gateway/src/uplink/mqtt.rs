@@ -10,7 +10,7 @@ mod pump;
 mod setup;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pattoo_wire::{Ack, DeviceStatus, Header, SchemaId, Status, data_message, topic};
 use rumqttc::Outgoing;
@@ -26,6 +26,7 @@ pub use self::setup::SetupError;
 use super::{Action, Event, Uplink};
 use crate::buffer::Stored;
 use crate::buffer::worker::Handle;
+use crate::clock;
 use crate::config::Config;
 
 /// Longest time between two status documents.
@@ -305,7 +306,7 @@ impl Session {
             online,
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_s: self.started.elapsed().as_secs(),
-            time_ms: wall_ms(),
+            time_ms: clock::now_ms(),
             buffer_batches: stats.batches,
             buffer_bytes: stats.bytes,
             dropped_readings: stats.dropped_readings,
@@ -386,11 +387,6 @@ fn differs(told: &BTreeMap<String, DeviceStatus>, now: &BTreeMap<String, DeviceS
 fn encoded(status: &Status) -> Vec<u8> {
     // Strings and numbers only: cannot fail.
     serde_json::to_vec(status).unwrap_or_default()
-}
-
-fn wall_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

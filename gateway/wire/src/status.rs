@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Quality, Reason};
+use crate::Quality;
 
 /// What a gateway says of itself. Readers ignore keys they do not know, so new ones may be added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -37,23 +37,13 @@ pub struct Status {
 /// Health of one device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceStatus {
-    /// Worst quality of its latest poll.
+    /// Bad when nothing good came from a poll, uncertain when not all of it is good; the worst of its latest polls.
     pub quality: Quality,
     /// Why it is not good, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Polls since the program started.
     pub polls: u64,
-    /// Polls with at least one bad reading.
+    /// Polls that gave nothing good.
     pub failures: u64,
-}
-
-impl DeviceStatus {
-    /// Sets quality and reason from the worst reading of a poll.
-    pub fn record(&mut self, quality: Quality, reason: Option<Reason>) {
-        self.quality = quality;
-        self.reason = reason.map(|r| r.to_string());
-        self.polls += 1;
-        self.failures += u64::from(quality == Quality::Bad);
-    }
 }

@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::error::ErrorBody;
 use super::params::{Strict, ids, time};
 use super::values::{Scalar, known, number};
-use super::{ApiError, ApiState, now_ms};
+use super::{ApiError, ApiState};
+use crate::clock::now_ms;
 use crate::query::{bucket_start, step_for};
 use crate::store::{Bucket, Reading, SeriesId, Store, StoreError};
 

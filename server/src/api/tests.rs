@@ -50,7 +50,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let plant = Plant::made_up(super::now_ms());
+        let plant = Plant::made_up(crate::clock::now_ms());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let app = router(ApiState::new(plant.store.clone(), plant.live.clone()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -160,7 +160,7 @@ fn raw_readings_are_exact_and_name_reasons_and_losses() {
 
 #[test]
 fn a_raw_answer_has_a_limit_and_says_when_it_bit() {
-    let plant = Plant::made_up(super::now_ms());
+    let plant = Plant::made_up(crate::clock::now_ms());
     let (readings, ids) = (plant.fill(7, super::range::MAX_RAW_ROWS + 1), [crate::store::SeriesId(7)]);
     let found = super::range::raw(plant.store.as_ref(), &ids, &[], 0, i64::MAX).unwrap();
     let found = serde_json::to_value(&found).unwrap();
@@ -272,17 +272,4 @@ fn readiness_names_what_is_missing_and_life_does_not_depend_on_it() {
     assert_eq!(server.get("/api/v1/latest?series=1").status, 503);
     assert_eq!(server.get("/healthz").status, 200);
     assert!(server.get("/metrics").text().contains("\npattoo_store_up 0\n"));
-}
-
-/// Serves the made-up plant, with a new reading every second, until it is killed: to work on the page by hand.
-/// `cargo test -p pattoo-server serve_a_made_up_plant -- --ignored --nocapture`
-#[test]
-#[ignore = "runs until it is killed"]
-fn serve_a_made_up_plant() {
-    let mut server = Server::start();
-    println!("http://{}", server.address);
-    let (_hold, ticks) = std::sync::mpsc::channel::<()>();
-    while ticks.recv_timeout(std::time::Duration::from_secs(1)).is_err() {
-        server.plant.tick(super::now_ms());
-    }
 }

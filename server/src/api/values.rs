@@ -91,7 +91,7 @@ pub(super) async fn latest(State(state): State<ApiState>, Strict(query): Strict<
     let asked = ids.clone();
     let readings = state.ask(move |store| store.latest(&asked)).await?;
     let latest = ids.iter().zip(readings).map(|(id, reading)| LatestReading::of(*id, reading.as_ref())).collect();
-    Ok(Json(Latest { now: super::now_ms(), latest }))
+    Ok(Json(Latest { now: crate::clock::now_ms(), latest }))
 }
 
 /// The same ids, if all of them exist.

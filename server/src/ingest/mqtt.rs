@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{Core, Message};
 use crate::broker::{Login, MAX_PACKET_BYTES};
+use crate::clock;
 use crate::live::Live;
 
 /// Most messages between connection and store.
@@ -172,7 +173,7 @@ async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client
     while let Some(first) = messages.recv().await {
         let (group, permits) = collect(first, &mut messages).await;
         let core = core.clone();
-        let work = move || core.lock().unwrap_or_else(PoisonError::into_inner).process(&group, now_ms());
+        let work = move || core.lock().unwrap_or_else(PoisonError::into_inner).process(&group, clock::now_ms());
         let processed = match tokio::task::spawn_blocking(work).await {
             Ok(processed) => processed,
             Err(e) => {
@@ -224,7 +225,7 @@ fn acknowledge(client: &AsyncClient, acks: &[(String, Ack)]) {
 
 fn options(broker: &BrokerAddress) -> MqttOptions {
     // A name of its own each time: nobody can push this client out by taking its name.
-    let id = format!("pattoo-server-{:016x}", getrandom::u64().unwrap_or_else(|_| now_ms() as u64));
+    let id = format!("pattoo-server-{:016x}", getrandom::u64().unwrap_or_else(|_| clock::now_ms() as u64));
     let mut options = MqttOptions::new(id, &broker.host, broker.port);
     options.set_clean_start(true);
     options.set_keep_alive(KEEP_ALIVE);
@@ -245,9 +246,4 @@ fn options(broker: &BrokerAddress) -> MqttOptions {
 fn jittered(pause: Duration) -> Duration {
     let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
     pause.mul_f64(0.5 + share / 2.0)
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -39,14 +39,6 @@ impl Plant {
         plant
     }
 
-    /// One more second.
-    pub(super) fn tick(&mut self, now: i64) {
-        let mut commit = Commit::default();
-        measure(&mut commit, self.now, now);
-        self.store.commit(&commit).unwrap();
-        self.tell(now);
-    }
-
     /// Gives a series so many readings; returns how many.
     pub(super) fn fill(&self, id: u32, readings: usize) -> usize {
         let reading = |n: i64| (SeriesId(id), Reading { at_ms: n, sample: Sample::Good(Value::int(n)) });
