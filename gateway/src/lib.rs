@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
+mod mix;
 pub mod plan;
 pub mod poll;
 pub mod profile;

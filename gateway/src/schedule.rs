@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pattoo_wire::{Reason, Sample};
 
 use crate::config::Device;
+use crate::mix::mix;
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
 /// Shortest interval; a shorter one is taken as this.
@@ -210,14 +211,6 @@ fn back_off(seed: u64, device: DeviceIndex, failures: u32) -> Duration {
     let mixed = mix(seed ^ mix(device.0 as u64 ^ mix(u64::from(failures))));
     let part = (mixed >> 11) as f64 / (1u64 << 53) as f64;
     longest.mul_f64(1.0 - part / 4.0)
-}
-
-/// Splitmix64: spreads the bits of small numbers.
-fn mix(value: u64) -> u64 {
-    let z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Memory and size of the gateway as it ships, at rest: a meter and the host every 10 s, connected and cut off.
 //!
-//! `cargo bench -p pattoo-tests --bench at_rest > tests/bench/at-rest.md`
+//! `cargo bench -p pattoo-tests --bench at_rest --profile dev > tests/bench/at-rest.md`
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let gateway = build()?;
     let bytes = std::fs::metadata(&gateway)?.len();
     println!("# The gateway at rest\n");
-    println!("Made by `cargo bench -p pattoo-tests --bench at_rest > tests/bench/at-rest.md`.\n");
+    println!("Made by `cargo bench -p pattoo-tests --bench at_rest --profile dev > tests/bench/at-rest.md`.\n");
     println!(
         "Built with `cargo build --profile edge -p pattoo-gateway` (stripped; sled for speed, the rest for size), {}.",
         std::env::consts::ARCH

@@ -2,6 +2,7 @@
 
 use pattoo_wire::{Decimal, Kind, Repr, Value};
 
+use crate::mix::mix;
 use crate::profile::{ModbusRead, Point};
 
 /// Counters of a simulated device start here, in the unit of the point: a device that has been in use for a while.
@@ -47,9 +48,9 @@ fn gauge(own: u64, unit: &str, seconds: f64) -> f64 {
     let (nominal, swing) = nominal(unit);
     let part = |n: u64| unit_interval(mix(own ^ n));
     let slow = (seconds / (300.0 + 600.0 * part(1)) * std::f64::consts::TAU + part(2) * std::f64::consts::TAU).sin();
-    let fast = (seconds / (11.0 + 20.0 * part(3)) * std::f64::consts::TAU + part(4) * std::f64::consts::TAU).sin();
+    let fast = (seconds / (60.0 + 120.0 * part(3)) * std::f64::consts::TAU + part(4) * std::f64::consts::TAU).sin();
     let noise = unit_interval(mix(own ^ (seconds as u64).wrapping_mul(31))) * 2.0 - 1.0;
-    nominal + swing * (0.6 * slow + 0.3 * fast + 0.1 * noise)
+    nominal + swing * (0.7 * slow + 0.22 * fast + 0.08 * noise)
 }
 
 /// Middle and swing of a quantity by its unit. Power fits voltage times current.
@@ -117,14 +118,6 @@ fn unit_interval(bits: u64) -> f64 {
 /// FNV-1a.
 fn hash(text: &str) -> u64 {
     text.bytes().fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
-}
-
-/// Splitmix64.
-fn mix(value: u64) -> u64 {
-    let z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]
