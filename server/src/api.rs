@@ -4,6 +4,7 @@
 //! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document.
 
 mod error;
+pub mod listener;
 mod lists;
 mod ops;
 mod params;

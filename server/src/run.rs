@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::api;
+use crate::api::listener::{Bounded, MAX_CONNECTIONS};
 use crate::broker::{Broker, Login};
 use crate::clock;
 use crate::config::{self, Config};
@@ -176,6 +177,7 @@ async fn serve(listener: TcpListener, state: api::ApiState, mut stopped: watch::
     let stop = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
+    let listener = Bounded::new(listener, MAX_CONNECTIONS);
     axum::serve(listener, api::router(state)).with_graceful_shutdown(stop).await
 }
 
