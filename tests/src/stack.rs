@@ -108,7 +108,7 @@ impl Stack {
     pub fn start_gateway(&mut self, config: &Path) -> Result<()> {
         let ready = self.ready_file();
         let mut command = Command::new(binary("pattoo-gateway")?);
-        command.env("PATTOO_LOG", "info,pattoo::buffered=trace").arg("--log-format").arg("json");
+        command.env("PATTOO_LOG", "info,pattoo_gateway::uplink=debug,pattoo::buffered=trace").arg("--log-format").arg("json");
         command.arg("--config").arg(config).arg("--profiles").arg(crate::profiles());
         command.arg("run").arg("--ready-file").arg(&ready);
         let mut gateway = Program::start("gateway", &mut command)?;

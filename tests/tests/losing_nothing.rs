@@ -3,7 +3,7 @@
 //! The device is pymodbus, the programs are the real binaries, killed with SIGKILL; the moments come from a seed that is
 //! printed and can be given again as PATTOO_TEST_SEED.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::program::Program;
@@ -13,9 +13,18 @@ use pattoo_tests::wait_for;
 
 const GATEWAY_KILLS: usize = 20;
 const LINK_CUTS: usize = 20;
+/// Beside the one that keeps the server away.
+const SERVER_KILLS: usize = 10;
 const SERVER_DOWN: Duration = Duration::from_secs(60);
 /// How long a loaded machine may take to catch up in the end.
 const CATCH_UP: Duration = Duration::from_secs(120);
+
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Link,
+    Gateway,
+    Server,
+}
 
 #[test]
 fn nothing_buffered_is_lost_or_doubled_through_kills_and_cuts() -> Result<()> {
@@ -40,24 +49,43 @@ devices:
     let mut log = Vec::new();
     stack.start_gateway(&config)?;
 
-    // The link to the broker is cut at random moments.
-    for _ in 0..LINK_CUTS {
+    // In quiet times the link to the broker is cut at random moments.
+    for _ in 0..LINK_CUTS / 2 {
         pause(&mut random, 100..1500);
         stack.relay.cut()?;
     }
-    // The gateway is killed at random moments.
-    for _ in 0..GATEWAY_KILLS {
-        pause(&mut random, 0..3000);
+    // The server is away for a minute. The gateway reads on, and is killed now and then.
+    stack.kill_server()?;
+    let away = Instant::now();
+    for _ in 0..GATEWAY_KILLS / 2 {
+        pause(&mut random, 0..4000);
         log.extend(stack.gateway.take().context("it runs")?.kill());
         stack.start_gateway(&config)?;
     }
-    // The server is away for a minute; the gateway reads on.
-    let before = buffered(&stack.gateway.as_ref().context("it runs")?.output())?.len();
-    stack.kill_server()?;
-    wait_out(SERVER_DOWN);
-    let after = buffered(&stack.gateway.as_ref().context("it runs")?.output())?.len();
-    ensure!(after > before + 1000, "the gateway buffered only {before} -> {after} readings while the server was away");
+    let before = buffered(&log)?.len();
+    wait_out(SERVER_DOWN.saturating_sub(away.elapsed()));
+    let backlog = buffered(&[log.clone(), stack.gateway.as_ref().context("it runs")?.output()].concat())?.len();
+    ensure!(backlog > before && backlog > 1000, "the gateway buffered only {before} -> {backlog} readings while the server was away");
     stack.start_server()?;
+    // While the backlog drains, everything fails in random order.
+    let mut faults =
+        [vec![Fault::Gateway; GATEWAY_KILLS / 2], vec![Fault::Link; LINK_CUTS / 2], vec![Fault::Server; SERVER_KILLS]].concat();
+    random.shuffle(&mut faults);
+    for fault in faults {
+        pause(&mut random, 30..1500);
+        match fault {
+            Fault::Link => stack.relay.cut()?,
+            Fault::Gateway => {
+                log.extend(stack.gateway.take().context("it runs")?.kill());
+                stack.start_gateway(&config)?;
+            }
+            Fault::Server => {
+                stack.kill_server()?;
+                stack.relay.cut()?;
+                stack.start_server()?;
+            }
+        }
+    }
 
     // Everything logged so far must arrive while the gateway goes on; then both stop cleanly and everything is compared.
     let so_far = buffered(&[log.clone(), stack.gateway.as_ref().context("it runs")?.output()].concat())?;
