@@ -24,7 +24,7 @@ fn every_command_works() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     let commands = commands(&readme);
     ensure!(commands.len() >= 4, "found only {commands:?}");
-    let before = git_status()?;
+    let before = untracked()?;
     let mut demo = None;
     for command in commands {
         match command.split_once(' ').unwrap_or((command, "")) {
@@ -41,7 +41,8 @@ fn every_command_works() -> Result<()> {
         }
     }
     demo.context("the README does not show the demo")?.stop()?;
-    ensure!(git_status()? == before, "git sees new files: {}", git_status()?);
+    let after = untracked()?;
+    ensure!(after == before, "git sees new files: {after:?}");
     Ok(())
 }
 
@@ -106,7 +107,8 @@ fn run(command: &str) -> Result<()> {
     Ok(())
 }
 
-fn git_status() -> Result<String> {
-    let output = Command::new("git").args(["status", "--porcelain"]).current_dir(root()).output()?;
-    Ok(String::from_utf8(output.stdout)?)
+/// Files that git neither tracks nor ignores.
+fn untracked() -> Result<Vec<String>> {
+    let output = Command::new("git").args(["ls-files", "--others", "--exclude-standard"]).current_dir(root()).output()?;
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
