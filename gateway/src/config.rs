@@ -19,6 +19,7 @@
 //!
 //! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
 //! has no link; it belongs to the built-in link `host`.
+#![warn(missing_docs)]
 
 mod devices;
 mod load;

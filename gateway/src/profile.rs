@@ -1,4 +1,5 @@
 //! Device profiles: what a device model offers and how to read it. Does not talk to devices.
+#![warn(missing_docs)]
 
 mod decode;
 mod fit;

@@ -2,6 +2,7 @@
 //! checksum covers ends with its CRC-32.
 //!
 //! Holds no logic of the buffer.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use pattoo_wire::{Gap, GapReason, SchemaId};
 

@@ -1,4 +1,5 @@
 //! Registers -> samples and back. Knows nothing of requests, requests' borders or devices.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use pattoo_wire::{Decimal, Reason, Sample, Value};
 

@@ -7,6 +7,7 @@
 //! postcard, which is not self-describing: a version is frozen once released, and a change is a new version. Golden
 //! bytes of every version stay in `tests/golden` for ever.
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 mod ack;
 mod batch;

@@ -5,6 +5,7 @@
 //! kind   = 0 none · 1 decimal: exponent (i8), mantissa in zigzag form · 2 unsigned · 3 float32 · 4 float64 · 5 false · 6 true · 7 text
 //! ```
 //! Integers are little endian without their leading zero bytes; whatever comes last in a row needs no length.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use pattoo_wire::{Decimal, Labels, Quality, Reason, Sample, Series, Value};
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,7 @@
 //! The sysinfo crate is not asked for these. It reads each counter of an interface from a file of its own and says 0 where it
 //! cannot, reads disk counters only for what is mounted, says a load of 0 when it cannot read it, and asks all filesystems in one
 //! go, so that a dead one would take the others with it; its "available" also leaves the blocks kept for root in "used".
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 /// One line of `/proc/self/mounts`.
 #[derive(Debug, Clone, PartialEq, Eq)]

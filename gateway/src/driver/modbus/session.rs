@@ -3,6 +3,7 @@
 //! After a late or doubled reply tokio-modbus hands out answers to earlier questions or errors for ever. So a connection lives
 //! only while every request on it was answered in full by its own reply or by an exception; a request that is given up, for
 //! whatever reason, takes its connection with it.
+#![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use std::time::Duration;
 
