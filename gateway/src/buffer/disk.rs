@@ -286,7 +286,7 @@ fn open_with_care(folder: &Path, notices: &mut Vec<Notice>) -> Result<Open, Stor
     Ok(Open { db, log, begun: folder.join(BEGUN).exists() })
 }
 
-#[expect(clippy::disallowed_methods, reason = "before the runtime starts; another process' lock can only be tried again")]
+#[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a lock can only be tried again")]
 fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(None);
     for _ in 0..LOCK_TRIES {
