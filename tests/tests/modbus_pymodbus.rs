@@ -1,4 +1,4 @@
-//! The Modbus driver against pymodbus: every point of a fixture must arrive exactly, whatever the device serves around them.
+//! The Modbus driver against pymodbus: every point of every fixture must arrive exactly, whatever the device serves around them.
 
 #![expect(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +14,6 @@ use pattoo_gateway::profile::{Profile, Read};
 use pattoo_gateway::reading::{DeviceIndex, PointIndex};
 use pattoo_tests::pymodbus::PymodbusDevice;
 use pattoo_wire::{Reason, Sample, Value};
-use serde_json::{Map, json};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -22,8 +21,8 @@ fn profiles() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../hw-profiles")
 }
 
-fn sdm630(unit: u8) -> Device {
-    let file = profiles().join("eastron-sdm630.yaml");
+fn device(profile: &str, unit: u8) -> Device {
+    let file = profiles().join(format!("{profile}.yaml"));
     let mut profile = Profile::read(&file, &std::fs::read(&file).unwrap()).unwrap();
     // A wish of its serial port, which is not there.
     profile.modbus.min_gap = Duration::ZERO;
@@ -31,30 +30,47 @@ fn sdm630(unit: u8) -> Device {
     Device { name: "meter".to_owned(), profile: Arc::new(profile), unit, every, labels: BTreeMap::default() }
 }
 
-fn cases() -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(profiles().join("eastron-sdm630.fixture.json")).unwrap();
-    let fixture: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(fixture["profile"], "eastron-sdm630");
-    fixture["cases"].as_array().unwrap().clone()
+fn sdm630(unit: u8) -> Device {
+    device("eastron-sdm630", unit)
 }
 
-/// Address -> word of all replies of a case.
-fn words(case: &serde_json::Value) -> BTreeMap<u16, u16> {
-    let mut words = BTreeMap::new();
+/// Every fixture that lies beside a profile.
+fn fixtures() -> Vec<serde_json::Value> {
+    let names = std::fs::read_dir(profiles()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".fixture.json")).map(|name| fixture(name.trim_end_matches(".fixture.json"))).collect()
+}
+
+fn fixture(profile: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(profiles().join(format!("{profile}.fixture.json"))).unwrap();
+    let fixture: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(fixture["profile"], profile);
+    fixture
+}
+
+fn sdm630_case() -> serde_json::Value {
+    fixture("eastron-sdm630")["cases"][0].clone()
+}
+
+type Words = BTreeMap<u16, u16>;
+
+/// Table -> address -> word of all replies of a case.
+fn tables(case: &serde_json::Value) -> BTreeMap<String, Words> {
+    let mut tables: BTreeMap<String, Words> = BTreeMap::new();
     for reply in case["replies"].as_array().unwrap() {
-        assert_eq!(reply["table"], "input");
         let first = u16::try_from(reply["address"].as_u64().unwrap()).unwrap();
         let own = reply["words"].as_str().unwrap().split_whitespace().map(|word| u16::from_str_radix(word, 16).unwrap());
-        words.extend((first..).zip(own));
+        tables.entry(reply["table"].as_str().unwrap().to_owned()).or_default().extend((first..).zip(own));
     }
-    words
+    tables
 }
 
-fn serve(units: &[(u8, &BTreeMap<u16, u16>)]) -> PymodbusDevice {
-    let table = |words: &BTreeMap<u16, u16>| words.iter().map(|(a, w)| (a.to_string(), json!(w))).collect::<Map<_, _>>();
-    let units: Map<_, _> = units.iter().map(|(unit, words)| (unit.to_string(), json!({ "input": table(words) }))).collect();
+fn input(words: Words) -> BTreeMap<String, Words> {
+    BTreeMap::from([("input".to_owned(), words)])
+}
+
+fn serve(units: &BTreeMap<u8, BTreeMap<String, Words>>) -> PymodbusDevice {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), serde_json::to_vec(&units).unwrap()).unwrap();
+    std::fs::write(file.path(), serde_json::to_vec(units).unwrap()).unwrap();
     PymodbusDevice::start(file.path()).unwrap()
 }
 
@@ -82,6 +98,7 @@ fn check(case: &serde_json::Value, samples: &BTreeMap<String, Sample>) {
                 let want: f32 = text.parse().unwrap();
                 assert_eq!(got.to_bits(), want.to_bits(), "{}: {name} is {got}, not {text}", case["name"]);
             }
+            (Sample::Good(got), Some(text), None) => assert_eq!(got.to_string(), text, "{}: {name}", case["name"]),
             (Sample::Bad(reason), None, Some(text)) => assert_eq!(reason.to_string(), text, "{}: {name}", case["name"]),
             _ => panic!("{}: {name} is {sample:?}, not {}", case["name"], expected[name]),
         }
@@ -89,32 +106,35 @@ fn check(case: &serde_json::Value, samples: &BTreeMap<String, Sample>) {
 }
 
 #[tokio::test]
-async fn every_point_of_the_fixture_is_exact() {
-    let cases = cases();
-    let replies: Vec<_> = cases.iter().map(words).collect();
-    let units: Vec<_> = (1u8..).zip(&replies).collect();
-    let peer = serve(&units);
-    let mut driver = driver(&peer);
-    for round in 0..3 {
-        for (unit, case) in (1u8..).zip(&cases) {
-            let (samples, transactions) = poll(&mut driver, &sdm630(unit)).await;
-            check(case, &samples);
-            assert_eq!(transactions, 3, "round {round}: one for each block");
+async fn every_point_of_every_fixture_is_exact() {
+    let fixtures = fixtures();
+    assert!(!fixtures.is_empty());
+    for fixture in fixtures {
+        let profile = fixture["profile"].as_str().unwrap();
+        let cases = fixture["cases"].as_array().unwrap();
+        let peer = serve(&(1u8..).zip(cases.iter().map(tables)).collect());
+        let mut driver = driver(&peer);
+        for round in 0..3 {
+            for (unit, case) in (1u8..).zip(cases) {
+                let (samples, transactions) = poll(&mut driver, &device(profile, unit)).await;
+                check(case, &samples);
+                assert_eq!(Some(transactions as u64), fixture["requests"].as_u64(), "{profile}, round {round}: requests for all points");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn every_point_is_exact_where_the_device_has_no_registers_in_between() {
-    let case = &cases()[0];
+    let case = &sdm630_case();
     let device = sdm630(9);
     let mut own = BTreeMap::new();
-    let all = words(case);
+    let all = tables(case).remove("input").unwrap();
     for point in &device.profile.points {
         let Read::Modbus(read) = &point.read else { panic!("{} is no register", point.name) };
-        own.extend(all.range(read.address..read.address + read.encoding.len()));
+        own.extend(all.range(read.address..read.address + read.encoding.len()).map(|(address, word)| (*address, *word)));
     }
-    let peer = serve(&[(9, &own)]);
+    let peer = serve(&BTreeMap::from([(9, input(own))]));
     let mut driver = driver(&peer);
     let (samples, _) = poll(&mut driver, &device).await;
     check(case, &samples);
@@ -125,11 +145,11 @@ async fn every_point_is_exact_where_the_device_has_no_registers_in_between() {
 
 #[tokio::test]
 async fn a_point_that_the_device_does_not_have_costs_only_itself() {
-    let case = &cases()[0];
-    let mut words = words(case);
+    let case = &sdm630_case();
+    let mut words = tables(case).remove("input").unwrap();
     // The second half of the frequency.
     words.remove(&0x47);
-    let peer = serve(&[(1, &words)]);
+    let peer = serve(&BTreeMap::from([(1, input(words))]));
     let mut driver = driver(&peer);
     for round in 0..3 {
         let (mut samples, transactions) = poll(&mut driver, &sdm630(1)).await;
