@@ -22,7 +22,7 @@ use crate::buffer::Stats;
 pub const MAX_PATIENCE: u32 = 32;
 
 /// Something that happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The broker accepted the connection; nothing was sent on it yet.
     Connected,
@@ -151,7 +151,7 @@ impl Uplink {
                 }
             }
             Event::Taken => self.in_hand = self.in_hand.saturating_sub(1),
-            Event::Ack(ack) => self.acknowledged(now_ms, ack, &mut actions),
+            Event::Ack(ack) => self.acknowledged(now_ms, &ack, &mut actions),
             Event::Tick => self.look_for_silence(now_ms, &mut actions),
         }
         self.fetch(&mut actions);
@@ -190,7 +190,7 @@ impl Uplink {
         self.cursor = self.cursor.clamp(self.base, stats.next);
     }
 
-    fn acknowledged(&mut self, now_ms: i64, ack: Ack, actions: &mut Vec<Action>) {
+    fn acknowledged(&mut self, now_ms: i64, ack: &Ack, actions: &mut Vec<Action>) {
         if ack.stream != self.stream {
             self.counters.foreign_acks += 1;
         } else if ack.seq >= self.next {

@@ -13,7 +13,7 @@ mod mqtt;
 mod end_to_end;
 
 use pattoo_wire::topic::{self, FromGateway};
-use pattoo_wire::{Header, Schema, SchemaId, Status, WireError, open_data};
+use pattoo_wire::{Header, Hello, Schema, SchemaId, Status, WireError, open_data};
 use thiserror::Error;
 
 use crate::catalog::{Catalog, Progress, Refused};
@@ -50,6 +50,8 @@ pub enum Accepted {
     },
     /// A status document.
     Status(Status),
+    /// Where a gateway stands.
+    Hello(Hello),
     /// An empty message: somebody has cleared a retained one. It means nothing here.
     Cleared,
 }
@@ -154,6 +156,10 @@ pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8]) -> Result<Acce
     match what {
         FromGateway::Schema(_) | FromGateway::Status if payload.is_empty() => Ok(Accepted::Cleared),
         FromGateway::Data => accept_data(catalog, gateway, payload),
+        FromGateway::Hello => {
+            let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "hello", error };
+            Hello::decode(payload).map(Accepted::Hello).map_err(wire)
+        }
         FromGateway::Schema(named) => {
             let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "schema", error };
             let (found, schema) = Schema::decode(payload).map_err(wire)?;

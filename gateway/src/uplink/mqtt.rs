@@ -229,13 +229,14 @@ impl Session {
 
     async fn acknowledged(&mut self, ack: Ack) {
         let before = self.uplink.counters();
+        let (stream, seq) = (ack.stream, ack.seq);
         self.step(Event::Ack(ack)).await;
         let after = self.uplink.counters();
         if after.foreign_acks > before.foreign_acks {
-            debug!(stream = ack.stream, seq = ack.seq, "an acknowledgement is for another stream; ignored");
+            debug!(stream, seq, "an acknowledgement is for another stream; ignored");
         }
         if after.impossible_acks > before.impossible_acks {
-            warn!(stream = ack.stream, seq = ack.seq, "an acknowledgement is for a batch that was never made; ignored");
+            warn!(stream, seq, "an acknowledgement is for a batch that was never made; ignored");
         }
     }
 

@@ -29,7 +29,7 @@ fn drive(uplink: &mut Uplink, now_ms: i64, event: Event) -> Vec<Action> {
 }
 
 fn ack(seq: u64) -> Event {
-    Event::Ack(Ack { stream: 7, seq })
+    Event::Ack(Ack::through(7, seq))
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn batches_go_out_in_order_behind_their_schema_and_the_window_holds() {
 fn acknowledgements_of_another_life_or_of_the_future_release_nothing() {
     let mut uplink = uplink(stats(1, 3));
     drive(&mut uplink, 0, Event::Connected);
-    assert_eq!(drive(&mut uplink, 0, Event::Ack(Ack { stream: 8, seq: 2 })), []);
+    assert_eq!(drive(&mut uplink, 0, Event::Ack(Ack::through(8, 2))), []);
     assert_eq!(drive(&mut uplink, 0, ack(3)), []);
     assert_eq!(drive(&mut uplink, 0, ack(u64::MAX)), []);
     assert_eq!(uplink.counters(), Counters { foreign_acks: 1, impossible_acks: 2, resends: 0 });
@@ -223,7 +223,7 @@ impl World {
             while self.received.contains(&(self.contiguous + 1)) {
                 self.contiguous += 1;
             }
-            self.acks.push(Ack { stream: 7, seq: self.contiguous });
+            self.acks.push(Ack::through(7, self.contiguous));
         }
         self.step(Event::Taken);
     }
@@ -245,7 +245,7 @@ impl World {
                 self.step(Event::Ack(ack));
             }
             Op::AckTwice(index) if self.connected && !self.acks.is_empty() => {
-                let ack = self.acks[index.index(self.acks.len())];
+                let ack = self.acks[index.index(self.acks.len())].clone();
                 self.step(Event::Ack(ack));
             }
             Op::AckLost(index) if !self.acks.is_empty() => {
@@ -253,7 +253,7 @@ impl World {
             }
             Op::Forged { stream, ahead } if stream != 7 || ahead > 0 => {
                 let seq = self.stats.next - 1 + ahead;
-                self.step(Event::Ack(Ack { stream, seq }));
+                self.step(Event::Ack(Ack::through(stream, seq)));
             }
             Op::Connect if !self.connected => {
                 self.connected = true;

@@ -15,13 +15,29 @@
 //!          F32: 4 bytes little endian, then XOR with the one before as u32 · F64: the same with 8 bytes and u64
 //!          Bool: bits, lowest first, in whole bytes · Text: length and UTF-8
 //! ```
+//! Version 2 of both is the same content, compressed (raw deflate, RFC 1951) with its length in front; what stands in front of the
+//! body in a data message is not compressed:
+//!
+//! ```text
+//! body 2 = bytes of the content (u32) | deflate(content)         data 2 = stream | seq | oldest | body 2
+//! ```
 //! A cell is one series at one tick; cells are counted series by series. Points that a device gave in one transaction share a
 //! block and so one column of times.
 
+use std::borrow::Cow;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
 use crate::block::{read_block, write_block};
 use crate::codec::{Reader, Writer};
-use crate::envelope::{invalid, open, seal};
+use crate::envelope::{FIRST, invalid, open_up_to, seal};
 use crate::{MAX_BODY_BYTES, MAX_DATA_BYTES, MAX_READINGS, Sample, Schema, SchemaId, WireError};
+
+/// The version whose content is compressed.
+const COMPRESSED: u8 = 2;
+
+/// A compressed body must be smaller by this share of its bytes: less would not pay for the work of reading it.
+const LEAST_GAIN: usize = 16;
 
 /// Most gap records in one batch.
 const MAX_GAPS: usize = 64;
@@ -80,6 +96,14 @@ pub enum GapReason {
     TooOld,
     /// Damaged in the buffer.
     Damaged,
+    /// The buffer was full; of quantities that are read often only some readings were kept. The rest of the batch arrives.
+    Thinned,
+    /// No reading is missing: the gateway's clock was set by `to_ms - from_ms`, forward where `first_seq` is the batch itself. Times
+    /// before and after it are not comparable.
+    ClockStep,
+    /// The server lost what it had acknowledged (it was restored from a backup), and the gateway does not hold it any more. Made by
+    /// the server; 0 readings stand for a number that nobody knows.
+    NotHeld,
     /// A reason of a newer gateway, by its number.
     Other(u8),
 }
@@ -92,6 +116,9 @@ impl GapReason {
             Self::BufferFull => 1,
             Self::TooOld => 2,
             Self::Damaged => 3,
+            Self::Thinned => 4,
+            Self::ClockStep => 5,
+            Self::NotHeld => 6,
             Self::Other(code) => code,
         }
     }
@@ -103,6 +130,9 @@ impl GapReason {
             1 => Self::BufferFull,
             2 => Self::TooOld,
             3 => Self::Damaged,
+            4 => Self::Thinned,
+            5 => Self::ClockStep,
+            6 => Self::NotHeld,
             _ => Self::Other(code),
         }
     }
@@ -114,6 +144,9 @@ impl std::fmt::Display for GapReason {
             Self::BufferFull => f.write_str("buffer full"),
             Self::TooOld => f.write_str("too old"),
             Self::Damaged => f.write_str("damaged"),
+            Self::Thinned => f.write_str("thinned out"),
+            Self::ClockStep => f.write_str("clock was set"),
+            Self::NotHeld => f.write_str("lost by the server and not held by the gateway"),
             Self::Other(code) => write!(f, "gap reason {code}"),
         }
     }
@@ -131,10 +164,10 @@ pub struct Header {
 }
 
 /// An encoded batch that has been checked for damage, but not yet read: that takes its schema.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Body<'a> {
     schema: SchemaId,
-    content: &'a [u8],
+    content: Cow<'a, [u8]>,
 }
 
 /// A data message: a stored body with its place in the stream.
@@ -142,11 +175,47 @@ pub struct Body<'a> {
 /// # Errors
 /// A body over its limit or damaged.
 pub fn data_message(header: &Header, body: &[u8]) -> Result<Vec<u8>, WireError> {
-    let content = open(body, MAX_BODY_BYTES)?;
+    let (version, content) = open_up_to(COMPRESSED, body, MAX_BODY_BYTES)?;
     let mut writer = Writer::default();
     writer.put(&(header.stream, header.seq, header.oldest))?;
     writer.bytes.extend_from_slice(content);
-    Ok(seal(&writer.bytes))
+    Ok(seal(version, &writer.bytes))
+}
+
+/// The same body compressed, where that pays; else as it was.
+///
+/// # Errors
+/// A body over its limit or damaged.
+pub fn compressed(body: Vec<u8>) -> Result<Vec<u8>, WireError> {
+    let (version, content) = open_up_to(COMPRESSED, &body, MAX_BODY_BYTES)?;
+    if version == COMPRESSED {
+        return Ok(body);
+    }
+    let mut writer = Writer::default();
+    writer.put_len(content.len())?;
+    // Room for less than all of it: what does not fit does not pay.
+    writer.bytes.reserve_exact(content.len() - content.len() / LEAST_GAIN);
+    let status = Compress::new(Compression::default(), false).compress_vec(content, &mut writer.bytes, FlushCompress::Finish);
+    let message = seal(COMPRESSED, &writer.bytes);
+    let pays = matches!(status, Ok(Status::StreamEnd)) && message.len() <= body.len() - body.len() / LEAST_GAIN;
+    Ok(if pays { message } else { body })
+}
+
+/// The content behind its length. Allocates no more than the length says, and that is judged first.
+fn inflated(reader: &mut Reader<'_>) -> Result<Vec<u8>, WireError> {
+    let len = reader.take_len("bytes of the content", MAX_BODY_BYTES)?;
+    let packed = reader.rest();
+    let mut content = Vec::with_capacity(len);
+    let mut inflate = Decompress::new(false);
+    let status =
+        inflate.decompress_vec(packed, &mut content, FlushDecompress::Finish).map_err(|e| invalid(format!("compressed content: {e}")))?;
+    if status != Status::StreamEnd || content.len() != len {
+        return Err(invalid(format!("compressed content gives {} bytes, {len} were promised", content.len())));
+    }
+    match packed.len() as u64 - inflate.total_in() {
+        0 => Ok(content),
+        more => Err(WireError::Trailing(more as usize)),
+    }
 }
 
 /// Reads the head of a data message.
@@ -154,13 +223,14 @@ pub fn data_message(header: &Header, body: &[u8]) -> Result<Vec<u8>, WireError> 
 /// # Errors
 /// Too long, truncated, damaged, of another version, or numbered impossibly.
 pub fn open_data(message: &[u8]) -> Result<(Header, Body<'_>), WireError> {
-    let mut reader = Reader::new(open(message, MAX_DATA_BYTES)?);
+    let (version, content) = open_up_to(COMPRESSED, message, MAX_DATA_BYTES)?;
+    let mut reader = Reader::new(content);
     let (stream, seq, oldest) = reader.take("header")?;
     let header = Header { stream, seq, oldest };
     if oldest > seq || oldest == 0 {
         return Err(invalid(format!("batch {seq} says that the oldest is {oldest}")));
     }
-    Ok((header, Body::from_content(reader.rest())?))
+    Ok((header, Body::read(version, reader)?))
 }
 
 impl<'a> Body<'a> {
@@ -169,11 +239,13 @@ impl<'a> Body<'a> {
     /// # Errors
     /// Too long, truncated, damaged or of another version.
     pub fn open(body: &'a [u8]) -> Result<Self, WireError> {
-        Self::from_content(open(body, MAX_BODY_BYTES)?)
+        let (version, content) = open_up_to(COMPRESSED, body, MAX_BODY_BYTES)?;
+        Self::read(version, Reader::new(content))
     }
 
-    fn from_content(content: &'a [u8]) -> Result<Self, WireError> {
-        let schema = SchemaId(Reader::new(content).take("schema id")?);
+    fn read(version: u8, mut reader: Reader<'a>) -> Result<Self, WireError> {
+        let content = if version == FIRST { Cow::Borrowed(reader.rest()) } else { Cow::Owned(inflated(&mut reader)?) };
+        let schema = SchemaId(Reader::new(&content).take("schema id")?);
         Ok(Self { schema, content })
     }
 
@@ -188,7 +260,7 @@ impl<'a> Body<'a> {
     /// # Errors
     /// Content that ends too early, or gaps that cannot be.
     pub fn gaps(&self) -> Result<Vec<Gap>, WireError> {
-        let mut reader = Reader::new(self.content);
+        let mut reader = Reader::new(&self.content);
         reader.take::<u32>("schema id")?;
         read_gaps(&mut reader)
     }
@@ -201,7 +273,7 @@ impl<'a> Body<'a> {
         if id != self.schema {
             return Err(WireError::Schema { found: self.schema.0, given: id.0 });
         }
-        let mut reader = Reader::new(self.content);
+        let mut reader = Reader::new(&self.content);
         reader.take::<u32>("schema id")?;
         let gaps = read_gaps(&mut reader)?;
         let blocks = reader.take_len("number of blocks", MAX_READINGS)?;
@@ -235,7 +307,7 @@ impl Batch {
         for block in &self.blocks {
             origin_ms = write_block(&mut writer, schema, block, origin_ms)?;
         }
-        let body = seal(&writer.bytes);
+        let body = seal(FIRST, &writer.bytes);
         if body.len() > MAX_BODY_BYTES {
             return Err(WireError::TooLong { found: body.len(), limit: MAX_BODY_BYTES });
         }

@@ -2,8 +2,11 @@
 
 use thiserror::Error;
 
-/// The version that this crate writes.
-pub const VERSION: u8 = 1;
+/// The newest version that this crate reads. Each kind of message has its own newest one, which is this or an earlier one.
+pub const VERSION: u8 = 2;
+
+/// The first version; what has never changed is still written as this.
+pub(crate) const FIRST: u8 = 1;
 
 const CRC_BYTES: usize = 4;
 
@@ -22,7 +25,7 @@ pub enum WireError {
     #[error("message is truncated: it ends inside its {0}")]
     Truncated(&'static str),
     /// The sender speaks another version.
-    #[error("message has version {0}, this program reads version {VERSION}: upgrade the older side")]
+    #[error("message has version {0}, this program reads up to {VERSION} of some kinds, 1 of all: upgrade the older side")]
     Version(u8),
     /// Damaged on the way or on disk.
     #[error("CRC-32 of the message is {found:08x}, its content gives {computed:08x}: damaged")]
@@ -53,23 +56,28 @@ pub(crate) fn invalid(what: impl Into<String>) -> WireError {
 }
 
 /// Puts version and checksum around a body.
-pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(version: u8, body: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(body.len() + 1 + CRC_BYTES);
-    message.push(VERSION);
+    message.push(version);
     message.extend_from_slice(body);
     let crc = crc32fast::hash(&message);
     message.extend_from_slice(&crc.to_le_bytes());
     message
 }
 
-/// The body of a sealed message of at most `limit` bytes. The version is judged before the checksum, because another
-/// version may well have another checksum.
+/// The body of a sealed message of version 1 and of at most `limit` bytes.
 pub(crate) fn open(message: &[u8], limit: usize) -> Result<&[u8], WireError> {
+    open_up_to(FIRST, message, limit).map(|(_, body)| body)
+}
+
+/// Version and body of a sealed message of at most `limit` bytes. The version is judged before the checksum, because another
+/// version may well have another checksum.
+pub(crate) fn open_up_to(newest: u8, message: &[u8], limit: usize) -> Result<(u8, &[u8]), WireError> {
     if message.len() > limit {
         return Err(WireError::TooLong { found: message.len(), limit });
     }
     let (&version, rest) = message.split_first().ok_or(WireError::Truncated("version"))?;
-    if version != VERSION {
+    if !(FIRST..=newest).contains(&version) {
         return Err(WireError::Version(version));
     }
     let (body, crc) = rest.split_last_chunk::<CRC_BYTES>().ok_or(WireError::Truncated("checksum"))?;
@@ -78,5 +86,5 @@ pub(crate) fn open(message: &[u8], limit: usize) -> Result<&[u8], WireError> {
     if found != computed {
         return Err(WireError::Checksum { found, computed });
     }
-    Ok(body)
+    Ok((version, body))
 }

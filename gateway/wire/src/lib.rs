@@ -14,6 +14,7 @@ mod batch;
 mod block;
 mod codec;
 mod envelope;
+mod hello;
 mod name;
 mod reason;
 mod schema;
@@ -21,12 +22,13 @@ mod status;
 pub mod topic;
 mod value;
 
-pub use ack::Ack;
-pub use batch::{Batch, Block, Body, Gap, GapReason, Header, data_message, open_data};
+pub use ack::{Ack, MAX_ACK_RANGES};
+pub use batch::{Batch, Block, Body, Gap, GapReason, Header, compressed, data_message, open_data};
 pub use envelope::{VERSION, WireError};
+pub use hello::{Ask, ClockSource, Echo, Hello, MAX_ASK_RANGES, MAX_ASK_SCHEMAS};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use reason::Reason;
-pub use schema::{Device, Kind, Labels, Schema, SchemaId, Series};
+pub use schema::{CLASS_ALARM, CLASS_LABEL, Device, Kind, Labels, Schema, SchemaId, Series};
 pub use status::{DeviceStatus, Status};
 pub use value::{Decimal, MAX_TEXT_BYTES, Quality, Repr, Sample, Value};
 

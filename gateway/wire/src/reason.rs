@@ -23,6 +23,8 @@ pub enum Reason {
     BackedOff,
     /// The number does not fit the representation of its series.
     Overflow,
+    /// The gateway's clock had never been set when this was read: the value is right, its time is an estimate.
+    ClockUnset,
     /// The device refused with this Modbus exception code.
     Exception(u8),
     /// A reason of a newer gateway, by its number.
@@ -46,6 +48,7 @@ impl Reason {
             Self::Unavailable => 7,
             Self::BackedOff => 8,
             Self::Overflow => 9,
+            Self::ClockUnset => 10,
             Self::Exception(code) => EXCEPTIONS + u16::from(code),
             Self::Other(code) => code,
         }
@@ -64,6 +67,7 @@ impl Reason {
             7 => Self::Unavailable,
             8 => Self::BackedOff,
             9 => Self::Overflow,
+            10 => Self::ClockUnset,
             _ => match u8::try_from(code.wrapping_sub(EXCEPTIONS)) {
                 Ok(exception) => Self::Exception(exception),
                 Err(_) => Self::Other(code),
@@ -96,6 +100,7 @@ impl fmt::Display for Reason {
             Self::Unavailable => f.write_str("unavailable"),
             Self::BackedOff => f.write_str("backed off"),
             Self::Overflow => f.write_str("overflow"),
+            Self::ClockUnset => f.write_str("clock not set"),
             Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
             Self::Other(code) => write!(f, "reason {code}"),
         }

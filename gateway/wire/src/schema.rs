@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Reader, Writer};
-use crate::envelope::{invalid, open, seal};
+use crate::envelope::{FIRST, invalid, open, seal};
 use crate::{MAX_SCHEMA_BYTES, MAX_SERIES, Repr, WireError, check_name};
 
 /// Longest point name, unit, label or state text, in bytes.
@@ -16,6 +16,12 @@ const MAX_STRING_BYTES: usize = 255;
 
 /// Labels of a device or series: what may change without making it another one.
 pub type Labels = BTreeMap<String, String>;
+
+/// The label of a series that says how long its readings are held on to when room runs out.
+pub const CLASS_LABEL: &str = "class";
+
+/// The value of [`CLASS_LABEL`] for what goes last. Without the label a series' [`Kind`] decides.
+pub const CLASS_ALARM: &str = "alarm";
 
 /// Names a schema by the CRC-32 of its content, so that the same dictionary always has the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -100,7 +106,7 @@ impl Schema {
         self.validate()?;
         let mut writer = Writer::default();
         writer.put(self)?;
-        let message = seal(&writer.bytes);
+        let message = seal(FIRST, &writer.bytes);
         if message.len() > MAX_SCHEMA_BYTES {
             return Err(WireError::TooLong { found: message.len(), limit: MAX_SCHEMA_BYTES });
         }

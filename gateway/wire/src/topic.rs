@@ -29,6 +29,18 @@ pub fn ack(gateway: &str) -> String {
     format!("{ROOT}/{gateway}/ack")
 }
 
+/// Where a gateway says how far it is and what time it has.
+#[must_use]
+pub fn hello(gateway: &str) -> String {
+    format!("{ROOT}/{gateway}/hello")
+}
+
+/// The server's answer: its time, and what it misses.
+#[must_use]
+pub fn ask(gateway: &str) -> String {
+    format!("{ROOT}/{gateway}/ask")
+}
+
 /// What a message from a gateway is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromGateway {
@@ -38,6 +50,8 @@ pub enum FromGateway {
     Schema(SchemaId),
     /// The status document.
     Status,
+    /// Where it stands.
+    Hello,
 }
 
 /// Reads a topic that a gateway publishes on: its name and what the message is.
@@ -48,6 +62,7 @@ pub fn parse(topic: &str) -> Option<(&str, FromGateway)> {
     let what = match rest.split_once('/') {
         None if rest == "data" => FromGateway::Data,
         None if rest == "status" => FromGateway::Status,
+        None if rest == "hello" => FromGateway::Hello,
         Some(("schema", id)) => FromGateway::Schema(id.parse().ok()?),
         _ => return None,
     };
@@ -65,7 +80,9 @@ mod tests {
             (data("g1"), Some(("g1", FromGateway::Data))),
             (status("g1"), Some(("g1", FromGateway::Status))),
             (schema("g1", id), Some(("g1", FromGateway::Schema(id)))),
+            (hello("g1"), Some(("g1", FromGateway::Hello))),
             (ack("g1"), None),
+            (ask("g1"), None),
             ("pattoo/v1/g1/schema/xyz".into(), None),
             ("pattoo/v1/g1/schema/deadbeef/x".into(), None),
             ("pattoo/v1//data".into(), None),

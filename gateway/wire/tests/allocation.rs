@@ -122,7 +122,8 @@ fn a_body_of_nothing_but_marks_blocks_or_gaps_stays_within_the_bound() {
 #[test]
 fn enormous_counts_in_a_batch_allocate_nothing_for_themselves() {
     let schema = wide_schema();
-    for message in with_huge_counts(&messages().data) {
+    let m = messages();
+    for message in with_huge_counts(&m.data).chain(with_huge_counts(&m.packed_data)) {
         assert!(message.len() <= MAX_DATA_BYTES);
         let used = peak(|| decode_data(&message, &schema));
         assert!(used <= BATCH_LIMIT, "{used} bytes");
@@ -190,9 +191,12 @@ proptest! {
     #[test]
     fn random_content_stays_within_the_bounds(bytes in proptest::collection::vec(prop_oneof![0u8..6, any::<u8>()], 0..2000)) {
         let schema = samples::schema();
+        for version in [1, 2] {
+            let message = reseal([&[version][..], &bytes].concat());
+            prop_assert!(peak(|| decode_body(&message, &schema)) <= BATCH_LIMIT);
+            prop_assert!(peak(|| decode_data(&message, &schema)) <= BATCH_LIMIT);
+        }
         let message = reseal([&[1][..], &bytes].concat());
-        prop_assert!(peak(|| decode_body(&message, &schema)) <= BATCH_LIMIT);
-        prop_assert!(peak(|| decode_data(&message, &schema)) <= BATCH_LIMIT);
         prop_assert!(peak(|| Schema::decode(&message)) <= schema_limit(message.len()));
     }
 

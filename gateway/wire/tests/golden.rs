@@ -1,4 +1,4 @@
-//! Golden bytes of version 1: what old gateways have in their buffers must stay readable for ever.
+//! Golden bytes of every version: what old gateways have in their buffers must stay readable for ever.
 //!
 //! `PATTOO_GOLDEN=write cargo test -p pattoo-wire --test golden` writes them anew. Once a version is released, do that only to
 //! add files: a changed byte is a new version.
@@ -8,9 +8,9 @@ mod samples;
 
 use std::path::PathBuf;
 
-use pattoo_wire::{Ack, Schema};
+use pattoo_wire::{Ack, Ask, Hello, Schema};
 
-use samples::{ACK, HEADER, batch, bits, decode_body, decode_data, messages, schema};
+use samples::{HEADER, HELLO, ack, ack_ahead, ask, batch, bits, decode_body, decode_data, messages, schema};
 
 fn to_hex(bytes: &[u8]) -> String {
     let line = |chunk: &[u8]| chunk.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n";
@@ -22,20 +22,25 @@ fn from_hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap()).collect()
 }
 
-/// The bytes in the tree, after checking that this program still writes exactly them.
-fn golden(name: &str, written: &[u8]) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("v1-{name}.hex"));
+/// The bytes in the tree.
+fn kept(name: &str, written: &[u8]) -> Vec<u8> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.hex"));
     if std::env::var_os("PATTOO_GOLDEN").is_some_and(|v| v == "write") {
         std::fs::write(&path, to_hex(written)).unwrap();
     }
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    assert_eq!(text, to_hex(written), "{name}: version 1 is no longer written as it was");
-    from_hex(&text)
+    from_hex(&std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+}
+
+/// The bytes in the tree, after checking that this program still writes exactly them.
+fn golden(name: &str, written: &[u8]) -> Vec<u8> {
+    let kept = kept(name, written);
+    assert_eq!(to_hex(&kept), to_hex(written), "{name} is no longer written as it was");
+    kept
 }
 
 #[test]
 fn version_1_of_a_schema_is_written_and_read_as_ever() {
-    let message = golden("schema", &messages().schema);
+    let message = golden("v1-schema", &messages().schema);
     let (id, decoded) = Schema::decode(&message).unwrap();
     assert_eq!(decoded, schema());
     assert_eq!(id, messages().id);
@@ -44,19 +49,39 @@ fn version_1_of_a_schema_is_written_and_read_as_ever() {
 
 #[test]
 fn version_1_of_a_stored_body_is_written_and_read_as_ever() {
-    let message = golden("body", &messages().body);
+    let message = golden("v1-body", &messages().body);
     assert_eq!(bits(&decode_body(&message, &schema()).unwrap()), bits(&batch()));
 }
 
 #[test]
 fn version_1_of_a_data_message_is_written_and_read_as_ever() {
-    let message = golden("data", &messages().data);
+    let message = golden("v1-data", &messages().data);
     let (header, decoded) = decode_data(&message, &schema()).unwrap();
     assert_eq!((header, bits(&decoded)), (HEADER, bits(&batch())));
 }
 
 #[test]
 fn version_1_of_an_acknowledgement_is_written_and_read_as_ever() {
-    let message = golden("ack", &messages().ack);
-    assert_eq!(Ack::decode(&message), Ok(ACK));
+    let message = golden("v1-ack", &messages().ack);
+    assert_eq!(Ack::decode(&message), Ok(ack()));
+}
+
+/// Another release of the compressor may write other bytes; what was written must be readable.
+#[test]
+fn version_2_of_bodies_and_data_messages_is_read_as_ever() {
+    let body = kept("v2-body", &messages().packed_body);
+    assert_eq!((body[0], bits(&decode_body(&body, &schema()).unwrap())), (2, bits(&batch())));
+    let (header, decoded) = decode_data(&kept("v2-data", &messages().packed_data), &schema()).unwrap();
+    assert_eq!((header, bits(&decoded)), (HEADER, bits(&batch())));
+}
+
+#[test]
+fn version_2_of_an_acknowledgement_is_written_and_read_as_ever() {
+    assert_eq!(Ack::decode(&golden("v2-ack", &messages().ack_ahead)), Ok(ack_ahead()));
+}
+
+#[test]
+fn version_1_of_a_hello_and_of_its_answer_is_written_and_read_as_ever() {
+    assert_eq!(Hello::decode(&golden("v1-hello", &messages().hello)), Ok(HELLO));
+    assert_eq!(Ask::decode(&golden("v1-ask", &messages().ask)), Ok(ask()));
 }

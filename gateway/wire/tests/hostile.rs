@@ -3,7 +3,7 @@
 
 mod samples;
 
-use pattoo_wire::{Ack, Batch, Schema, SchemaId, WireError, data_message};
+use pattoo_wire::{Ack, Ask, Batch, Hello, Schema, SchemaId, WireError, data_message};
 use proptest::prelude::*;
 
 use samples::{batch, bits, content, decode_body, decode_data, messages, reseal, schema, with_huge_counts};
@@ -24,6 +24,12 @@ fn read_all(message: &[u8], schema: &Schema) {
     if let Ok(found) = Ack::decode(message) {
         assert_eq!(Ack::decode(&found.encode().unwrap()), Ok(found));
     }
+    if let Ok(found) = Hello::decode(message) {
+        assert_eq!(Hello::decode(&found.encode().unwrap()), Ok(found));
+    }
+    if let Ok(found) = Ask::decode(message) {
+        assert_eq!(Ask::decode(&found.encode().unwrap()), Ok(found));
+    }
 }
 
 fn same_again(found: &Batch, schema: &Schema) {
@@ -31,9 +37,8 @@ fn same_again(found: &Batch, schema: &Schema) {
     assert_eq!(bits(&decode_body(&body, schema).unwrap()), bits(found));
 }
 
-fn all_messages() -> [Vec<u8>; 4] {
-    let m = messages();
-    [m.schema, m.body, m.data, m.ack]
+fn all_messages() -> [Vec<u8>; 9] {
+    messages().all()
 }
 
 /// An error for this message as any kind.
@@ -42,6 +47,8 @@ fn refused_by_all(message: &[u8], schema: &Schema) -> bool {
         && decode_data(message, schema).is_err()
         && Schema::decode(message).is_err()
         && Ack::decode(message).is_err()
+        && Hello::decode(message).is_err()
+        && Ask::decode(message).is_err()
 }
 
 #[test]
@@ -87,8 +94,22 @@ fn a_message_cut_anywhere_is_refused_even_with_a_correct_checksum() {
     for len in 1..content(&m.data).len() {
         assert!(decode_data(&cut(&m.data, len), &schema).is_err(), "data, {len}");
     }
-    for len in 1..content(&m.ack).len() {
-        assert!(Ack::decode(&cut(&m.ack, len)).is_err(), "ack, {len}");
+    for message in [&m.ack, &m.ack_ahead] {
+        for len in 1..content(message).len() {
+            assert!(Ack::decode(&cut(message, len)).is_err(), "ack, {len}");
+        }
+    }
+    for len in 1..content(&m.packed_body).len() {
+        assert!(decode_body(&cut(&m.packed_body, len), &schema).is_err(), "compressed body, {len}");
+    }
+    for len in 1..content(&m.packed_data).len() {
+        assert!(decode_data(&cut(&m.packed_data, len), &schema).is_err(), "compressed data, {len}");
+    }
+    for len in 1..content(&m.hello).len() {
+        assert!(Hello::decode(&cut(&m.hello, len)).is_err(), "hello, {len}");
+    }
+    for len in 1..content(&m.ask).len() {
+        assert!(Ask::decode(&cut(&m.ask, len)).is_err(), "ask, {len}");
     }
 }
 
@@ -99,7 +120,12 @@ fn a_byte_too_many_is_refused() {
     assert_eq!(Schema::decode(&longer(&m.schema)), Err(WireError::Trailing(1)));
     assert_eq!(decode_body(&longer(&m.body), &schema), Err(WireError::Trailing(1)));
     assert_eq!(decode_data(&longer(&m.data), &schema), Err(WireError::Trailing(1)));
+    assert_eq!(decode_body(&longer(&m.packed_body), &schema), Err(WireError::Trailing(1)));
+    assert_eq!(decode_data(&longer(&m.packed_data), &schema), Err(WireError::Trailing(1)));
     assert_eq!(Ack::decode(&longer(&m.ack)), Err(WireError::Trailing(1)));
+    assert_eq!(Ack::decode(&longer(&m.ack_ahead)), Err(WireError::Trailing(1)));
+    assert_eq!(Hello::decode(&longer(&m.hello)), Err(WireError::Trailing(1)));
+    assert_eq!(Ask::decode(&longer(&m.ask)), Err(WireError::Trailing(1)));
 }
 
 #[test]
@@ -114,14 +140,17 @@ fn an_enormous_count_anywhere_never_panics() {
 fn each_fault_has_its_own_error() {
     let (schema, m) = (schema(), messages());
     let mut newer = m.body.clone();
-    newer[0] = 2;
-    assert_eq!(decode_body(&newer, &schema), Err(WireError::Version(2)));
+    newer[0] = 3;
+    assert_eq!(decode_body(&newer, &schema), Err(WireError::Version(3)));
+    let mut hello = m.hello.clone();
+    hello[0] = 2;
+    assert_eq!(Hello::decode(&hello), Err(WireError::Version(2)));
     assert_eq!(decode_body(&[], &schema), Err(WireError::Truncated("version")));
     assert_eq!(decode_body(&m.body[..4], &schema), Err(WireError::Truncated("checksum")));
     assert!(matches!(decode_body(&m.body[..100], &schema), Err(WireError::Checksum { .. })));
     assert_eq!(decode_body(&vec![1; 8001], &schema), Err(WireError::TooLong { found: 8001, limit: 8000 }));
     assert_eq!(decode_data(&vec![1; 8065], &schema), Err(WireError::TooLong { found: 8065, limit: 8064 }));
-    assert_eq!(Ack::decode(&[1; 26]), Err(WireError::TooLong { found: 26, limit: 25 }));
+    assert_eq!(Ack::decode(&[1; 667]), Err(WireError::TooLong { found: 667, limit: 666 }));
     let body = pattoo_wire::Body::open(&m.body).unwrap();
     let other = SchemaId(m.id.0 ^ 1);
     assert_eq!(body.decode(other, &schema), Err(WireError::Schema { found: m.id.0, given: other.0 }));
@@ -148,17 +177,19 @@ proptest! {
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         read_all(&bytes, &schema());
         read_all(&reseal([&[1][..], &bytes].concat()), &schema());
+        read_all(&reseal([&[2][..], &bytes].concat()), &schema());
     }
 
     /// Small numbers make far more of a message look right than random bytes do.
     #[test]
     fn random_small_numbers_never_panic(bytes in proptest::collection::vec(0u8..6, 0..200)) {
         read_all(&reseal([&[1][..], &bytes].concat()), &schema());
+        read_all(&reseal([&[2][..], &bytes].concat()), &schema());
     }
 
     #[test]
     fn random_changes_to_a_message_never_panic(
-        which in 0usize..4,
+        which in 0usize..9,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
         let mut changed = content(&all_messages()[which]).to_vec();

@@ -3,8 +3,8 @@
 mod samples;
 
 use pattoo_wire::{
-    Ack, Batch, Block, Decimal, Device, Gap, GapReason, Header, Kind, Labels, Reason, Repr, Sample, Schema, SchemaId, Series, Value,
-    WireError, data_message,
+    Ack, Ask, Batch, Block, ClockSource, Decimal, Device, Echo, Gap, GapReason, Header, Hello, Kind, Labels, MAX_ACK_RANGES,
+    MAX_ASK_RANGES, MAX_ASK_SCHEMAS, Reason, Repr, Sample, Schema, SchemaId, Series, Value, WireError, compressed, data_message,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -117,6 +117,25 @@ fn well_formed(gap: &Gap) -> bool {
     gap.first_seq <= gap.last_seq && gap.to_ms.checked_sub(gap.from_ms).is_some_and(|ms| ms >= 0)
 }
 
+/// Ascending ranges that lie apart, from steps.
+fn ranges(after: u64, steps: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut end = after;
+    let mut next = |&(skipped, more)| {
+        let first = end + 1 + skipped;
+        end = first + more;
+        (first, end)
+    };
+    steps.iter().map(|step| next(step)).collect()
+}
+
+#[test]
+fn ranges_out_of_order_are_not_written() {
+    for ahead in [vec![(300, 301)], vec![(302, 301)], vec![(400, 401), (401, 402)], vec![(400, 401), (350, 351)], vec![(302, 302); 33]] {
+        let ack = Ack { stream: 1, seq: 300, ahead };
+        assert!(ack.encode().is_err(), "{ack:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -148,9 +167,37 @@ proptest! {
     }
 
     #[test]
-    fn an_acknowledgement_comes_back(stream: u64, seq: u64) {
-        let ack = Ack { stream, seq };
+    fn an_acknowledgement_comes_back(stream: u64, seq: u64, steps in vec((0u64..1 << 50, 0u64..1 << 50), 0..=MAX_ACK_RANGES)) {
+        let seq = if steps.is_empty() { seq } else { seq >> 1 };
+        let ack = Ack { stream, seq, ahead: ranges(seq, &steps) };
         prop_assert_eq!(Ack::decode(&ack.encode().unwrap()), Ok(ack));
+    }
+
+    #[test]
+    fn what_a_server_asks_for_comes_back(
+        stream: u64,
+        echo in proptest::option::of((any::<u64>(), any::<i64>())),
+        steps in vec((0u64..1 << 50, 0u64..1 << 50), 0..=MAX_ASK_RANGES),
+        schemas in vec(any::<u32>().prop_map(SchemaId), 0..=MAX_ASK_SCHEMAS),
+    ) {
+        let echo = echo.map(|(sent_ms, time_ms)| Echo { sent_ms, time_ms });
+        let ask = Ask { stream, echo, missing: ranges(0, &steps), schemas };
+        prop_assert_eq!(Ask::decode(&ask.encode().unwrap()), Ok(ask));
+    }
+
+    #[test]
+    fn a_hello_comes_back(stream: u64, oldest: u64, next: u64, sent_ms: u64, time_ms: i64, source: u8) {
+        let hello = Hello { stream, oldest, next, sent_ms, time_ms, source: ClockSource::from_code(source) };
+        prop_assert_eq!(Hello::decode(&hello.encode().unwrap()), Ok(hello));
+    }
+
+    #[test]
+    fn a_compressed_body_is_the_same_batch_in_fewer_bytes((schema, batch) in any_batch()) {
+        let body = batch.encode(SchemaId(1), &schema).unwrap();
+        let packed = compressed(body.clone()).unwrap();
+        prop_assert!(packed == body || packed.len() < body.len());
+        prop_assert_eq!(bits(&decode_body(&packed, &schema).unwrap()), bits(&batch));
+        prop_assert_eq!(compressed(packed.clone()).unwrap(), packed);
     }
 }
 

@@ -133,6 +133,7 @@ impl Core {
                 group.acknowledge(gateway, progress);
             }
             Accepted::Schema { commit } => group.add(commit),
+            Accepted::Hello(_) => {}
             Accepted::Status(document) => {
                 // The broker sends the last will, long after the gateway was there.
                 seen_ms = seen_ms.filter(|_| document.online);

@@ -126,7 +126,7 @@ impl Gateway {
             Packet::Publish(publish) if publish.topic == topic::ack("g1") => Some(Ack::decode(&publish.payload).unwrap()),
             _ => None,
         };
-        while self.next("an acknowledgement", ack).await != (Ack { stream: STREAM, seq }) {}
+        while self.next("an acknowledgement", ack).await != Ack::through(STREAM, seq) {}
     }
 
     /// What the broker says to a message.

@@ -44,7 +44,7 @@ impl Group {
         let Self { mut commit, series, streams, acks } = self;
         commit.series = series.into_values().collect();
         commit.streams = streams.into_values().collect();
-        let ack = |((gateway, stream), seq)| (gateway, Ack { stream, seq });
+        let ack = |((gateway, stream), seq)| (gateway, Ack::through(stream, seq));
         (commit, acks.into_iter().map(ack).filter(|(_, ack)| ack.seq > 0).collect())
     }
 }

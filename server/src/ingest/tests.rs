@@ -235,7 +235,7 @@ fn acks(processed: &Processed) -> Vec<u64> {
     processed
         .acks
         .iter()
-        .map(|(gateway, Ack { stream, seq })| (gateway.as_str(), *stream, *seq))
+        .map(|(gateway, Ack { stream, seq, .. })| (gateway.as_str(), *stream, *seq))
         .map(|a| {
             assert_eq!((a.0, a.1), ("g1", STREAM));
             a.2

@@ -79,7 +79,7 @@ fn ours(bytes: &mut Bytes, polls: &[Poll], id: SchemaId, schema: &Schema, seq: u
     let message = data_message(&header, &batch.encode(id, schema)?)?;
     let (found, body) = open_data(&message)?;
     anyhow::ensure!(found == header && body.decode(id, schema)? == batch, "batch {seq} came back changed");
-    let ack = Ack { stream: STREAM, seq }.encode()?;
+    let ack = Ack::through(STREAM, seq).encode()?;
     bytes.payload += message.len();
     bytes.publish += publish_bytes(&topic::data(GATEWAY), 1, message.len());
     bytes.puback += PUBACK_BYTES;

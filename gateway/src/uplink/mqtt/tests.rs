@@ -214,6 +214,7 @@ impl Seen {
                 self.statuses.push(serde_json::from_slice(payload).unwrap());
                 None
             }
+            topic::FromGateway::Hello => None,
             topic::FromGateway::Data => {
                 let (header, body) = open_data(payload).unwrap();
                 let schema = self.dictionaries.get(&body.schema()).expect("a batch came before its schema");
@@ -225,7 +226,7 @@ impl Seen {
                 while self.batches.contains_key(&(self.contiguous + 1)) {
                     self.contiguous += 1;
                 }
-                Some(Ack { stream: header.stream, seq: self.contiguous })
+                Some(Ack::through(header.stream, self.contiguous))
             }
         }
     }

@@ -2,8 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part; what fails here is a failed test")]
 
 use pattoo_wire::{
-    Ack, Batch, Block, Body, Decimal, Device, Gap, GapReason, Header, Kind, Labels, Reason, Repr, Sample, Schema, SchemaId, Series, Value,
-    data_message, open_data,
+    Ack, Ask, Batch, Block, Body, ClockSource, Decimal, Device, Echo, Gap, GapReason, Header, Hello, Kind, Labels, Reason, Repr, Sample,
+    Schema, SchemaId, Series, Value, compressed, data_message, open_data,
 };
 
 pub(crate) fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -112,22 +112,57 @@ pub(crate) fn batch() -> Batch {
 }
 
 pub(crate) const HEADER: Header = Header { stream: 0x0123_4567_89ab_cdef, seq: 300, oldest: 41 };
-pub(crate) const ACK: Ack = Ack { stream: u64::MAX, seq: 300 };
+pub(crate) const HELLO: Hello =
+    Hello { stream: u64::MAX, oldest: 41, next: 301, sent_ms: 123_456_789, time_ms: 1_790_000_000_123, source: ClockSource::Server };
 
-/// The four messages of the example: schema, body, data message, acknowledgement.
+pub(crate) fn ack() -> Ack {
+    Ack::through(u64::MAX, 300)
+}
+
+/// What only version 2 can say.
+pub(crate) fn ack_ahead() -> Ack {
+    Ack { stream: 7, seq: 300, ahead: vec![(302, 302), (400, 90_000), (u64::MAX - 1, u64::MAX)] }
+}
+
+pub(crate) fn ask() -> Ask {
+    Ask {
+        stream: 7,
+        echo: Some(Echo { sent_ms: 123_456_789, time_ms: 1_790_000_000_456 }),
+        missing: vec![(1, 1), (3, 70_000), (u64::MAX, u64::MAX)],
+        schemas: vec![SchemaId(0), SchemaId(u32::MAX)],
+    }
+}
+
+/// The messages of the example.
 pub(crate) struct Messages {
     pub(crate) id: SchemaId,
     pub(crate) schema: Vec<u8>,
     pub(crate) body: Vec<u8>,
     pub(crate) data: Vec<u8>,
     pub(crate) ack: Vec<u8>,
+    pub(crate) packed_body: Vec<u8>,
+    pub(crate) packed_data: Vec<u8>,
+    pub(crate) ack_ahead: Vec<u8>,
+    pub(crate) hello: Vec<u8>,
+    pub(crate) ask: Vec<u8>,
+}
+
+impl Messages {
+    pub(crate) fn all(self) -> [Vec<u8>; 9] {
+        let Self { id: _, schema, body, data, ack, packed_body, packed_data, ack_ahead, hello, ask } = self;
+        [schema, body, data, ack, packed_body, packed_data, ack_ahead, hello, ask]
+    }
 }
 
 pub(crate) fn messages() -> Messages {
     let (id, schema_message) = schema().encode().unwrap();
     let body = batch().encode(id, &schema()).unwrap();
     let data = data_message(&HEADER, &body).unwrap();
-    Messages { id, schema: schema_message, data, body, ack: ACK.encode().unwrap() }
+    let packed_body = compressed(body.clone()).unwrap();
+    let packed_data = data_message(&HEADER, &packed_body).unwrap();
+    let (ack, ack_ahead) = (ack().encode().unwrap(), ack_ahead().encode().unwrap());
+    let (hello, ask) = (HELLO.encode().unwrap(), ask().encode().unwrap());
+    Messages { id, schema: schema_message, data, body, ack, packed_body, packed_data, ack_ahead, hello, ask }
 }
 
 /// The whole way of a data message through the server.
