@@ -20,7 +20,7 @@ pub use dictionary::Dictionary;
 use dictionary::Growing;
 
 use crate::config::Config;
-use crate::reading::{Reading, Transaction};
+use crate::reading::{BootId, Reading, Transaction};
 
 /// Most gap records that the buffer adds to one batch.
 pub const MAX_CARRIED_GAPS: usize = 8;
@@ -52,6 +52,9 @@ pub struct Closed {
     pub from_ms: i64,
     /// Time of its latest reading.
     pub to_ms: i64,
+    /// Where it is set, all its times are ms since this boot, because the clock could not be trusted: the batch is held back until
+    /// the boot's time is known.
+    pub held: Option<BootId>,
 }
 
 impl Closed {
@@ -64,7 +67,7 @@ impl Closed {
         let times = || batch.blocks.iter().flat_map(|block| &block.times_ms).copied();
         let (from_ms, to_ms) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         let readings = batch.readings() as u64;
-        Ok(Self { dictionary, batch, body, readings, from_ms, to_ms })
+        Ok(Self { dictionary, batch, body, readings, from_ms, to_ms, held: None })
     }
 
     /// The id of its schema.

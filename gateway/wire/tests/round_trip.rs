@@ -125,7 +125,7 @@ fn ranges(after: u64, steps: &[(u64, u64)]) -> Vec<(u64, u64)> {
         end = first + more;
         (first, end)
     };
-    steps.iter().map(|step| next(step)).collect()
+    steps.iter().map(&mut next).collect()
 }
 
 #[test]
