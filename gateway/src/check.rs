@@ -157,6 +157,8 @@ fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[De
         name: name.to_owned(),
         transport: match transport {
             Transport::ModbusTcp { endpoint, .. } => format!("Modbus TCP {endpoint}"),
+            Transport::RtuOverTcp { endpoint, .. } => format!("Modbus RTU over TCP {endpoint}"),
+            Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),
             Transport::Host => "this host".to_owned(),
         },
         cycle_ms: devices.iter().map(|device| device.cycle_ms).sum(),

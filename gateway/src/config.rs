@@ -12,8 +12,13 @@
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
-//! | `links.<name>.tcp` | none | `host:port` |
-//! | `links.<name>.timeout` | [`LINK_TIMEOUT`] | 50 ms to 60 s |
+//! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
+//! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |
+//! | `links.<name>.serial` | none | a device file, best one under `/dev/serial/by-id` |
+//! | `links.<name>.baud`, `.parity` | none | 300 to 1 000 000; `none`, `even`, `odd`; of a serial line |
+//! | `links.<name>.stop_bits` | 1 | 1 or 2 |
+//! | `links.<name>.rs485`, `.echo` | false | the kernel switches the transmitter; the adapter hears itself |
+//! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
 //!
@@ -22,6 +27,7 @@
 #![warn(missing_docs)]
 
 mod devices;
+mod links;
 mod load;
 mod read;
 #[cfg(test)]
@@ -34,6 +40,7 @@ use std::time::Duration;
 
 use pattoo_wire::Labels;
 
+use crate::link::serial::SerialLine;
 use crate::profile::Profile;
 use crate::reading::DeviceIndex;
 
@@ -64,6 +71,9 @@ pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 pub const BATCH_EVERY: Duration = Duration::from_secs(10);
 /// Default of a link's `timeout`, for a connection and for a reply.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Default of the `timeout` of a serial line or serial server. Generous: a reply that is later than twice this can be taken for
+/// another one, because RTU frames do not say which request they answer.
+pub const SERIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Default of a device's `unit`.
 pub const DEVICE_UNIT: u8 = 1;
 /// Default of a device's `every`.
@@ -138,6 +148,20 @@ pub enum Transport {
         /// `host:port`.
         endpoint: String,
         /// Longest wait for a connection or a reply.
+        timeout: Duration,
+    },
+    /// Modbus RTU frames through a serial server at `host:port`.
+    RtuOverTcp {
+        /// `host:port`.
+        endpoint: String,
+        /// Longest wait for a connection or a reply.
+        timeout: Duration,
+    },
+    /// Modbus RTU on a serial line of this machine.
+    ModbusRtu {
+        /// The port and how it is set.
+        line: SerialLine,
+        /// Longest wait for a reply.
         timeout: Duration,
     },
     /// This Linux host; no connection at all.

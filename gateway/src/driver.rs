@@ -32,7 +32,9 @@ pub trait Driver: Send {
 #[must_use]
 pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
     match transport {
-        Transport::ModbusTcp { endpoint, timeout } => Box::new(modbus::ModbusTcp::new(endpoint.clone(), *timeout, clock)),
+        Transport::ModbusTcp { .. } | Transport::RtuOverTcp { .. } | Transport::ModbusRtu { .. } => {
+            Box::new(modbus::Modbus::new(transport, clock))
+        }
         Transport::Host => Box::new(host::Host::new(clock)),
     }
 }

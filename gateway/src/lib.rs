@@ -10,6 +10,7 @@
 //! | `plan` | pure | points -> requests |
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
+//! | `link` | shell | sockets and serial ports |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `clock` | shell | the wall clock |
 //! | `batch` | pure | readings -> numbered batches |
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod driver;
+pub mod link;
 mod mix;
 pub mod plan;
 pub mod poll;

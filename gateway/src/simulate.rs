@@ -171,8 +171,9 @@ mod tests {
 
     use super::*;
     use crate::config::Device;
+    use crate::config::Transport;
     use crate::driver::Driver as _;
-    use crate::driver::modbus::ModbusTcp;
+    use crate::driver::modbus::Modbus;
     use crate::profile::{Encoding, ModbusLimits, WordOrder};
     use crate::reading::{DeviceIndex, PointIndex};
 
@@ -211,7 +212,8 @@ mod tests {
     #[tokio::test]
     async fn the_driver_reads_what_the_simulator_means() {
         let (address, stop, served) = start().await;
-        let mut driver = ModbusTcp::new(address.to_string(), Duration::from_secs(5), Box::new(|| 0));
+        let mut driver =
+            Modbus::new(&Transport::ModbusTcp { endpoint: address.to_string(), timeout: Duration::from_secs(5) }, Box::new(|| 0));
         let points: Vec<_> = (0..8).map(PointIndex).collect();
         for unit in [1, 7] {
             let every = Duration::from_secs(1);
@@ -235,7 +237,8 @@ mod tests {
     #[tokio::test]
     async fn a_unit_that_is_not_there_is_a_silent_target_behind_a_gateway() {
         let (address, _stop, _) = start().await;
-        let mut driver = ModbusTcp::new(address.to_string(), Duration::from_secs(5), Box::new(|| 0));
+        let mut driver =
+            Modbus::new(&Transport::ModbusTcp { endpoint: address.to_string(), timeout: Duration::from_secs(5) }, Box::new(|| 0));
         let every = Duration::from_secs(1);
         let device = Device { name: "x".into(), profile: profile(), unit: 2, every, labels: BTreeMap::default() };
         let transactions = driver.read(DeviceIndex(0), &device, &[PointIndex(0)]).await;

@@ -1,16 +1,20 @@
-"""A Modbus TCP device that Pattoo's authors did not write: pymodbus 3.16.1, serving the registers of a JSON file.
+"""A Modbus device that Pattoo's authors did not write: pymodbus 3.16.1, serving the registers of a JSON file.
 
-    python modbus_device.py UNITS.json
+    python modbus_device.py UNITS.json [tcp | rtu-over-tcp | serial]
 
 UNITS.json is {unit: {table: {address: word}}}; tables are "input", "holding", "coil" and "discrete", addresses decimal or 0x….
-Only what is listed can be read; anything else is exception 02. Prints "listening PORT" and runs until its input ends.
+Only what is listed can be read; anything else is exception 02. Prints "listening PORT" and runs until its input ends. As a serial
+device it sits at one end of a pair of pseudo terminals that it makes itself, and prints "listening PATH" of the other end.
 """
 
 import asyncio
 import json
+import os
 import sys
+import tty
 
-from pymodbus.server import ModbusTcpServer
+from pymodbus import FramerType
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 TABLES = ("coil", "discrete", "holding", "input")
@@ -35,16 +39,34 @@ def block(table, words):
     return data or [SimData(65535, values=[False] if bits else [0], datatype=datatype)]
 
 
-async def main(path):
+def wire():
+    """Two pseudo terminals whose far sides are joined; their paths. The near sides stay open so that nobody is hung up on."""
+    (far_a, near_a), (far_b, near_b) = os.openpty(), os.openpty()
+    for near in (near_a, near_b):
+        tty.setraw(near)
+    loop = asyncio.get_running_loop()
+    for source, sink in ((far_a, far_b), (far_b, far_a)):
+        loop.add_reader(source, lambda source=source, sink=sink: os.write(sink, os.read(source, 4096)))
+    return os.ttyname(near_a), os.ttyname(near_b)
+
+
+async def main(path, way="tcp"):
     with open(path, encoding="utf-8") as file:
         units = json.load(file)
     devices = [SimDevice(id=int(unit), simdata=tuple(block(t, tables.get(t, {})) for t in TABLES)) for unit, tables in units.items()]
-    server = ModbusTcpServer(devices, address=("127.0.0.1", 0))
-    await server.listen()
-    print("listening", server.transport.sockets[0].getsockname()[1], flush=True)
+    if way == "serial":
+        address, own = wire()
+        server = ModbusSerialServer(devices, port=own, baudrate=19200, ignore_missing_devices=True)
+        await server.listen()
+    else:
+        framer = FramerType.RTU if way == "rtu-over-tcp" else FramerType.SOCKET
+        server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", 0), ignore_missing_devices=way != "tcp")
+        await server.listen()
+        address = server.transport.sockets[0].getsockname()[1]
+    print("listening", address, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await server.shutdown()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

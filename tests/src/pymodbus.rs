@@ -1,4 +1,4 @@
-//! A Modbus TCP device of pymodbus, a peer that we did not write, as a child process.
+//! A Modbus device of pymodbus, a peer that we did not write, as a child process.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,21 +10,32 @@ use crate::{python, root};
 
 /// A running device; it ends with this value.
 pub struct PymodbusDevice {
-    /// Where it listens, on 127.0.0.1.
+    /// Where it listens, on 127.0.0.1; 0 for a serial one.
     pub port: u16,
+    /// Where it listens: a port or the path of a pseudo terminal.
+    pub address: String,
     _program: Program,
 }
 
 impl PymodbusDevice {
-    /// Starts a device that serves `{unit: {table: {address: word}}}` of this JSON file, and waits until it listens.
+    /// Starts a Modbus TCP device that serves `{unit: {table: {address: word}}}` of this JSON file, and waits until it listens.
     ///
     /// # Errors
     /// There is no Python with pymodbus, or the device does not start.
     pub fn start(units: &Path) -> Result<Self> {
+        Self::start_as(units, "tcp")
+    }
+
+    /// The same as `tcp`, `rtu-over-tcp` or `serial`.
+    ///
+    /// # Errors
+    /// There is no Python with pymodbus, or the device does not start.
+    pub fn start_as(units: &Path, way: &str) -> Result<Self> {
         let script = root().join("tests/peers/modbus_device.py");
-        let program = Program::start("pymodbus", Command::new(python()?).arg(script).arg(units))?;
+        let program = Program::start("pymodbus", Command::new(python()?).arg(script).arg(units).arg(way))?;
         let line = program.wait_line("pymodbus to listen", |line| line.starts_with("listening "))?;
-        let port = line.trim_start_matches("listening ").trim().parse().with_context(|| format!("no port in {line:?}"))?;
-        Ok(Self { port, _program: program })
+        let address = line.trim_start_matches("listening ").trim().to_owned();
+        let port = if way == "serial" { 0 } else { address.parse().with_context(|| format!("no port in {line:?}"))? };
+        Ok(Self { port, address, _program: program })
     }
 }

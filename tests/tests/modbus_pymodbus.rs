@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pattoo_gateway::config::Device;
+use pattoo_gateway::config::Transport;
 use pattoo_gateway::driver::Driver as _;
-use pattoo_gateway::driver::modbus::ModbusTcp;
+use pattoo_gateway::driver::modbus::Modbus;
 use pattoo_gateway::profile::{Profile, Read};
 use pattoo_gateway::reading::{DeviceIndex, PointIndex};
 use pattoo_tests::pymodbus::PymodbusDevice;
@@ -74,12 +75,13 @@ fn serve(units: &BTreeMap<u8, BTreeMap<String, Words>>) -> PymodbusDevice {
     PymodbusDevice::start(file.path()).unwrap()
 }
 
-fn driver(peer: &PymodbusDevice) -> ModbusTcp {
-    ModbusTcp::new(format!("127.0.0.1:{}", peer.port), TIMEOUT, Box::new(|| 1_700_000_000_000))
+fn driver(peer: &PymodbusDevice) -> Modbus {
+    let endpoint = format!("127.0.0.1:{}", peer.port);
+    Modbus::new(&Transport::ModbusTcp { endpoint, timeout: TIMEOUT }, Box::new(|| 1_700_000_000_000))
 }
 
 /// Reads all points; gives sample by name and the number of transactions.
-async fn poll(driver: &mut ModbusTcp, device: &Device) -> (BTreeMap<String, Sample>, usize) {
+async fn poll(driver: &mut Modbus, device: &Device) -> (BTreeMap<String, Sample>, usize) {
     let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
     let transactions = driver.read(DeviceIndex(0), device, &points).await;
     let count = transactions.len();

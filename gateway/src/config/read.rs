@@ -7,11 +7,11 @@ use std::time::Duration;
 use pattoo_wire::check_name;
 
 use super::{
-    ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, LINK_TIMEOUT, Link,
-    MAX_CONFIG_BYTES, MAX_LINKS, MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink, devices,
+    ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS,
+    MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink, devices, links,
 };
 use crate::profile::Found;
-use crate::yaml::{self, Field, Fields, Node, Problem, Problems, did_you_mean, quoted};
+use crate::yaml::{self, Field, Fields, Problem, Problems, did_you_mean, quoted};
 
 /// Environment variables by name, as the caller has them.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -171,7 +171,7 @@ fn url(text: &Text<'_>, has_credentials: bool, problems: &mut Problems<'_>) -> O
 }
 
 /// Host and port of `host:port`, `1.2.3.4:port` or `[::1]:port`.
-fn split_endpoint(endpoint: &str, needs_port: bool) -> Option<(&str, Option<u16>)> {
+pub(super) fn split_endpoint(endpoint: &str, needs_port: bool) -> Option<(&str, Option<u16>)> {
     let endpoint = if needs_port { endpoint } else { endpoint.trim_end_matches('/') };
     let (host, port) = match endpoint.strip_prefix('[') {
         Some(rest) => {
@@ -197,7 +197,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn path(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<PathBuf> {
+pub(super) fn path(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<PathBuf> {
     let text = field.text("a path", problems)?;
     if text.len() > MAX_PATH_BYTES || text.contains('\0') {
         field.wrong(&format!("a path of at most {MAX_PATH_BYTES} bytes"), problems);
@@ -268,7 +268,7 @@ impl Links {
                 problems.add(at, format!("{what}: {e}"));
             } else if name == HOST_LINK {
                 problems.add(at, format!("{what}: this name belongs to the built-in link to this machine itself, expected another one"));
-            } else if let Some(transport) = transport(node, &what, problems) {
+            } else if let Some(transport) = links::transport(node, &what, problems) {
                 links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new() });
                 continue;
             }
@@ -285,20 +285,4 @@ impl Links {
             self.good.len() - 1
         })
     }
-}
-
-fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Transport> {
-    let before = problems.count();
-    let fields = Fields::read(node, what, &["tcp", "timeout"], problems)?;
-    let expected = "host:port, such as 10.0.0.5:502";
-    let tcp = fields.required("tcp", expected, problems)?;
-    let endpoint = tcp.text(expected, problems)?;
-    if split_endpoint(endpoint, true).is_none() {
-        tcp.wrong(expected, problems);
-    }
-    let timeout = match fields.optional("timeout") {
-        Some(field) => field.duration(Duration::from_millis(50), seconds(60), problems)?,
-        None => LINK_TIMEOUT,
-    };
-    (problems.count() == before).then(|| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout })
 }

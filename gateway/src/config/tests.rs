@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::profile::Parity;
 use crate::yaml::Problem;
 
 const GOOD: &str = "\
@@ -12,6 +13,8 @@ batch: { every: 10s }
 links:
   plc: { tcp: 10.0.0.5:502, timeout: 1500ms }
   roof: { tcp: '[fe80::1]:1502' }
+  line: { serial: /dev/serial/by-id/usb-x, baud: 9600, parity: even, rs485: true, timeout: 400ms }
+  hut: { rtu_over_tcp: 10.0.0.7:4001 }
 devices:
   - { name: main-meter, profile: meter, link: plc, unit: 1, every: 5s, labels: { site: north, on: off } }
   - { name: solar, profile: meter, link: roof, unit: 0xFF }
@@ -107,9 +110,18 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
     let tcp = |endpoint: &str, ms| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout: Duration::from_millis(ms) };
     let link = |name: &str, transport, device| Link { name: name.to_owned(), transport, devices: vec![DeviceIndex(device)] };
+    let line =
+        SerialLine { path: "/dev/serial/by-id/usb-x".into(), baud: 9600, parity: Parity::Even, stop_bits: 1, rs485: true, echo: false };
+    let unused = |name: &str, transport| Link { name: name.to_owned(), transport, devices: vec![] };
     assert_eq!(
         config.links,
-        [link("plc", tcp("10.0.0.5:502", 1_500), 0), link("roof", tcp("[fe80::1]:1502", 2_000), 1), link("host", Transport::Host, 2)]
+        [
+            link("plc", tcp("10.0.0.5:502", 1_500), 0),
+            link("roof", tcp("[fe80::1]:1502", 2_000), 1),
+            unused("line", Transport::ModbusRtu { line, timeout: Duration::from_millis(400) }),
+            unused("hut", Transport::RtuOverTcp { endpoint: "10.0.0.7:4001".into(), timeout: SERIAL_TIMEOUT }),
+            link("host", Transport::Host, 2)
+        ]
     );
     let [meter, solar, host] = config.devices.as_slice() else { panic!("{:?}", config.devices) };
     assert_eq!((meter.name.as_str(), meter.unit, meter.every), ("main-meter", 1, Duration::from_secs(5)));
@@ -183,7 +195,15 @@ const BAD: &[(&str, &str, &str)] = &[
     ("time without unit", "max_age: 30d", "max_age: 30"),
     ("batch too often", "every: 10s }", "every: 1ms }"),
     ("link without port", "10.0.0.5:502", "10.0.0.5"),
-    ("link that is serial", "tcp: 10.0.0.5:502", "serial: /dev/ttyUSB0"),
+    ("serial link without speed and parity", "tcp: 10.0.0.5:502", "serial: /dev/ttyUSB0"),
+    (
+        "serial link with impossible settings",
+        "tcp: 10.0.0.5:502",
+        "serial: /dev/ttyUSB0, baud: 96000000, parity: maybe, stop_bits: 3, echo: yes",
+    ),
+    ("link that is two things", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, rtu_over_tcp: 10.0.0.5:503"),
+    ("network link with a speed", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, baud: 9600"),
+    ("serial server without a port", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5"),
     ("link named host", "roof: {", "host: {"),
     ("link twice", "roof: {", "plc: {"),
     ("unknown link", "link: roof", "link: rof"),
@@ -265,8 +285,8 @@ fn a_bad_profile_costs_only_the_devices_that_use_it() {
     assert_eq!(
         files.outcome(),
         "goes on with: box\n\
-         gateway.yaml:9:34: device `main-meter`, profile: the profile `meter` was refused, see its own problems\n\
-         gateway.yaml:10:29: device `solar`, profile: the profile `meter` was refused, see its own problems\n\
+         gateway.yaml:11:34: device `main-meter`, profile: the profile `meter` was refused, see its own problems\n\
+         gateway.yaml:12:29: device `solar`, profile: the profile `meter` was refused, see its own problems\n\
          profiles/meter.yaml:6:55: point `voltage`, read, type: found `f23`, expected one of u16, i16, u32, i32, u64, i64, f32, f64, bit; \
          did you mean `f32`?\n"
     );
@@ -296,6 +316,6 @@ fn more_points_than_a_gateway_may_have_cost_the_device_that_is_too_much() {
     assert_eq!(
         files.outcome(),
         "goes on with: d0, d1, d2, d3, d4, d5, d6, d7\n\
-         gateway.yaml:17:5: device `d8`: its points make more than 16384 of this gateway, expected fewer or another gateway\n"
+         gateway.yaml:19:5: device `d8`: its points make more than 16384 of this gateway, expected fewer or another gateway\n"
     );
 }

@@ -1,4 +1,4 @@
-//! Modbus TCP: reads the devices behind one endpoint. Shell. Knows nothing of when to read, nor where readings go.
+//! Modbus over TCP or a serial line: reads the devices of one link. Shell. Knows nothing of when to read, nor where readings go.
 //!
 //! A device that fails gives bad readings and nothing worse: an exception costs the points of its request, and where several
 //! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
@@ -19,7 +19,7 @@ use pattoo_wire::{Reason, Sample};
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session};
 use super::{Clock, Driver};
-use crate::config::Device;
+use crate::config::{Device, Transport};
 use crate::plan::Request;
 use crate::profile::{ModbusRead, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
@@ -32,17 +32,17 @@ const ILLEGAL_VALUE: u8 = 0x03;
 const GATEWAY_PATH_UNAVAILABLE: u8 = 0x0A;
 const GATEWAY_TARGET_SILENT: u8 = 0x0B;
 
-/// The devices behind one Modbus TCP endpoint, over one connection at a time.
-pub struct ModbusTcp {
+/// The devices of one link, one request at a time.
+pub struct Modbus {
     session: Session,
     learned: HashMap<DeviceIndex, Learned>,
 }
 
-impl ModbusTcp {
-    /// A driver for `host:port`. `timeout` limits each connection and each reply. Does no I/O; the first read connects.
+impl Modbus {
+    /// A driver for a link. Does no I/O; the first read connects.
     #[must_use]
-    pub fn new(endpoint: String, timeout: Duration, clock: Clock) -> Self {
-        Self { session: Session::new(endpoint, timeout, clock), learned: HashMap::new() }
+    pub fn new(transport: &Transport, clock: Clock) -> Self {
+        Self { session: Session::new(transport, clock), learned: HashMap::new() }
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
@@ -111,7 +111,7 @@ impl ModbusTcp {
     }
 }
 
-impl Driver for ModbusTcp {
+impl Driver for Modbus {
     fn read<'a>(
         &'a mut self,
         index: DeviceIndex,

@@ -25,6 +25,8 @@ pub enum Reason {
     Overflow,
     /// The gateway's clock had never been set when this was read: the value is right, its time is an estimate.
     ClockUnset,
+    /// The reply came damaged: its checksum is wrong.
+    BadCrc,
     /// The device refused with this Modbus exception code.
     Exception(u8),
     /// A reason of a newer gateway, by its number.
@@ -49,6 +51,7 @@ impl Reason {
             Self::BackedOff => 8,
             Self::Overflow => 9,
             Self::ClockUnset => 10,
+            Self::BadCrc => 11,
             Self::Exception(code) => EXCEPTIONS + u16::from(code),
             Self::Other(code) => code,
         }
@@ -68,6 +71,7 @@ impl Reason {
             8 => Self::BackedOff,
             9 => Self::Overflow,
             10 => Self::ClockUnset,
+            11 => Self::BadCrc,
             _ => match u8::try_from(code.wrapping_sub(EXCEPTIONS)) {
                 Ok(exception) => Self::Exception(exception),
                 Err(_) => Self::Other(code),
@@ -101,6 +105,7 @@ impl fmt::Display for Reason {
             Self::BackedOff => f.write_str("backed off"),
             Self::Overflow => f.write_str("overflow"),
             Self::ClockUnset => f.write_str("clock not set"),
+            Self::BadCrc => f.write_str("bad CRC"),
             Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
             Self::Other(code) => write!(f, "reason {code}"),
         }

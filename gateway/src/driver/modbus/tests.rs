@@ -44,12 +44,12 @@ fn ticking() -> Clock {
     Box::new(move || next.fetch_add(10, Ordering::SeqCst))
 }
 
-fn driver(peer: &Peer) -> ModbusTcp {
-    ModbusTcp::new(peer.address.to_string(), TIMEOUT, ticking())
+fn driver(peer: &Peer) -> Modbus {
+    Modbus::new(&Transport::ModbusTcp { endpoint: peer.address.to_string(), timeout: TIMEOUT }, ticking())
 }
 
 /// Reads all points; gives the sample of each address, each exactly once.
-async fn poll(driver: &mut ModbusTcp, device: &Device) -> HashMap<u16, Sample> {
+async fn poll(driver: &mut Modbus, device: &Device) -> HashMap<u16, Sample> {
     let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
     let mut samples = HashMap::new();
     for transaction in driver.read(DeviceIndex(3), device, &points).await {
@@ -232,7 +232,7 @@ async fn nobody_at_the_other_end_is_one_attempt_and_link_down() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let mut driver = ModbusTcp::new(endpoint, TIMEOUT, ticking());
+    let mut driver = Modbus::new(&Transport::ModbusTcp { endpoint, timeout: TIMEOUT }, ticking());
     let samples = poll(&mut driver, &device(&ADDRESSES, limits(0))).await;
     assert!(samples.values().all(|s| *s == Sample::Bad(Reason::LinkDown)), "{samples:?}");
 }

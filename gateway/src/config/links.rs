@@ -1,0 +1,82 @@
+//! What a link runs over, from its mapping. Opens nothing.
+
+use std::time::Duration;
+
+use super::read::{path, split_endpoint};
+use super::{LINK_TIMEOUT, SERIAL_TIMEOUT, Transport};
+use crate::link::serial::SerialLine;
+use crate::profile::Parity;
+use crate::yaml::{Fields, Node, Problems};
+
+/// Ways, of which a link has exactly one.
+const WAYS: &[&str] = &["tcp", "rtu_over_tcp", "serial"];
+const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout"];
+/// Keys that only a serial line has.
+const SERIAL_KEYS: &[&str] = &["baud", "parity", "stop_bits", "rs485", "echo"];
+
+const ENDPOINT: &str = "host:port, such as 10.0.0.5:502";
+const SLOWEST_BAUD: i128 = 300;
+const FASTEST_BAUD: i128 = 1_000_000;
+
+/// Reads the mapping of one link.
+pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Transport> {
+    let before = problems.count();
+    let fields = Fields::read(node, what, KEYS, problems)?;
+    let found: Vec<&str> = WAYS.iter().copied().filter(|way| fields.optional(way).is_some()).collect();
+    if let [first, second, ..] = found.as_slice() {
+        problems.add(node.at, format!("{what}: found `{first}` and `{second}`, expected one of {}", WAYS.join(", ")));
+        return None;
+    }
+    let transport = match found.first() {
+        Some(&"serial") => serial(&fields, problems),
+        way => {
+            for field in SERIAL_KEYS.iter().filter_map(|key| fields.optional(key)) {
+                field.problem("found without `serial`, expected only on a serial line", problems);
+            }
+            over_network(&fields, way.copied().unwrap_or("tcp"), problems)
+        }
+    };
+    transport.filter(|_| problems.count() == before)
+}
+
+fn over_network(fields: &Fields<'_>, way: &'static str, problems: &mut Problems<'_>) -> Option<Transport> {
+    let field = fields.required(way, ENDPOINT, problems)?;
+    let endpoint = field.text(ENDPOINT, problems)?;
+    if split_endpoint(endpoint, true).is_none() {
+        field.wrong(ENDPOINT, problems);
+    }
+    let endpoint = endpoint.to_owned();
+    Some(match way {
+        "rtu_over_tcp" => Transport::RtuOverTcp { endpoint, timeout: timeout(fields, SERIAL_TIMEOUT, problems)? },
+        _ => Transport::ModbusTcp { endpoint, timeout: timeout(fields, LINK_TIMEOUT, problems)? },
+    })
+}
+
+fn serial(fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<Transport> {
+    let file = fields.optional("serial").and_then(|field| path(&field, problems));
+    let bauds = "the speed of the line in bits per second";
+    let baud = fields.required("baud", bauds, problems).and_then(|field| field.integer(SLOWEST_BAUD, FASTEST_BAUD, bauds, problems));
+    let parities = [("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
+    let parity = fields.required("parity", "none, even or odd, as the devices of the line are set", problems);
+    let parity = parity.and_then(|field| field.choice(&parities, problems));
+    let stop_bits = match fields.optional("stop_bits") {
+        Some(field) => field.integer(1, 2, "a number of stop bits", problems),
+        None => Some(1),
+    };
+    let mut yes = |key| match fields.optional(key) {
+        Some(field) => field.choice(&[("true", true), ("false", false)], problems),
+        None => Some(false),
+    };
+    let (rs485, echo) = (yes("rs485"), yes("echo"));
+    let timeout = timeout(fields, SERIAL_TIMEOUT, problems);
+    let (baud, stop_bits) = (u32::try_from(baud?).ok()?, u8::try_from(stop_bits?).ok()?);
+    let line = SerialLine { path: file?, baud, parity: parity?, stop_bits, rs485: rs485?, echo: echo? };
+    Some(Transport::ModbusRtu { line, timeout: timeout? })
+}
+
+fn timeout(fields: &Fields<'_>, default: Duration, problems: &mut Problems<'_>) -> Option<Duration> {
+    match fields.optional("timeout") {
+        Some(field) => field.duration(Duration::from_millis(50), Duration::from_secs(60), problems),
+        None => Some(default),
+    }
+}
