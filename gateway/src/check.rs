@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::config::{Config, Device, Transport};
-use crate::plan::{self, ASSUMED_ROUND_TRIP};
+use crate::plan::{self, LinkCost};
 use crate::profile::Read;
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::schedule::{Entry, entries};
@@ -110,19 +110,19 @@ struct Cost {
     readings: u32,
 }
 
-fn cost(device: &Device, points: &[PointIndex]) -> Cost {
+fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
     let reads = || points.iter().filter_map(|index| Some((*index, &device.profile.points.get(index.0)?.read)));
     let registers: Vec<_> =
         reads().filter_map(|(index, read)| if let Read::Modbus(read) = read { Some((index, read)) } else { None }).collect();
     let metrics = reads().filter_map(|(_, read)| if let Read::Host(metric) = read { Some(*metric) } else { None });
     let rows: Vec<u32> = metrics.map(|metric| if metric.has_rows() { ASSUMED_HOST_ROWS } else { 1 }).collect();
     let limits = &device.profile.modbus;
-    let requests = plan::plan(&registers, limits);
+    let requests = plan::plan(&registers, limits, link);
     let host = if rows.is_empty() { Duration::ZERO } else { HOST_READ };
     Cost {
         requests: requests.len(),
         registers: requests.iter().map(|request| u64::from(request.count)).sum(),
-        time: plan::cycle_time(&requests, limits, ASSUMED_ROUND_TRIP) + host,
+        time: plan::cycle_time(&requests, limits, link) + host,
         readings: u32::try_from(registers.len()).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
 }
@@ -150,7 +150,7 @@ pub fn check(config: &Config, problems: &[Problem]) -> Report {
 }
 
 fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[DeviceIndex]) -> LinkReport {
-    let devices = devices.iter().filter_map(|index| Some(device_report(*index, config.devices.get(index.0)?)));
+    let devices = devices.iter().filter_map(|index| Some(device_report(*index, config.devices.get(index.0)?, &LinkCost::on(transport))));
     let devices: Vec<_> = devices.collect();
     let load_percent = devices.iter().map(|device| device.load_percent).sum();
     LinkReport {
@@ -168,11 +168,11 @@ fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[De
     }
 }
 
-fn device_report(index: DeviceIndex, device: &Device) -> DeviceReport {
+fn device_report(index: DeviceIndex, device: &Device, link: &LinkCost) -> DeviceReport {
     let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
-    let whole = cost(device, &points);
+    let whole = cost(device, &points, link);
     let entries = entries([(index, device)]);
-    let costs: Vec<_> = entries.iter().map(|entry| (entry, cost(device, &entry.points))).collect();
+    let costs: Vec<_> = entries.iter().map(|entry| (entry, cost(device, &entry.points, link))).collect();
     let load: f64 = costs.iter().map(|(entry, cost)| cost.time.as_secs_f64() / entry.every.as_secs_f64()).sum();
     let readings: f64 = costs.iter().map(|(entry, cost)| f64::from(cost.readings) * times_per_day(entry)).sum();
     DeviceReport {
@@ -207,7 +207,7 @@ impl Flow {
             // Polls of this entry that share a batch; with less than one, each reading is the first of its series in its batch.
             let together = (batch_every / entry.every.as_secs_f64()).max(1.0);
             let bytes = (WIRE_FIRST_READING_BYTES + (together - 1.0) * WIRE_NEXT_READING_BYTES) / together;
-            flow.reading_bytes += f64::from(cost(device, &entry.points).readings) * times_per_day(entry) * bytes;
+            flow.reading_bytes += f64::from(cost(device, &entry.points, &LinkCost::default()).readings) * times_per_day(entry) * bytes;
             flow.batches += times_per_day(entry);
         }
         // No batch without a poll, and none before its time is over unless it is full.
@@ -242,7 +242,7 @@ impl fmt::Display for Report {
         writeln!(f, "uplink    about {} a day", ByteSize(self.uplink_bytes_per_day).display().si())?;
         writeln!(f, "flash     about {} written a day", ByteSize(self.flash_bytes_per_day).display().si())?;
         if self.links.iter().flat_map(|link| &link.devices).any(|device| device.requests > 0) {
-            writeln!(f, "Times assume {} ms for each request.", ASSUMED_ROUND_TRIP.as_millis())?;
+            writeln!(f, "Times assume 20 ms for each request; on serial lines that is the wait for the answer, and bytes and silences are added.")?;
         }
         for link in self.links.iter().filter(|link| link.overloaded) {
             let load = percent(link.load_percent);

@@ -54,7 +54,7 @@ fn the_report_tells_requests_times_and_bytes() {
     let profile = &loaded(PLANT).config.devices[0].profile;
     let reads: Vec<_> =
         profile.points.iter().enumerate().map(|(i, p)| (PointIndex(i), if let Read::Modbus(r) = &p.read { r } else { panic!() })).collect();
-    let requests = plan::plan(&reads, &profile.modbus);
+    let requests = plan::plan(&reads, &profile.modbus, &LinkCost::default());
     assert_eq!((meter.points, meter.requests), (41, requests.len()));
     assert_eq!(meter.registers, requests.iter().map(|r| u64::from(r.count)).sum::<u64>());
     // 20 ms assumed and 100 ms of silence for each request.
@@ -139,5 +139,5 @@ fn the_text_is_a_table_for_each_link() {
     assert_eq!(lines[0], "gateway plant7: 2 links, 3 devices");
     assert!(lines[2].starts_with("link plc (Modbus TCP 10.0.0.5:502): one round takes "), "{text}");
     assert!(lines[3].starts_with("  device      profile         points  requests  registers"), "{text}");
-    assert!(text.contains("Times assume 20 ms for each request."), "{text}");
+    assert!(text.contains("Times assume 20 ms for each request;"), "{text}");
 }

@@ -20,7 +20,7 @@ use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session};
 use super::{Clock, Driver};
 use crate::config::{Device, Transport};
-use crate::plan::Request;
+use crate::plan::{LinkCost, Request};
 use crate::profile::{ModbusRead, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
 
@@ -35,6 +35,7 @@ const GATEWAY_TARGET_SILENT: u8 = 0x0B;
 /// The devices of one link, one request at a time.
 pub struct Modbus {
     session: Session,
+    cost: LinkCost,
     learned: HashMap<DeviceIndex, Learned>,
 }
 
@@ -42,7 +43,7 @@ impl Modbus {
     /// A driver for a link. Does no I/O; the first read connects.
     #[must_use]
     pub fn new(transport: &Transport, clock: Clock) -> Self {
-        Self { session: Session::new(transport, clock), learned: HashMap::new() }
+        Self { session: Session::new(transport, clock), cost: LinkCost::on(transport), learned: HashMap::new() }
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
@@ -52,7 +53,7 @@ impl Modbus {
         if !others.is_empty() {
             poll.bad(self.session.now_ms(), &others, Reason::Unavailable);
         }
-        let requests = self.learned.entry(index).or_default().plan(&readable, &device.profile.modbus);
+        let requests = self.learned.entry(index).or_default().plan(&readable, &device.profile.modbus, &self.cost);
         for request in requests {
             let refused = self.exchange(&mut poll, &request).await;
             if let Some((at_ms, code)) = refused {
@@ -94,7 +95,7 @@ impl Modbus {
         }
         let reads: Vec<_> = request.points.iter().filter_map(|p| poll.read_of(*p).map(|read| (*p, read))).collect();
         let mut one_by_one = Vec::new();
-        for single in learned::apart(&reads, &poll.device.profile.modbus) {
+        for single in learned::apart(&reads, &poll.device.profile.modbus, &self.cost) {
             if let Some((at_ms, code)) = self.exchange(poll, &single).await {
                 if matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE) {
                     one_by_one.extend(&single.points);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{self, Request};
+use crate::plan::{self, LinkCost, Request};
 use crate::profile::{ModbusLimits, ModbusRead};
 use crate::reading::PointIndex;
 
@@ -19,12 +19,12 @@ pub(super) struct Learned {
 
 impl Learned {
     /// The requests that read these points.
-    pub(super) fn plan(&self, points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits) -> Vec<Request> {
+    pub(super) fn plan(&self, points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &LinkCost) -> Vec<Request> {
         let (alone, joined): (Vec<_>, Vec<_>) = points.iter().partition(|(index, _)| self.alone.contains(index));
         let (tight, loose): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(index, _)| self.tight.contains(index));
-        let mut requests = plan::plan(&loose, limits);
-        requests.extend(plan::plan(&tight, &ModbusLimits { max_gap: 0, ..limits.clone() }));
-        requests.extend(apart(&alone, limits));
+        let mut requests = plan::plan(&loose, limits, cost);
+        requests.extend(plan::plan(&tight, &ModbusLimits { max_gap: 0, ..limits.clone() }, cost));
+        requests.extend(apart(&alone, limits, cost));
         requests.sort_by_key(|r| (r.points.iter().any(|p| self.silent.contains(p)), r.table, r.address, r.count));
         requests
     }
@@ -55,6 +55,6 @@ impl Learned {
 }
 
 /// One request for each of these points.
-pub(super) fn apart(points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits) -> Vec<Request> {
-    points.iter().flat_map(|point| plan::plan(std::slice::from_ref(point), limits)).collect()
+pub(super) fn apart(points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &LinkCost) -> Vec<Request> {
+    points.iter().flat_map(|point| plan::plan(std::slice::from_ref(point), limits, cost)).collect()
 }
