@@ -242,7 +242,10 @@ impl fmt::Display for Report {
         writeln!(f, "uplink    about {} a day", ByteSize(self.uplink_bytes_per_day).display().si())?;
         writeln!(f, "flash     about {} written a day", ByteSize(self.flash_bytes_per_day).display().si())?;
         if self.links.iter().flat_map(|link| &link.devices).any(|device| device.requests > 0) {
-            writeln!(f, "Times assume 20 ms for each request; on serial lines that is the wait for the answer, and bytes and silences are added.")?;
+            writeln!(
+                f,
+                "Times assume 20 ms for each request; on serial lines that is the wait for the answer, and bytes and silences are added."
+            )?;
         }
         for link in self.links.iter().filter(|link| link.overloaded) {
             let load = percent(link.load_percent);

@@ -1,46 +1,84 @@
-//! Shell: the embedded MQTT broker, a thin adapter over mqtt5 that sets every default and says who may do what.
+//! Shell: the embedded MQTT broker, over the library mqtt5: its listeners, its limits, its end.
 //!
-//! It does not store, acknowledge or understand messages: ingest is a client of it like of any other broker. It listens on
-//! loopback only, where gateways need no account; only ingest, by a password that lives as long as the process, may
-//! publish acknowledgements, because a forged one would make a gateway throw readings away.
+//! It does not store, acknowledge or understand messages: ingest is a client of it like of any other broker, by a door of its
+//! own and a password that lives as long as the process. Nothing of the library listens: each connection comes in by `front`,
+//! which bounds it, and is judged by its own `caller`.
+//!
+//! | room | kind | holds |
+//! |---|---|---|
+//! | `access` | pure | who may do what |
+//! | `accounts` | pure, `accounts/file` shell | gateways' accounts and their file |
+//! | `certificate` | pure | whose a client certificate is |
+//! | `limits`, `meter`, `quiet` | pure | how much, how large, how often told |
+//! | `authority` | neither files nor sockets | makes certificates |
+//! | `tls` | shell | certificates as files, TLS 1.3 |
+//! | `register` | shell | accounts as they are now, who is admitted |
+//! | `caller`, `front` | shell | one connection |
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+pub mod access;
+pub mod accounts;
+pub mod authority;
+mod caller;
+pub mod certificate;
+#[cfg(test)]
+mod end_to_end;
+mod front;
+pub mod limits;
+pub mod meter;
+pub mod quiet;
+pub mod register;
+pub mod tls;
 
-use mqtt5::broker::auth::{AuthProvider, AuthResult};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, SystemTime};
+
+use mqtt5::broker::BrokerConfig;
 use mqtt5::broker::config::{
     AuthConfig, ChangeOnlyDeliveryConfig, EchoSuppressionConfig, ServerDeliveryStrategy, StorageBackend, StorageConfig,
 };
-use mqtt5::broker::{BrokerConfig, BrokerShutdownHandle, MqttBroker};
-use mqtt5::packet::connect::ConnectPacket;
-use mqtt5::protocol::v5::reason_codes::ReasonCode;
-use pattoo_wire::topic;
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::storage::QueueLimits;
+use mqtt5::broker::sys_topics::BrokerStats;
+use rustls::ServerConfig;
 use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
-/// Largest packet, in bytes: a schema of 1 MiB and room for its topic and properties, doubled.
-pub const MAX_PACKET_BYTES: usize = 2 << 20;
-/// Most clients at once: gateways, ingest, people's tools.
-const MAX_CLIENTS: usize = 1024 + 64;
+use accounts::hex;
+use caller::Place;
+use front::{Entry, Front};
+use limits::{Doors, Full, PRIVATE, PUBLIC};
+pub use meter::MAX_PACKET_BYTES;
+use quiet::{Reason, TELL_EVERY};
+use register::{Party, Register, hold};
+use tls::TlsError;
+
+use crate::config::Tls;
+
 /// Most subscriptions of one client.
 const MAX_SUBSCRIPTIONS: usize = 64;
-/// Most retained messages: 64 schemas and a status of each of 128 gateways, or fewer schemas of more gateways.
-const MAX_RETAINED: usize = 8192;
-/// Most messages that wait for one client.
+/// Most messages on their way to one client, and as many that wait behind them; older ones go.
 const MAX_QUEUED: usize = 1024;
-/// Most bytes that wait for one client that is away.
+/// Most bytes that wait for one client.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
-/// How long a session outlives its connection, at most.
-const SESSION_EXPIRY: Duration = Duration::from_secs(3600);
-/// How often expired sessions are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Most unacknowledged messages from one client; a gateway has at most 1000 under way.
 const RECEIVE_MAXIMUM: u16 = 1024;
-
-/// The user that ingest is.
-const INGEST: &str = "pattoo-server";
+/// What the system holds for a client that does not read, in bytes.
+const SEND_BUFFER_BYTES: u32 = 256 << 10;
+/// Connections that the system holds until we take them.
+const BACKLOG: u32 = 1024;
+/// How often what clients left behind is swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How often the files of the certificate are looked at.
+const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(10);
+/// Pause when the system gives no connection, because there is no memory or no file for it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clients have so long to hear that the broker stops.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// The broker could not do it.
 #[derive(Debug, Error)]
@@ -53,109 +91,303 @@ pub enum BrokerError {
         /// What the system said.
         what: String,
     },
-    /// It stopped by itself.
-    #[error("MQTT broker stopped: {0}")]
-    Stopped(String),
+    /// Its certificate.
+    #[error("MQTT broker: {0}")]
+    Tls(#[from] TlsError),
     /// No randomness from the system.
     #[error("no random numbers from the system: {0}")]
     Random(String),
 }
 
-/// Who ingest is at the broker: known to this process only.
+/// An account at a broker.
 #[derive(Clone)]
 pub struct Login {
     /// User name.
     pub user: String,
-    /// Password, random for each start.
+    /// Password.
     pub password: String,
 }
 
-/// A broker that is bound to its address and not running yet.
+/// Where it listens.
+#[derive(Debug, Clone, Default)]
+pub struct Listeners {
+    /// Without TLS.
+    pub plain: Option<SocketAddr>,
+    /// With TLS, and the data folder that holds the server's own authority.
+    pub tls: Option<(Tls, PathBuf)>,
+}
+
+/// A broker that is bound to its addresses and not running yet.
 pub struct Broker {
-    broker: MqttBroker,
-    address: SocketAddr,
+    plain: Option<(TcpListener, SocketAddr)>,
+    tls: Option<Secure>,
+    private: (TcpListener, SocketAddr),
     login: Login,
+    register: Arc<Register>,
+    stop: watch::Sender<bool>,
+}
+
+/// The listener with TLS.
+struct Secure {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Tls,
+    data: PathBuf,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+/// Stops a broker from elsewhere.
+#[derive(Clone)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Stopper {
+    /// Ends its clients and lets [`Broker::run`] end.
+    pub fn shutdown(&self) {
+        self.0.send_replace(true);
+    }
 }
 
 impl Broker {
-    /// Takes the address.
+    /// Takes the addresses.
     ///
     /// # Errors
-    /// The address cannot be had.
-    pub async fn bind(listen: SocketAddr) -> Result<Self, BrokerError> {
+    /// One cannot be had, or the certificate is not in order.
+    pub async fn bind(listeners: Listeners, register: Arc<Register>) -> Result<Self, BrokerError> {
         let mut secret = [0u8; 32];
         getrandom::fill(&mut secret).map_err(|e| BrokerError::Random(e.to_string()))?;
-        let password = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let login = Login { user: INGEST.into(), password };
-        let failed = |what: String| BrokerError::Listen { listen, what };
-        let broker = MqttBroker::with_config(config(listen)).await.map_err(|e| failed(e.to_string()))?;
-        let broker = broker.with_auth_provider(Arc::new(Access { password: login.password.clone() }));
-        let address = broker.local_addr().ok_or_else(|| failed("no listener".into()))?;
-        Ok(Self { broker, address, login })
+        let login = Login { user: access::INGEST.into(), password: hex(&secret) };
+        let plain = listeners.plain.map(listen).transpose()?;
+        let tls = match listeners.tls {
+            None => None,
+            Some((tls, data)) => {
+                let (listener, address) = listen(tls.listen)?;
+                let made = (tls.clone(), data.clone());
+                let config = tokio::task::spawn_blocking(move || tls::server(&made.0, &made.1)).await;
+                let config = config.map_err(|e| TlsError::Library(e.to_string()))??;
+                Some(Secure { listener, address, tls, data, config: RwLock::new(config) })
+            }
+        };
+        let private = listen((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self { plain, tls, private, login, register, stop: watch::Sender::new(false) })
     }
 
-    /// The address it has, with its real port.
+    /// The address without TLS, with its real port.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn plain(&self) -> Option<SocketAddr> {
+        self.plain.as_ref().map(|(_, address)| *address)
     }
 
-    /// How ingest logs in.
+    /// The address with TLS, with its real port.
     #[must_use]
-    pub fn login(&self) -> Login {
-        self.login.clone()
+    pub fn secure(&self) -> Option<SocketAddr> {
+        self.tls.as_ref().map(|tls| tls.address)
+    }
+
+    /// Where ingest comes in, and how.
+    #[must_use]
+    pub fn for_ingest(&self) -> (SocketAddr, Login) {
+        (self.private.1, self.login.clone())
     }
 
     /// Stops it from elsewhere.
     #[must_use]
-    pub fn stopper(&self) -> BrokerShutdownHandle {
-        self.broker.shutdown_handle()
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
     }
 
     /// Serves until it is stopped.
-    ///
-    /// # Errors
-    /// It cannot start or go on.
-    pub async fn run(mut self) -> Result<(), BrokerError> {
-        self.broker.run().await.map_err(|e| BrokerError::Stopped(e.to_string()))
+    pub async fn run(self) {
+        let front = Arc::new(front(self.register.clone()));
+        let mut stopped = self.stop.subscribe();
+        let connections = Mutex::new(JoinSet::new());
+        let public = Arc::new(Mutex::new(Doors::new(PUBLIC)));
+        let private = Arc::new(Mutex::new(Doors::new(PRIVATE)));
+        let password: Arc<str> = self.login.password.as_str().into();
+        let gate = |listener, doors: &Arc<Mutex<Doors>>| Gate { listener, doors: doors.clone(), front: &front, connections: &connections };
+        tokio::select! {
+            () = async {
+                match &self.plain {
+                    Some((listener, _)) => gate(listener, &public).open(|| Entry::Plain).await,
+                    None => std::future::pending().await,
+                }
+            } => {}
+            () = async {
+                match &self.tls {
+                    Some(tls) => tokio::join!(gate(&tls.listener, &public).open(|| Entry::Tls(tls.now())), tls.renew()).0,
+                    None => std::future::pending().await,
+                }
+            } => {}
+            () = gate(&self.private.0, &private).open(|| Entry::Private(password.clone())) => {}
+            () = self.register.clone().watch() => {}
+            () = sweep(&front.router, &public, &self.register) => {}
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+        // Nobody listens to it where there are no clients.
+        let _ = front.shutdown.send(());
+        let mut connections = std::mem::take(&mut *hold(&connections));
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_WITHIN, all).await.is_err() {
+            warn!("{} clients did not end within {STOP_WITHIN:?}", connections.len());
+        }
+    }
+}
+
+impl Secure {
+    fn now(&self) -> Arc<ServerConfig> {
+        self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Takes a certificate that was renewed; one that is not in order yet leaves the old one in force.
+    async fn renew(&self) {
+        let files = tls::files(&self.tls);
+        let mut seen = None;
+        let mut ticks = tokio::time::interval(LOOK_AT_FILES_EVERY);
+        loop {
+            ticks.tick().await;
+            let (watched, tls, data) = (files.clone(), self.tls.clone(), self.data.clone());
+            let times = move || watched.iter().map(|file| file.metadata().and_then(|meta| meta.modified()).ok()).collect::<Vec<_>>();
+            let Ok(times) = tokio::task::spawn_blocking(times).await else { continue };
+            let before: Option<Vec<Option<SystemTime>>> = seen.replace(times.clone());
+            if before.is_none_or(|before| before == times) {
+                continue;
+            }
+            match tokio::task::spawn_blocking(move || tls::server(&tls, &data)).await {
+                Ok(Ok(config)) => {
+                    *self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner) = config;
+                    info!("read the certificate for TLS again");
+                }
+                Ok(Err(e)) => error!("{e}; going on with the certificate as it was"),
+                Err(e) => error!("BUG: reading the certificate: {e}"),
+            }
+        }
+    }
+}
+
+/// A listener with its door.
+struct Gate<'a> {
+    listener: &'a TcpListener,
+    doors: Arc<Mutex<Doors>>,
+    front: &'a Arc<Front>,
+    connections: &'a Mutex<JoinSet<()>>,
+}
+
+impl Gate<'_> {
+    /// Lets connections in for ever.
+    async fn open(self, entry: impl Fn() -> Entry) {
+        let mut told: Option<tokio::time::Instant> = None;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => self.admit(stream, peer, entry()),
+                Err(e) => {
+                    if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                        told = Some(tokio::time::Instant::now());
+                        error!("no connection can be accepted: {e}");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            let mut connections = hold(self.connections);
+            while let Some(ended) = connections.try_join_next() {
+                if let Err(e) = ended {
+                    error!("BUG: a connection of the broker: {e}");
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: SocketAddr, entry: Entry) {
+        let refuse = |reason, what: &str| self.front.register.refuse(reason, Party { peer, client_id: None, account: None }, what);
+        match Place::take(&self.doors, peer.into()) {
+            Ok(place) => {
+                hold(self.connections).spawn(front::serve(self.front.clone(), stream, peer, entry, place));
+            }
+            Err(Full::Rate) => refuse(Reason::TooManyConnects, "too many connections per second from its address"),
+            Err(Full::SourceWaits) => {
+                refuse(Reason::TooManyConnects, "too many connections from its address that have not said who they are")
+            }
+            Err(Full::AllWait) => refuse(Reason::TooManyConnects, "too many connections that have not said who they are"),
+            Err(Full::Clients) => refuse(Reason::TooManyClients, "as many clients as there may be"),
+        }
+    }
+}
+
+async fn sweep(router: &MessageRouter, doors: &Mutex<Doors>, register: &Register) {
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
+    let mut counts = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = sweeps.tick() => router.sweep_sessions().await,
+            _ = counts.tick() => register.count_waiting(hold(doors).counts().0),
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A restart must not wait for connections of the run before.
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    open().map_err(|e: std::io::Error| BrokerError::Listen { listen: address, what: e.to_string() })
+}
+
+fn front(register: Arc<Register>) -> Front {
+    let queues = QueueLimits { max_messages: MAX_QUEUED, max_bytes: MAX_QUEUED_BYTES };
+    // What is retained is bounded for each gateway (`limits::Retained`); the library's own bound is for all and would let one
+    // take the room of others.
+    let router = MessageRouter::new().with_fallback_queue_limits(queues).with_retained_limits(0, 0);
+    Front {
+        register,
+        config: config(),
+        router: Arc::new(router),
+        stats: Arc::new(BrokerStats::new()),
+        monitor: Arc::new(front::monitor(PUBLIC.clients + PRIVATE.clients)),
+        shutdown: broadcast::channel(1).0,
     }
 }
 
 /// Everything is named, so that a new default of the library opens nothing.
-fn config(listen: SocketAddr) -> BrokerConfig {
+fn config() -> BrokerConfig {
     BrokerConfig {
-        bind_addresses: vec![listen],
-        max_clients: MAX_CLIENTS,
-        session_expiry_interval: SESSION_EXPIRY,
+        bind_addresses: Vec::new(),
+        max_clients: PUBLIC.clients + PRIVATE.clients,
+        // A session ends with its connection: gateways hold what is not acknowledged, and ask again for the rest.
+        session_expiry_interval: Duration::ZERO,
         max_packet_size: MAX_PACKET_BYTES,
         topic_alias_maximum: 16,
         retain_available: true,
-        maximum_qos: 2,
+        // What is sent with 2 is held until its second half comes: a thousand packets of 2 MiB for each client.
+        maximum_qos: 1,
         wildcard_subscription_available: true,
         subscription_identifier_available: true,
         shared_subscription_available: true,
         max_subscriptions_per_client: MAX_SUBSCRIPTIONS,
-        max_retained_messages: MAX_RETAINED,
-        max_retained_message_size: MAX_PACKET_BYTES,
+        max_retained_messages: 0,
+        max_retained_message_size: 0,
         client_channel_capacity: MAX_QUEUED,
         max_outbound_inflight: 64,
         drain_batch: 64,
         server_keep_alive: None,
         server_receive_maximum: Some(RECEIVE_MAXIMUM),
         response_information: None,
-        // Replaced by `Access` before the first client is let in; without a password file the library takes no other.
-        auth_config: AuthConfig { allow_anonymous: true, ..AuthConfig::default() },
+        // Each connection has its own `Access`.
+        auth_config: AuthConfig { allow_anonymous: false, ..AuthConfig::default() },
         tls_config: None,
         websocket_config: None,
         websocket_tls_config: None,
         quic_config: None,
         cluster_listener_config: None,
-        // In memory: gateways publish schema and status again when they connect, and readings wait in their buffers.
+        // None: gateways publish schema and status again when they connect, and readings wait in their buffers.
         storage_config: StorageConfig {
             backend: StorageBackend::Memory,
             base_dir: std::path::PathBuf::new(),
             cleanup_interval: SWEEP_EVERY,
-            enable_persistence: true,
+            enable_persistence: false,
             max_queued_messages_per_client: MAX_QUEUED,
             max_queued_bytes_per_client: MAX_QUEUED_BYTES,
         },
@@ -173,128 +405,16 @@ fn config(listen: SocketAddr) -> BrokerConfig {
     }
 }
 
-/// Who may do what.
-struct Access {
-    password: String,
-}
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl AuthProvider for Access {
-    fn authenticate<'a>(&'a self, connect: &'a ConnectPacket, from: SocketAddr) -> Answer<'a, mqtt5::Result<AuthResult>> {
-        let user = connect.username.as_deref();
-        let result = admit(&self.password, user, connect.password.as_deref(), from);
-        Box::pin(async { Ok(result) })
-    }
-
-    fn authorize_publish<'a>(&'a self, _client: &str, user: Option<&'a str>, topic: &'a str) -> Answer<'a, bool> {
-        let allowed = may_publish(user, topic);
-        Box::pin(async move { allowed })
-    }
-
-    fn authorize_subscribe<'a>(&'a self, _client: &str, _user: Option<&'a str>, filter: &'a str) -> Answer<'a, bool> {
-        let allowed = may_subscribe(filter);
-        Box::pin(async move { allowed })
-    }
-}
-
-fn admit(ours: &str, user: Option<&str>, password: Option<&[u8]>, from: SocketAddr) -> AuthResult {
-    match (user, password) {
-        (Some(INGEST), Some(password)) if same(password, ours.as_bytes()) => AuthResult::success_with_user(INGEST),
-        (None, None) if from.ip().to_canonical().is_loopback() => AuthResult::success(),
-        (None, _) => AuthResult::fail_with_reason(ReasonCode::NotAuthorized, "without an account from this machine only"),
-        (Some(_), _) => {
-            AuthResult::fail_with_reason(ReasonCode::BadUsernameOrPassword, "no such account; from this machine none is needed")
-        }
-    }
-}
-
-/// Compares in a time that does not tell where they differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
-}
-
-fn may_publish(user: Option<&str>, topic: &str) -> bool {
-    match user {
-        Some(INGEST) => topic.starts_with(topic::ROOT) && topic.ends_with("/ack"),
-        _ => topic::parse(topic).is_some(),
-    }
-}
-
-/// Readings are no secret on the machine that stores them.
-fn may_subscribe(filter: &str) -> bool {
-    let filter = match filter.strip_prefix("$share/") {
-        Some(shared) => shared.split_once('/').map_or("", |(_, filter)| filter),
-        None => filter,
-    };
-    filter.starts_with("pattoo/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_ingest_may_acknowledge() {
-        let ingest = Some(INGEST);
-        for (user, topic, allowed) in [
-            (None, "pattoo/v1/g1/data", true),
-            (None, "pattoo/v1/g1/schema/deadbeef", true),
-            (None, "pattoo/v1/g1/status", true),
-            (None, "pattoo/v1/g1/ack", false),
-            (None, "pattoo/v1/g1/command", false),
-            (None, "pattoo/v1/a/b/data", false),
-            (None, "other", false),
-            (None, "$SYS/x", false),
-            (ingest, "pattoo/v1/g1/ack", true),
-            (ingest, "pattoo/v1/g1/data", false),
-            (ingest, "ack", false),
-        ] {
-            assert_eq!(may_publish(user, topic), allowed, "{user:?} {topic}");
-        }
-    }
-
-    #[test]
-    fn subscriptions_stay_under_our_root() {
-        for (filter, allowed) in [
-            ("pattoo/#", true),
-            ("pattoo/v1/+/data", true),
-            ("$share/group/pattoo/v1/+/data", true),
-            ("#", false),
-            ("+/v1/g1/data", false),
-            ("$SYS/#", false),
-            ("$share/group/#", false),
-            ("$share/pattoo/", false),
-        ] {
-            assert_eq!(may_subscribe(filter), allowed, "{filter}");
-        }
-    }
-
-    #[test]
-    fn accounts_are_for_ingest_and_strangers_are_for_loopback() {
-        let (near, far) = ("127.0.0.1:5".parse().unwrap(), "192.0.2.1:5".parse().unwrap());
-        let mapped = "[::ffff:127.0.0.1]:5".parse().unwrap();
-        for (user, password, from, admitted, as_user) in [
-            (None, None, near, true, None),
-            (None, None, mapped, true, None),
-            (None, None, far, false, None),
-            (Some(INGEST), Some("secret"), near, true, Some(INGEST)),
-            (Some(INGEST), Some("Secret"), near, false, None),
-            (Some(INGEST), None, near, false, None),
-            (Some("g1"), Some("secret"), near, false, None),
-            (None, Some("secret"), near, false, None),
-        ] {
-            let result = admit("secret", user, password.map(str::as_bytes), from);
-            assert_eq!((result.authenticated, result.user_id.as_deref()), (admitted, as_user), "{user:?} {password:?} {from}");
-        }
-    }
-
-    #[test]
-    fn nothing_listens_but_the_given_address() {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let config = config(listen);
-        assert_eq!(config.bind_addresses, [listen]);
+    fn nothing_of_the_library_listens_or_stores() {
+        let config = config();
+        assert!(config.bind_addresses.is_empty() && config.bridges.is_empty() && !config.sys_topics_enabled);
         assert!(config.tls_config.is_none() && config.websocket_config.is_none() && config.cluster_listener_config.is_none());
-        assert_eq!(config.storage_config.backend, StorageBackend::Memory);
+        assert!(config.storage_config.backend == StorageBackend::Memory && !config.storage_config.enable_persistence);
+        assert!(!config.auth_config.allow_anonymous && config.session_expiry_interval.is_zero());
     }
 }

@@ -1,6 +1,7 @@
 //! The command line of `pattoo-server`: parse, set up logs, run, say how it ended. Shell.
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::run;
+use crate::gateways::{self, Means, Wanted};
+use crate::{broker, run};
 
 /// Stores what Pattoo gateways send and serves it as charts.
 #[derive(Parser)]
@@ -22,6 +24,80 @@ struct Cli {
 enum Command {
     /// Run the server until SIGINT or SIGTERM.
     Run(RunArgs),
+    /// Accounts of gateways at the embedded broker; a running server follows at once
+    Gateway {
+        #[command(subcommand)]
+        command: GatewayCommand,
+    },
+}
+
+#[derive(Subcommand)]
+enum GatewayCommand {
+    /// Make an account, and print what the gateway needs
+    Add(AddArgs),
+    /// Show all accounts
+    List {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End an account: its session is closed within a second and not let in again
+    Revoke {
+        /// Name of the gateway
+        #[arg(value_parser = gateway_name)]
+        name: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Args)]
+struct PlaceArgs {
+    /// Configuration file of the server [default: /etc/pattoo/server.yaml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder for everything that is stored
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct AddArgs {
+    /// Name of the gateway
+    #[arg(value_parser = gateway_name)]
+    name: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Take a password of 12 to 256 bytes from standard input, instead of a random token
+    #[arg(long, conflicts_with_all = ["certificate", "client_ca"])]
+    password_stdin: bool,
+    /// Sign a client certificate with the server's own authority, instead of a random token
+    #[arg(long, conflicts_with = "client_ca")]
+    certificate: bool,
+    /// Take certificates of `broker.tls.client_ca` whose common name is the gateway's, instead of a random token
+    #[arg(long)]
+    client_ca: bool,
+    /// How many days the certificate is good
+    #[arg(long, value_name = "N", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500), requires = "certificate")]
+    days: u32,
+    /// Name or address under which the gateway reaches this server [default: the first of `broker.tls.names`, or this machine's]
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Write the files into this folder, for their owner only, instead of printing them
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Replace the account that there is; what it was used with is ended
+    #[arg(long)]
+    replace: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn gateway_name(name: &str) -> Result<String, pattoo_wire::NameError> {
+    pattoo_wire::check_name(name).map(|()| name.to_owned())
 }
 
 #[derive(Args)]
@@ -48,12 +124,25 @@ enum LogFormat {
 
 /// Runs the program with these arguments (the first is its name). Exit status: 0 done, 1 failed, 2 usage.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Command::Run(args) = match Cli::try_parse_from(args) {
+    let command = match Cli::try_parse_from(args) {
         Ok(cli) => cli.command,
         Err(error) => {
             // Help and version are errors to clap, but no failures.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let args = match command {
+        Command::Run(args) => args,
+        Command::Gateway { command } => {
+            let told = gateway(command).and_then(|text| Ok(std::io::stdout().write_all(text.as_bytes())?));
+            return told.map_or_else(
+                |e| {
+                    let _ = writeln!(std::io::stderr(), "pattoo-server: {e:#}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
         }
     };
     start_logs(args.log_format);
@@ -66,6 +155,41 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Does what is asked about accounts; gives what to print.
+fn gateway(command: GatewayCommand) -> anyhow::Result<String> {
+    let config = |place: PlaceArgs| run::load(&run::Options { config: place.config, data: place.data, ready_file: None });
+    Ok(match command {
+        GatewayCommand::Add(args) => {
+            let means = match (args.password_stdin, args.certificate, args.client_ca) {
+                (true, ..) => Means::Password(password()?),
+                (_, true, _) => Means::Certificate { days: args.days },
+                (.., true) => Means::ClientCa,
+                _ => Means::Token,
+            };
+            let wanted = Wanted { name: args.name, means, host: args.host, out: args.out, replace: args.replace };
+            let given = gateways::add(&config(args.place)?, &wanted)?;
+            if args.json { serde_json::to_string_pretty(&given)? + "\n" } else { given.text() }
+        }
+        GatewayCommand::List { place, json } => {
+            let listed = gateways::list(&config(place)?)?;
+            if json { serde_json::to_string_pretty(&listed)? + "\n" } else { gateways::table(&listed) }
+        }
+        GatewayCommand::Revoke { name, place } => match gateways::revoke(&config(place)?, &name)? {
+            true => format!("gateway {name}: revoked; a running server ends its session within a second\n"),
+            false => format!("gateway {name}: was revoked before\n"),
+        },
+    })
+}
+
+/// One line from standard input.
+fn password() -> anyhow::Result<String> {
+    let (_, most) = broker::accounts::PASSWORD_BYTES;
+    let mut text = String::new();
+    // Room for the end of the line, and for one byte that shows that it is too long.
+    std::io::stdin().take(most as u64 + 3).read_to_string(&mut text)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn serve(args: RunArgs) -> anyhow::Result<()> {
@@ -86,11 +210,11 @@ fn serve(args: RunArgs) -> anyhow::Result<()> {
 }
 
 fn start_logs(format: LogFormat) {
-    // The broker's library reports its clients at info; ours says what matters.
+    // The broker's library has a line for each thing that a client does wrong; ours are bounded and say more.
     let wanted = std::env::var("PATTOO_LOG").ok();
     let parsed = wanted.as_deref().map(EnvFilter::try_new);
     let wrong = parsed.as_ref().and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
-    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new("info,mqtt5=warn"));
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| EnvFilter::new("info,mqtt5=error"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),

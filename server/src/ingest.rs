@@ -21,7 +21,7 @@ use crate::store::Commit;
 
 pub use self::core::{Core, Message, Processed};
 pub use letters::{LetterError, Letters};
-pub use mqtt::{BrokerAddress, TlsError, run, tls_transport};
+pub use mqtt::{BrokerAddress, run};
 
 /// Largest status document, in bytes.
 pub const MAX_STATUS_BYTES: usize = 256 << 10;

@@ -11,7 +11,8 @@
 //! | `live` | shell | what is known right now, for the API |
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
-//! | `broker` | shell | the embedded MQTT broker |
+//! | `broker` | shell, pure rooms below it | the embedded MQTT broker, accounts, limits |
+//! | `gateways` | shell | the commands about accounts |
 //! | `clock` | shell | the wall clock |
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
@@ -22,6 +23,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod gateways;
 pub mod ingest;
 pub mod live;
 pub mod query;

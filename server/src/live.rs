@@ -2,7 +2,7 @@
 //! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pattoo_wire::Status;
 use tokio::sync::watch;
@@ -36,9 +36,23 @@ pub struct GatewayLive {
     pub counters: Counters,
 }
 
+/// What the embedded broker sees of its clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    /// Gateways with an account.
+    pub gateways: usize,
+    /// Programs of this machine without one.
+    pub local: usize,
+    /// Connections that have not said who they are.
+    pub waiting: usize,
+    /// Refusals by reason and account; no account where it is not known.
+    pub refusals: BTreeMap<(&'static str, String), u64>,
+}
+
 /// The shared state.
 #[derive(Debug, Default)]
 pub struct Live {
+    clients: Mutex<Clients>,
     state: RwLock<State>,
     health: watch::Sender<Health>,
 }
@@ -127,6 +141,27 @@ impl Live {
         before
     }
 
+    /// What the embedded broker sees of its clients.
+    pub fn clients(&self) -> Clients {
+        self.hold_clients().clone()
+    }
+
+    /// Sets how many clients the broker has.
+    pub(crate) fn set_clients(&self, gateways: usize, local: usize) {
+        let mut clients = self.hold_clients();
+        (clients.gateways, clients.local) = (gateways, local);
+    }
+
+    /// Sets how many connections have not said who they are.
+    pub(crate) fn set_waiting(&self, waiting: usize) {
+        self.hold_clients().waiting = waiting;
+    }
+
+    /// Counts a refusal of the broker; `account` is the name of one there is, or empty.
+    pub(crate) fn refused(&self, reason: &'static str, account: &str) {
+        *self.hold_clients().refusals.entry((reason, account.to_owned())).or_default() += 1;
+    }
+
     /// Adds or replaces series that are durable.
     pub fn put_series(&self, entries: impl IntoIterator<Item = SeriesEntry>) {
         let mut state = self.write();
@@ -174,6 +209,10 @@ impl Live {
         let count = counters.rejects.entry(reason).or_default();
         *count += 1;
         *count
+    }
+
+    fn hold_clients(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {

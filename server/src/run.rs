@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rumqttc::TlsConfiguration;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,7 +16,8 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::api::listener::{Bounded, MAX_CONNECTIONS};
-use crate::broker::{Broker, Login};
+use crate::broker::register::Register;
+use crate::broker::{Broker, Listeners, Login, tls};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::ingest::{self, BrokerAddress, Core, Letters};
@@ -31,7 +33,9 @@ const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Readings deleted in one transaction; commits of readings wait for it.
 const EXPIRE_AT_ONCE: usize = 10_000;
-/// Largest credentials or certificate file, in bytes.
+/// Open files for 1088 clients and 256 that wait, three each, and for 256 HTTP connections, the store and a reserve.
+const OPEN_FILES: u64 = 4608;
+/// Largest credentials file, in bytes.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// What `pattoo-server run` was told.
@@ -50,9 +54,12 @@ pub struct Options {
 struct Addresses {
     /// Page and API.
     http: SocketAddr,
-    /// Embedded broker; absent with another one.
+    /// Embedded broker without TLS; absent with another one.
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtt: Option<SocketAddr>,
+    /// The same with TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtts: Option<SocketAddr>,
 }
 
 /// Serves until `stop` is done.
@@ -79,8 +86,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let http = TcpListener::bind(config.http)
         .await
         .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http))?;
-    let (broker, upstream) = open_broker(&config).await?;
-    let addresses = Addresses { http: http.local_addr()?, mqtt: broker.as_ref().map(Broker::address) };
+    raise_open_files();
+    let (broker, upstream) = open_broker(&config, live.clone()).await?;
+    let addresses = Addresses {
+        http: http.local_addr()?,
+        mqtt: broker.as_ref().and_then(Broker::plain),
+        mqtts: broker.as_ref().and_then(Broker::secure),
+    };
 
     let (stopping, stopped) = watch::channel(false);
     let broker_stop = broker.as_ref().map(Broker::stopper);
@@ -121,7 +133,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     Ok(())
 }
 
-fn load(options: &Options) -> Result<Config> {
+pub(crate) fn load(options: &Options) -> Result<Config> {
     let file = options.config.as_deref().unwrap_or(Path::new(config::DEFAULT_FILE));
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
@@ -136,20 +148,35 @@ fn load(options: &Options) -> Result<Config> {
 }
 
 /// The embedded broker, if it is ours to run, and how ingest reaches the one that is used.
-async fn open_broker(config: &Config) -> Result<(Option<Broker>, BrokerAddress)> {
-    match &config.broker {
-        config::Broker::Embedded { listen } => {
-            let broker = Broker::bind(*listen).await?;
-            let address = broker.address();
-            let upstream = BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(broker.login()), tls: None };
+async fn open_broker(config: &Config, live: Arc<Live>) -> Result<(Option<Broker>, BrokerAddress)> {
+    match config.broker.clone() {
+        config::Broker::Embedded { plain, tls } => {
+            let data = config.data.clone();
+            let register = blocking(move || Register::open(&data, live)).await??;
+            let tls = tls.map(|tls| (tls, config.data.clone()));
+            let broker = Broker::bind(Listeners { plain, tls }, register).await?;
+            let (address, login) = broker.for_ingest();
+            let upstream = BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(login), tls: None };
             Ok((Some(broker), upstream))
         }
-        config::Broker::External { host, port, tls, credentials, ca } => {
+        config::Broker::External { host, port, tls, credentials, ca, certificate } => {
             let login = credentials.as_deref().map(read_login).transpose()?;
-            let ca = ca.as_deref().map(read_secret).transpose()?;
-            let tls = tls.then(|| ingest::tls_transport(ca)).transpose()?;
-            Ok((None, BrokerAddress { host: host.clone(), port: *port, login, tls }))
+            let own = certificate.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+            let tls = tls.then(|| tls::client(ca.as_deref(), own)).transpose()?;
+            let tls = tls.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
+            Ok((None, BrokerAddress { host, port, login, tls }))
         }
+    }
+}
+
+/// As many open files as the system lets this process have: each client of the broker takes three.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let raised = setrlimit(Resource::Nofile, limit.clone());
+    if raised.is_err() || limit.current.is_some_and(|files| files < OPEN_FILES) {
+        warn!("this process may have {:?} open files, {OPEN_FILES} let it serve all the clients that it takes", limit.current);
     }
 }
 

@@ -3,9 +3,12 @@
 //! Holds no product code. A peer that is missing is a failure that says how to install it, never a skipped test.
 
 pub mod api;
+pub mod authority;
 pub mod fault;
+pub mod mqtt;
 pub mod program;
 pub mod pymodbus;
+pub mod site;
 pub mod stack;
 
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ pub struct Stack {
     pub server: Option<Program>,
     /// The gateway, where it runs.
     pub gateway: Option<Program>,
-    http: Option<SocketAddr>,
+    bound: Value,
     starts: usize,
 }
 
@@ -34,7 +34,7 @@ impl Stack {
     /// No folder or port can be had.
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("pattoo-").tempdir()?;
-        Ok(Self { folder, relay: Relay::listen()?, server: None, gateway: None, http: None, starts: 0 })
+        Ok(Self { folder, relay: Relay::listen()?, server: None, gateway: None, bound: Value::Null, starts: 0 })
     }
 
     /// Its folder.
@@ -65,10 +65,10 @@ impl Stack {
         let mut server = Program::start("server", &mut command)?;
         let bound = server.wait_ready(&ready)?;
         self.server = Some(server);
-        self.http = Some(address(&bound, "http")?);
         if bound.get("mqtt").is_some_and(Value::is_string) {
             self.relay.set_target(Some(address(&bound, "mqtt")?))?;
         }
+        self.bound = bound;
         Ok(())
     }
 
@@ -122,7 +122,15 @@ impl Stack {
     /// # Errors
     /// The server was never started.
     pub fn api(&self) -> Result<Api> {
-        Ok(Api { address: self.http.context("the server was never started")? })
+        Ok(Api { address: self.address("http").context("the server was never started")? })
+    }
+
+    /// An address of the server by the name that its ready file has for it: `http`, `mqtt` or `mqtts`.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn address(&self, key: &str) -> Result<SocketAddr> {
+        address(&self.bound, key)
     }
 
     fn ready_file(&mut self) -> PathBuf {

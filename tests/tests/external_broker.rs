@@ -1,24 +1,42 @@
-//! The same path over a broker that we did not write: mosquitto between gateway and server.
+//! The same path over a broker that we did not write: mosquitto between gateway and server; without and with TLS, by password
+//! and by certificate, with the ACL file that the README names.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pattoo_tests::authority::{Authority, Files};
+use pattoo_tests::mqtt::{Connect, Raw, code, kind, packet};
 use pattoo_tests::program::{PATIENCE, Program};
+use pattoo_tests::site::{Good, client};
 use pattoo_tests::stack::{Stack, buffered, wait_stored};
-use pattoo_tests::wait_for;
+use pattoo_tests::{root, wait_for};
+use pattoo_wire::topic;
+use rustls::version::{TLS12, TLS13};
 
-/// Mosquitto in memory on a loopback port that was free a moment ago: it cannot say which one it would take by itself.
-fn start_mosquitto(stack: &Stack) -> Result<(Program, SocketAddr)> {
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let config = stack.folder().join("mosquitto.conf");
-    std::fs::write(&config, format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n", address.port()))?;
+/// A loopback port that was free a moment ago: mosquitto cannot say which one it would take by itself.
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// Mosquitto with this configuration, once it listens there.
+fn mosquitto(stack: &Stack, config: &str, address: SocketAddr) -> Result<Program> {
+    let file = stack.folder().join("mosquitto.conf");
+    std::fs::write(&file, config)?;
     // Debian puts it where only root's PATH leads.
-    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| std::path::Path::new(path).exists());
+    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| Path::new(path).exists());
     let program = program.context("mosquitto is missing: tests/run installs it")?;
-    let broker = Program::start("mosquitto", Command::new(program).arg("-c").arg(&config))?;
-    wait_for("mosquitto to listen", PATIENCE, || TcpStream::connect(address).ok())?;
-    Ok((broker, address))
+    let mut broker = Program::start("mosquitto", Command::new(program).arg("-c").arg(&file))?;
+    wait_for("mosquitto to listen", PATIENCE, || TcpStream::connect(address).ok()).with_context(|| broker.kill().join("\n"))?;
+    Ok(broker)
+}
+
+fn start_mosquitto(stack: &Stack) -> Result<(Program, SocketAddr)> {
+    let address = free_port()?;
+    let config = format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n", address.port());
+    Ok((mosquitto(stack, &config, address)?, address))
 }
 
 #[test]
@@ -48,4 +66,146 @@ fn readings_reach_the_store_over_mosquitto_even_when_it_forgets_everything() -> 
     let (_broker, address) = start_mosquitto(&stack)?;
     stack.relay.set_target(Some(address))?;
     arrived(&stack)
+}
+
+/// How everybody shows at mosquitto that it is itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    Password,
+    Certificate,
+}
+
+const PASSWORD: &str = "correct horse battery";
+const NAMES: [&str; 3] = ["pattoo-server", "plant7", "plant8"];
+
+/// Mosquitto as the examples have it, and what everybody needs to come in.
+struct Secured {
+    stack: Stack,
+    _broker: Program,
+    address: SocketAddr,
+    means: Means,
+    authority: Authority,
+}
+
+impl Secured {
+    fn start(means: Means) -> Result<Self> {
+        let stack = Stack::new()?;
+        let folder = stack.folder().to_owned();
+        let authority = Authority::new(&folder, "clients")?;
+        authority.server(&folder)?;
+        for (n, name) in NAMES.iter().enumerate() {
+            let passwords = folder.join("pattoo.passwords");
+            let mut command = Command::new("mosquitto_passwd");
+            command.args(if n == 0 { &["-c", "-b"][..] } else { &["-b"] }).arg(passwords).args([name, PASSWORD]);
+            let made = command.output().context("mosquitto_passwd")?;
+            ensure!(made.status.success(), "{made:?}");
+            std::fs::write(folder.join(format!("{name}.token")), format!("{name}:{PASSWORD}\n"))?;
+        }
+        let example = |name: &str| std::fs::read_to_string(root().join("tests/examples").join(name));
+        std::fs::write(folder.join("pattoo.acl"), example("mosquitto.acl")?)?;
+        let (with_password, with_certificate) = (free_port()?, free_port()?);
+        // Its files are in this test's folder, which only its owner enters; everything else is as it stands in the example.
+        let config = example("mosquitto.conf")?
+            .replace("/etc/mosquitto/", &format!("{}/", folder.display()))
+            .replace("listener 8883", &format!("listener {} 127.0.0.1", with_password.port()))
+            .replace("listener 8884", &format!("listener {} 127.0.0.1", with_certificate.port()));
+        let address = if means == Means::Password { with_password } else { with_certificate };
+        let broker = mosquitto(&stack, &format!("user root\n{config}"), address)?;
+        Ok(Self { stack, _broker: broker, address, means, authority })
+    }
+
+    /// The block of a configuration, ours or a gateway's, that leads there as `name`.
+    fn block(&self, name: &str) -> Result<String> {
+        let folder = self.stack.folder();
+        let proof = match self.means {
+            Means::Password => format!("credentials: {}", folder.join(format!("{name}.token")).display()),
+            Means::Certificate => {
+                let (certificate, key) = self.certificate(name)?;
+                format!("certificate: {}, key: {}", certificate.display(), key.display())
+            }
+        };
+        Ok(format!("url: 'mqtts://localhost:{}', ca: {}, {proof}", self.address.port(), folder.join("clients.pem").display()))
+    }
+
+    fn certificate(&self, name: &str) -> Result<Files> {
+        self.authority.client(&self.stack.folder().join(name), name, 2100)
+    }
+
+    /// A client of our own making, which comes in as `name` and says that its client id is `id`.
+    fn raw(&self, name: &str, id: &str) -> Result<Raw> {
+        let ca = self.stack.folder().join("clients.pem");
+        let own = self.certificate(name)?;
+        let own = (self.means == Means::Certificate).then_some((own.0.as_path(), own.1.as_path()));
+        let connect = Connect::as_id(id);
+        let connect = if own.is_none() { connect.login(name, PASSWORD) } else { connect };
+        Raw::tls(self.address, &client(&ca, own, &[&TLS13])?)?.connected(connect)
+    }
+
+    /// Another gateway reaches nothing of `plant7`.
+    fn refuses_another(&self) -> Result<()> {
+        // Mosquitto names each session after its account, so that this one does not end plant7's.
+        let mut other = self.raw("plant8", "pattoo-plant7")?;
+        for topic in [topic::data("plant7"), topic::status("plant7"), topic::ack("plant7"), topic::ack("plant8"), topic::ask("plant8")] {
+            ensure!(other.publish(&topic, true, b"forged")? == code::NOT_AUTHORIZED, "plant8 wrote {topic}");
+        }
+        for filter in ["pattoo/#", "pattoo/v1/plant7/ack", "$share/g/pattoo/v1/plant7/ack"] {
+            other.subscribe(filter)?;
+        }
+        let own = other.publish(&topic::hello("plant8"), false, b"x")?;
+        ensure!(matches!(own, code::SUCCESS | code::NO_SUBSCRIBERS), "plant8 does not write its own: {own:02x}");
+        for _ in 0..3 {
+            other.send(&packet(kind::PINGREQ << 4, &[]))?;
+            other.wait(kind::PINGRESP)?;
+        }
+        ensure!(other.messages.is_empty(), "plant8 got {:?}", other.messages.first());
+        Ok(())
+    }
+}
+
+/// Who can be the real gateway here.
+const REAL_GATEWAY: &[Means] = &[Means::Password];
+
+fn over_tls(means: Means) -> Result<()> {
+    let mut secured = Secured::start(means)?;
+    let server = secured.stack.folder().join("server.yaml");
+    let block = secured.block("pattoo-server")?;
+    std::fs::write(&server, format!("data: data\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ {block} }}\n"))?;
+    secured.stack.start_server_with(&server)?;
+    let good = Good::start(secured.raw("plant7", "pattoo-plant7")?, "plant7")?;
+    secured.refuses_another()?;
+    ensure!(good.undisturbed(Duration::from_secs(5))?.batches > 1, "batches went on");
+
+    // Nothing older than TLS 1.3, no stranger, nobody without an account.
+    let ca = secured.stack.folder().join("clients.pem");
+    let own = secured.certificate("plant8")?;
+    let own = Some((own.0.as_path(), own.1.as_path()));
+    ensure!(Raw::tls(secured.address, &client(&ca, own, &[&TLS12])?).is_err(), "TLS 1.2 was spoken");
+    let nobody = Raw::tls(secured.address, &client(&ca, None, &[&TLS13])?).and_then(|raw| raw.connected(Connect::as_id("x")));
+    ensure!(nobody.is_err(), "somebody without an account was let in");
+
+    if REAL_GATEWAY.contains(&means) {
+        let uplink = secured.block("plant8")?;
+        let config = secured.stack.folder().join("gateway.yaml");
+        let devices = "batch: { every: 1s }\ndevices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
+        let buffer = secured.stack.folder().join("buffer");
+        std::fs::write(&config, format!("gateway: plant8\nuplink: {{ {uplink} }}\nbuffer: {{ path: {} }}\n{devices}", buffer.display()))?;
+        secured.stack.start_gateway(&config)?;
+        let api = secured.stack.api()?;
+        wait_for("its readings in the store", PATIENCE, || {
+            let output = secured.stack.gateway.as_ref()?.output();
+            let so_far = buffered(&output).ok().filter(|so_far| !so_far.is_empty())?;
+            wait_stored(api, "plant8", &so_far, Duration::from_secs(2)).ok()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn over_mosquitto_with_tls_and_passwords_nobody_reaches_anothers_topics() -> Result<()> {
+    over_tls(Means::Password)
+}
+
+#[test]
+fn over_mosquitto_with_certificates_nobody_reaches_anothers_topics() -> Result<()> {
+    over_tls(Means::Certificate)
 }

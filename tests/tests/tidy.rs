@@ -18,7 +18,15 @@ const PURE: &[&str] = &[
     "gateway/src/schedule.rs",
     "gateway/src/batch.rs",
     "gateway/src/uplink.rs",
+    "server/src/broker/access.rs",
+    "server/src/broker/accounts.rs",
+    "server/src/broker/certificate.rs",
+    "server/src/broker/limits.rs",
+    "server/src/broker/meter.rs",
+    "server/src/broker/quiet.rs",
     "server/src/catalog.rs",
+    "server/src/config.rs",
+    "server/src/config/broker.rs",
     "server/src/query.rs",
 ];
 
@@ -50,6 +58,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("server/src", &["pattoo_gateway::"]),
     ("server/src/api", &["store::embedded", "store::memory", "crate::run", "crate::broker"]),
     ("server/src/store", &["crate::ingest", "crate::api", "crate::broker", "crate::run"]),
+    ("server/src/broker", &["crate::ingest", "crate::store", "crate::api", "crate::run"]),
     ("server/src/ingest", &["store::embedded", "crate::api", "crate::run"]),
 ];
 

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::error::ErrorBody;
 use super::params::{Nothing, Strict};
 use super::{ApiError, ApiState};
-use crate::live::{Counters, GatewayLive};
+use crate::live::{Clients, Counters, GatewayLive};
 
 /// One value of the metrics page.
 struct Figure {
@@ -110,6 +110,7 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
     }
     figures.push(plain("pattoo_series", "Series known", state.live.series(None, None).len() as f64));
     figures.extend(rejects("", &state.live.strangers()));
+    figures.extend(of_clients(&state.live.clients()));
     for gateway in state.live.gateways() {
         figures.extend(of_gateway(&gateway));
     }
@@ -129,6 +130,25 @@ fn rejects(gateway: &str, counters: &Counters) -> Vec<Figure> {
         value: *n as f64,
     };
     counters.rejects.iter().map(figure).collect()
+}
+
+fn of_clients(clients: &Clients) -> Vec<Figure> {
+    let connected = |kind: &str, n: usize| Figure {
+        name: "pattoo_broker_clients",
+        help: "Connections of the embedded broker: gateways with an account, programs of this machine without, not admitted yet",
+        labels: vec![("kind", kind.to_owned())],
+        value: n as f64,
+    };
+    let refused = |((reason, account), n): (&(&'static str, String), &u64)| Figure {
+        name: "pattoo_broker_refusals_total",
+        help: "What the embedded broker refused or ended; no account where it is not known",
+        labels: vec![("reason", (*reason).to_owned()), ("account", account.clone())],
+        value: *n as f64,
+    };
+    let mut figures =
+        vec![connected("gateway", clients.gateways), connected("local", clients.local), connected("waiting", clients.waiting)];
+    figures.extend(clients.refusals.iter().map(refused));
+    figures
 }
 
 fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {

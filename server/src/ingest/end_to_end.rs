@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::tests::{STREAM, batch, data, schema};
 use super::*;
-use crate::broker::{Broker, Login};
+use crate::broker::register::Register;
+use crate::broker::{Broker, Listeners, Login, Stopper};
 use crate::live::Live;
 use crate::store::embedded::Embedded;
 use crate::store::memory::Memory;
@@ -31,11 +32,21 @@ struct Server {
     store: Arc<Embedded>,
     live: Arc<Live>,
     port: u16,
-    login: Login,
+    private: BrokerAddress,
     stop: watch::Sender<bool>,
     ingest: JoinHandle<()>,
-    broker: JoinHandle<Result<(), crate::broker::BrokerError>>,
-    stopper: mqtt5::broker::BrokerShutdownHandle,
+    broker: JoinHandle<()>,
+    stopper: Stopper,
+}
+
+/// A broker that only this machine reaches: its port for gateways, and how ingest comes in.
+async fn bind(live: &Arc<Live>) -> (Broker, u16, BrokerAddress) {
+    let listeners = Listeners { plain: Some("127.0.0.1:0".parse().unwrap()), tls: None };
+    let broker = Broker::bind(listeners, Register::without_accounts(live.clone())).await.unwrap();
+    let port = broker.plain().unwrap().port();
+    let (address, login) = broker.for_ingest();
+    assert!(port != 0 && address.port() != port);
+    (broker, port, BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(login), tls: None })
 }
 
 impl Server {
@@ -43,22 +54,20 @@ impl Server {
         let store = Arc::new(Embedded::open(&folder.join("pattoo.redb")).unwrap());
         let live = Arc::new(Live::default());
         let core = Core::new(store.clone(), Letters::new(&folder.join("dead-letter")), live.clone()).unwrap();
-        let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let (port, login, stopper) = (broker.address().port(), broker.login(), broker.stopper());
-        assert_ne!(port, 0);
-        let upstream = BrokerAddress { host: "127.0.0.1".into(), port, login: Some(login.clone()), tls: None };
+        let (broker, port, private) = bind(&live).await;
+        let stopper = broker.stopper();
         let (stop, stopped) = watch::channel(false);
         let broker = tokio::spawn(broker.run());
-        let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+        let ingest = tokio::spawn(run(private.clone(), core, live.clone(), stopped));
         within("the subscription", live.until(true)).await;
-        Self { store, live, port, login, stop, ingest, broker, stopper }
+        Self { store, live, port, private, stop, ingest, broker, stopper }
     }
 
     async fn stop(self) {
         self.stop.send_replace(true);
         within("ingest to stop", self.ingest).await.unwrap();
         self.stopper.shutdown();
-        within("the broker to stop", self.broker).await.unwrap().unwrap();
+        within("the broker to stop", self.broker).await.unwrap();
     }
 }
 
@@ -70,7 +79,8 @@ struct Gateway {
 
 impl Gateway {
     async fn connect(port: u16, login: Option<&Login>) -> Self {
-        let mut options = MqttOptions::new(format!("test-{:x}", getrandom::u64().unwrap()), "127.0.0.1", port);
+        let name = if login.is_some() { "pattoo-server" } else { "test" };
+        let mut options = MqttOptions::new(format!("{name}-{:x}", getrandom::u64().unwrap()), "127.0.0.1", port);
         if let Some(login) = login {
             options.set_credentials(&login.user, &login.password);
         }
@@ -177,8 +187,9 @@ async fn from_a_gateway_into_the_store_and_back_as_an_acknowledgement() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_retained_before_ingest_came_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (port, login, stopper) = (broker.address().port(), broker.login(), broker.stopper());
+    let live = Arc::new(Live::default());
+    let (broker, port, upstream) = bind(&live).await;
+    let stopper = broker.stopper();
     let broker = tokio::spawn(broker.run());
     let mut gateway = Gateway::connect(port, None).await;
     gateway.subscribe(&topic::ack("g1")).await;
@@ -189,11 +200,9 @@ async fn what_was_retained_before_ingest_came_is_read() {
         gateway.next("the broker's receipt", |packet| matches!(packet, Packet::PubAck(_)).then_some(())).await;
     }
 
-    let live = Arc::new(Live::default());
     let store = Arc::new(Embedded::open(&folder.path().join("pattoo.redb")).unwrap());
     let core = Core::new(store, Letters::new(&folder.path().join("dead-letter")), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let upstream = BrokerAddress { host: "127.0.0.1".into(), port, login: Some(login), tls: None };
     let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     gateway.publish_batch(1).await;
@@ -202,7 +211,7 @@ async fn what_was_retained_before_ingest_came_is_read() {
     stop.send_replace(true);
     within("ingest to stop", ingest).await.unwrap();
     stopper.shutdown();
-    within("the broker to stop", broker).await.unwrap().unwrap();
+    within("the broker to stop", broker).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,15 +222,24 @@ async fn a_gateway_cannot_forge_an_acknowledgement() {
     assert_eq!(anyone.verdict("pattoo/v1/g1/ack").await, PubAckReason::NotAuthorized);
     assert_eq!(anyone.verdict("elsewhere").await, PubAckReason::NotAuthorized);
     assert_eq!(anyone.verdict("pattoo/v1/g1/data").await, PubAckReason::Success);
-    let mut ingest = Gateway::connect(server.port, Some(&server.login)).await;
+    let login = server.private.login.clone().unwrap();
+    let mut ingest = Gateway::connect(server.private.port, Some(&login)).await;
     ingest.subscribe("pattoo/v1/g1/ack").await;
     assert_eq!(ingest.verdict("pattoo/v1/g1/ack").await, PubAckReason::Success);
 
-    let mut options = MqttOptions::new("thief", "127.0.0.1", server.port);
-    options.set_credentials(&server.login.user, "guess");
-    let (_client, mut events) = AsyncClient::new(options, 1);
-    let refused = within("the refusal", events.poll()).await.unwrap_err();
-    assert!(matches!(refused, rumqttc::v5::ConnectionError::ConnectionRefused(_)), "{refused}");
+    // The right password at the door for everybody, a wrong one and none at ingest's own door.
+    for (port, credentials) in
+        [(server.port, Some(login.password.as_str())), (server.private.port, Some("guess")), (server.private.port, None)]
+    {
+        let mut options = MqttOptions::new("pattoo-server-thief", "127.0.0.1", port);
+        if let Some(password) = credentials {
+            options.set_credentials(&login.user, password);
+        }
+        let (_client, mut events) = AsyncClient::new(options, 1);
+        let refused = within("the refusal", events.poll()).await.unwrap_err();
+        assert!(matches!(refused, rumqttc::v5::ConnectionError::ConnectionRefused(_)), "{refused}");
+    }
+    assert_eq!(server.live.clients().refusals.get(&("wrong_secret", String::new())), Some(&3));
     server.stop().await;
 }
 
@@ -249,14 +267,13 @@ async fn link(to: u16) -> (u16, watch::Sender<u32>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_cut_connection_ingest_is_back_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (port, login) = (broker.address().port(), broker.login());
-    tokio::spawn(broker.run());
-    let (link, cuts) = link(port).await;
     let live = Arc::new(Live::default());
+    let (broker, port, private) = bind(&live).await;
+    tokio::spawn(broker.run());
+    let (link, cuts) = link(private.port).await;
     let core = Core::new(Arc::new(Memory::default()), Letters::new(folder.path()), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let upstream = BrokerAddress { host: "127.0.0.1".into(), port: link, login: Some(login), tls: None };
+    let upstream = BrokerAddress { port: link, ..private };
     let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     let mut gateway = Gateway::connect(port, None).await;
@@ -276,13 +293,11 @@ async fn after_a_cut_connection_ingest_is_back_by_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_that_a_failing_store_lost_is_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (port, login) = (broker.address().port(), broker.login());
-    tokio::spawn(broker.run());
     let (store, live) = (Memory::default(), Arc::new(Live::default()));
+    let (broker, port, upstream) = bind(&live).await;
+    tokio::spawn(broker.run());
     let core = Core::new(Arc::new(store.clone()), Letters::new(folder.path()), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let upstream = BrokerAddress { host: "127.0.0.1".into(), port, login: Some(login), tls: None };
     let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     let mut gateway = Gateway::connect(port, None).await;

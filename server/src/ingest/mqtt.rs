@@ -10,8 +10,7 @@ use pattoo_wire::{Ack, topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
-use rumqttc::{TlsConfiguration, Transport};
-use thiserror::Error;
+use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
@@ -58,25 +57,6 @@ pub struct BrokerAddress {
     pub login: Option<Login>,
     /// TLS; none for plain TCP.
     pub tls: Option<TlsConfiguration>,
-}
-
-/// No TLS towards the broker.
-#[derive(Debug, Error)]
-#[error("TLS: {0}")]
-pub struct TlsError(String);
-
-/// TLS that trusts the authority of this PEM file, or those of the system.
-///
-/// # Errors
-/// No usable certificate.
-pub fn tls_transport(ca_pem: Option<Vec<u8>>) -> Result<TlsConfiguration, TlsError> {
-    match ca_pem {
-        Some(ca) if ca.windows(11).any(|w| w == b"-----BEGIN ") => Ok(TlsConfiguration::Simple { ca, alpn: None, client_auth: None }),
-        Some(_) => Err(TlsError("the `ca` file holds no PEM certificate".into())),
-        // The library panics where the system has none.
-        None => std::panic::catch_unwind(TlsConfiguration::default)
-            .map_err(|_| TlsError("this system has no certificates; name the broker's authority by `ca`".into())),
-    }
 }
 
 type Queued = (Message, OwnedSemaphorePermit);
@@ -229,6 +209,11 @@ fn options(broker: &BrokerAddress) -> MqttOptions {
     let mut options = MqttOptions::new(id, &broker.host, broker.port);
     options.set_clean_start(true);
     options.set_keep_alive(KEEP_ALIVE);
+    // A receipt and an acknowledgement right behind it: the second must not wait 40 ms for the receiver's TCP.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(CONNECT_TIMEOUT_S);
+    options.set_network_options(network);
     options.set_connection_timeout(CONNECT_TIMEOUT_S);
     // Also tells the broker, which then keeps larger ones to itself instead of breaking the connection again and again.
     options.set_max_packet_size(u32::try_from(MAX_PACKET_BYTES).ok());

@@ -1,0 +1,120 @@
+use super::*;
+
+fn parse_with(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+    let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+    parse(Path::new("/etc/pattoo/server.yaml"), text, env).map_err(|e| e.to_string())
+}
+
+#[test]
+fn with_no_file_everything_is_embedded_and_on_loopback() {
+    for text in ["", "# nothing\n", "{}\n"] {
+        let config = parse_with(text, &[]).unwrap();
+        let expected = Config {
+            data: "/var/lib/pattoo".into(),
+            broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
+            http: "127.0.0.1:8080".parse().unwrap(),
+            retention: Duration::from_secs(90 * DAY_S),
+        };
+        assert_eq!(config, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nbroker:\n  url: mqtts://mq.example\n  \
+                credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
+    let config = parse_with(text, &[]).unwrap();
+    assert_eq!(config.data, Path::new("/srv/pattoo"));
+    assert_eq!(config.http, "[::1]:0".parse().unwrap());
+    assert_eq!(config.retention.as_secs() / DAY_S, 730);
+    let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
+    assert_eq!((host.as_str(), port, tls), ("mq.example", 8883, true));
+    assert_eq!(credentials, Some("/etc/pattoo/mq.token".into()));
+    assert_eq!(ca, Some("/etc/ca.pem".into()));
+    assert_eq!(certificate, Some(("/etc/pattoo/own.pem".into(), "/etc/pattoo/own.key".into())));
+}
+
+#[test]
+fn a_listener_with_tls_is_asked_for_in_few_words() {
+    let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+    let own = |names: &[&str]| Identity::Own { names: names.iter().map(|name| (*name).to_owned()).collect() };
+    let files = || Identity::Files { certificate: "/etc/pattoo/s.pem".into(), key: "/k".into() };
+    for (text, plain, listen, identity, client_ca) in [
+        ("broker: { tls: auto }", None, "0.0.0.0:8883", own(&[]), None),
+        ("broker: { listen: \"[::]:1\", tls: auto, plain: 127.0.0.1:2 }", Some("127.0.0.1:2"), "[::]:1", own(&[]), None),
+        (
+            "broker: { tls: { names: [ops.example, 192.0.2.1, \"::1\"] } }",
+            None,
+            "0.0.0.0:8883",
+            own(&["ops.example", "192.0.2.1", "::1"]),
+            None,
+        ),
+        ("broker: { tls: { certificate: s.pem, key: /k, client_ca: ca } }", None, "0.0.0.0:8883", files(), Some("/etc/pattoo/ca")),
+    ] {
+        let config = parse_with(text, &[]).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let tls = Some(Tls { listen: at(listen), identity, client_ca: client_ca.map(PathBuf::from) });
+        assert_eq!(config.broker, Broker::Embedded { plain: plain.map(at), tls }, "{text}");
+    }
+    let moved = parse_with("broker: { tls: auto }", &[("PATTOO_BROKER_LISTEN", "127.0.0.1:9")]).unwrap();
+    assert!(matches!(moved.broker, Broker::Embedded { plain: None, tls: Some(Tls { listen, .. }) } if listen.port() == 9));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = "data: /a\nhttp: { listen: 127.0.0.1:1 }\nbroker: { url: mqtt://h, credentials: c }\n";
+    let env = [("PATTOO_DATA", "b"), ("PATTOO_HTTP_LISTEN", "127.0.0.1:2"), ("PATTOO_BROKER_LISTEN", "127.0.0.1:3")];
+    let config = parse_with(text, &env).unwrap();
+    assert_eq!((config.data, config.http.port()), ("b".into(), 2));
+    assert_eq!(config.broker, Broker::Embedded { plain: Some("127.0.0.1:3".parse().unwrap()), tls: None });
+    let config = parse_with("broker: { listen: 127.0.0.1:1 }", &[("PATTOO_BROKER_URL", "mqtt://[::1]:7")]).unwrap();
+    let Broker::External { host, port, .. } = config.broker else { panic!() };
+    assert_eq!((host.as_str(), port), ("::1", 7));
+}
+
+#[test]
+fn every_mistake_says_where_what_and_what_else() {
+    for (text, place, words) in [
+        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, retention; did you mean `data`?"),
+        ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
+        ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
+        ("broker: { listen: localhost }\n", "1:19", "expected an IP address and a port"),
+        ("broker: { listen: 127.0.0.1:1, url: mqtt://h }\n", "1:9", "expected one"),
+        ("broker: { url: http://h }\n", "1:16", "expected mqtt://host:1883"),
+        ("broker: { url: \"mqtt://h:0\" }\n", "1:16", "expected mqtt://host:1883"),
+        ("broker: { url: mqtt:// }\n", "1:16", "expected mqtt://host:1883"),
+        ("broker: { url: \"mqtt://u:secret@h\" }\n", "1:16", "name it by `credentials`"),
+        ("broker: { url: mqtt://h, ca: x }\n", "1:30", "expected mqtts://"),
+        ("broker: { credentials: x }\n", "1:24", "without a `url`"),
+        ("broker: { key: x }\n", "1:16", "without a `url`"),
+        ("broker: { url: mqtt://h, key: x }\n", "1:31", "found `key` with an mqtt:// address"),
+        ("broker: { url: mqtts://h, key: x }\n", "1:32", "expected both"),
+        ("broker: { url: mqtts://h, tls: auto }\n", "1:9", "expected one"),
+        ("broker: { plain: 127.0.0.1:1 }\n", "1:9", "found `plain` without `tls`"),
+        ("broker: { tls: auto, plain: 0.0.0.0:1 }\n", "1:29", "without TLS and accounts"),
+        ("broker: { tls: yes }\n", "1:16", "found \"true\", expected `auto`, or a map"),
+        ("broker: { tls: 13 }\n", "1:11", "expected `auto`, or a map"),
+        ("broker: { tls: { cert: x } }\n", "1:18", "found key `cert`"),
+        ("broker:\n  tls: { certificate: x }\n", "2:23", "expected both"),
+        ("broker:\n  tls: { certificate: x, key: y, names: [z] }\n", "2:23", "expected one"),
+        ("broker: { tls: { names: [\"a b\"] } }\n", "1:25", "found \"a b\", expected host names"),
+        ("http:\n  listen: 0.0.0.0:8080\n", "2:11", "reverse proxy"),
+        ("http: { open: true }\n", "1:9", "found key `open`"),
+        ("retention: 5min\n", "1:12", "1h to 100years"),
+        ("retention: forever\n", "1:12", "expected a time like 90d"),
+        ("data: \"\"\n", "1:7", "expected a path"),
+        ("data: [a]\n", "1:7", "expected"),
+        ("data: /a\ndata: /b\n", "2:1", "duplicate"),
+        ("data: {\n", "", ""),
+        ("data: \"x", "", ""),
+    ] {
+        let error = parse_with(text, &[]).unwrap_err();
+        let expected = format!("/etc/pattoo/server.yaml:{place}");
+        assert!(error.starts_with(&expected) && error.contains(words), "{text:?} gave {error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+    let error = parse_with("", &[("PATTOO_HTTP_LISTEN", "[::]:80")]).unwrap_err();
+    assert!(error.starts_with("PATTOO_HTTP_LISTEN: found [::]:80"), "{error}");
+    let error = parse_with("", &[("PATTOO_BROKER_LISTEN", "127.0.0.1:1"), ("PATTOO_BROKER_URL", "mqtt://h")]).unwrap_err();
+    assert!(error.starts_with("PATTOO_BROKER_URL: "), "{error}");
+    assert!(parse_with(&"#".repeat(MAX_FILE_BYTES + 1), &[]).unwrap_err().contains("expected at most"));
+}
