@@ -174,7 +174,7 @@ fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let raised = setrlimit(Resource::Nofile, limit.clone());
+    let raised = setrlimit(Resource::Nofile, limit);
     if raised.is_err() || limit.current.is_some_and(|files| files < OPEN_FILES) {
         warn!("this process may have {:?} open files, {OPEN_FILES} let it serve all the clients that it takes", limit.current);
     }

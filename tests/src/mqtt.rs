@@ -371,9 +371,8 @@ impl Raw {
     pub fn closed_after(&mut self, bound: Duration) -> Result<Duration> {
         let start = Instant::now();
         loop {
-            match self.receive() {
-                Ok(None) => return Ok(start.elapsed()),
-                Ok(Some(_)) | Err(_) => {}
+            if let Ok(None) = self.receive() {
+                return Ok(start.elapsed());
             }
             ensure!(start.elapsed() < bound, "not closed within {bound:?}");
         }

@@ -250,7 +250,7 @@ impl Elsewhere {
     }
 
     /// Does something there.
-    fn from_there<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    fn do_there<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
         let namespace = std::fs::File::open(format!("/run/netns/{}", self.name))?;
         let thread = std::thread::spawn(move || {
             use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -278,7 +278,7 @@ fn from_another_machine_nobody_comes_in_without_an_account() -> Result<()> {
     let tls = site.client(None)?;
     let (secure, plain) =
         (SocketAddr::new(elsewhere.here.into(), site.secure.port()), SocketAddr::new(elsewhere.here.into(), site.plain.port()));
-    let (anonymous, admitted, unreachable) = elsewhere.from_there(move || {
+    let (anonymous, admitted, unreachable) = elsewhere.do_there(move || {
         let anonymous = Raw::tls(secure, &tls)?.connect(Connect::as_id("x"))?;
         let admitted = Raw::tls(secure, &tls)?.connect(Connect::as_id(&id("g1")).login("g1", &token))?;
         Ok((anonymous, admitted, Raw::plain(plain).is_err()))

@@ -167,7 +167,7 @@ impl RawBroker {
             Some(tls) => {
                 let listen = address(&listen.unwrap_or_else(|| default(DEFAULT_TLS)))?;
                 let (identity, client_ca) = tls.value.0.resolve(at, found, path)?;
-                let plain = plain.as_ref().map(|plain| loopback(plain)).transpose()?;
+                let plain = plain.as_ref().map(loopback).transpose()?;
                 Ok(Broker::Embedded { plain, tls: Some(Tls { listen, identity, client_ca }) })
             }
             None if plain.is_some() => Err(problem("found `plain` without `tls`, expected `listen` for a broker without TLS")),
