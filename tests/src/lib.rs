@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod authority;
+pub mod disk;
 pub mod fault;
 pub mod mqtt;
 pub mod program;

@@ -1,0 +1,90 @@
+//! A disk that loses power and fails, under the real programs: `tests/peers/faultdisk.c` is loaded in front of them and writes down what
+//! they do to their files; [`image`] rebuilds from that what a disk may hold after a power cut at any moment.
+//!
+//! # What a power cut leaves
+//! What was synced (`fsync`, `fdatasync` of the file; for names, `fsync` of the folder) is there. Of what was not, anything may be:
+//! nothing, all, or for each block of 4096 (or 512) bytes any of the states that it went through; a length between; of the names in a folder
+//! those up to any moment. `sync_file_range` makes nothing durable.
+
+pub mod cut;
+pub mod image;
+pub mod judge;
+pub mod life;
+pub mod log;
+pub mod rules;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::root;
+
+/// The library that is loaded in front of a program, built if it is not there.
+///
+/// # Errors
+/// No C compiler, or it refuses.
+pub fn shim() -> Result<PathBuf> {
+    let source = root().join("tests/peers/faultdisk.c");
+    let text = std::fs::read(&source).with_context(|| source.display().to_string())?;
+    let folder = root().join("target/test-tools");
+    std::fs::create_dir_all(&folder)?;
+    let library = folder.join(format!("faultdisk-{:08x}.so", crc32fast::hash(&text)));
+    if !library.exists() {
+        // Tests run side by side: each builds its own, the last one wins.
+        let own = folder.join(format!("faultdisk-{}.tmp", std::process::id()));
+        let flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"];
+        let output = Command::new("cc").args(flags).arg(&own).arg(&source).arg("-lpthread").output();
+        let output = output.context("cc is missing: run tests/run once, it installs gcc")?;
+        ensure!(output.status.success(), "cc {}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
+        std::fs::rename(&own, &library)?;
+    }
+    Ok(library)
+}
+
+/// Puts the shim in front of a program: what it does below `folder` is written down in `log`, and fails as `rules` says.
+///
+/// # Errors
+/// See [`shim`].
+pub fn watch(command: &mut Command, folder: &Path, log: Option<&Path>, rules: Option<&Path>) -> Result<()> {
+    command.env("LD_PRELOAD", shim()?).env("FAULTDISK_ROOT", folder.canonicalize()?);
+    if let Some(log) = log {
+        command.env("FAULTDISK_LOG", log);
+    }
+    if let Some(rules) = rules {
+        command.env("FAULTDISK_RULES", rules);
+    }
+    Ok(())
+}
+
+/// A place for images: in memory where there is one, because thousands are written and synced.
+///
+/// # Errors
+/// No folder can be made.
+pub fn scratch() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.or_else(|_| tempfile::tempdir()).context("no temporary folder")
+}
+
+/// The seed of this run, printed so that a failure can be replayed: `PATTOO_TEST_SEED`, or a random one.
+///
+/// # Errors
+/// The variable is no number.
+pub fn seed(test: &str) -> Result<u64> {
+    let seed = match std::env::var("PATTOO_TEST_SEED") {
+        Ok(text) => text.parse().with_context(|| format!("PATTOO_TEST_SEED={text} is no number"))?,
+        Err(_) => fastrand::u64(..),
+    };
+    eprintln!("{test}: PATTOO_TEST_SEED={seed}");
+    Ok(seed)
+}
+
+/// How often a test that is run for a benchmark repeats itself: `PATTOO_TEST_ROUNDS`; none in a usual run.
+///
+/// # Errors
+/// The variable is no number.
+pub fn rounds() -> Result<Option<u64>> {
+    let Ok(text) = std::env::var("PATTOO_TEST_ROUNDS") else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("PATTOO_TEST_ROUNDS={text} is no number"))
+}

@@ -1,0 +1,214 @@
+//! Whether a buffer keeps what it promised, after whatever was done to its disk.
+//!
+//! Knows the promises from the lines of a [`Life`](super::life::Life), and asks the real buffer for the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use pattoo_gateway::batch::MAX_CARRIED_GAPS;
+use pattoo_gateway::buffer::disk::Disk;
+use pattoo_gateway::buffer::{self, Buffer, Notice};
+use pattoo_wire::GapReason;
+
+use super::life::{Content, Gap, Life, Mark, closed, content, now_ms};
+
+/// Number of the batch that is stored after the fault.
+const AFTERWARDS: u64 = 1_000_000;
+
+/// What was promised up to some moment.
+#[derive(Debug, Clone, Default)]
+pub struct Book {
+    stream: Option<u64>,
+    /// Batches that were ever tried, with their readings.
+    tried: BTreeMap<u64, u64>,
+    /// Batches that were promised to be kept, by their number in the stream.
+    kept: BTreeMap<u64, u64>,
+    refused: BTreeSet<u64>,
+    /// What the server has.
+    server: BTreeMap<u64, Content>,
+    released: u64,
+    /// The latest line that says that something failed.
+    pub trouble: Option<String>,
+    /// Whether it lived to its end.
+    pub done: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Batches that were promised and could be read.
+    pub batches: u64,
+    /// Readings that were promised.
+    pub readings: u64,
+    /// Those of them that are on record as gaps.
+    pub in_gaps: u64,
+    /// Batches that were damaged and are on record as such.
+    pub damaged: u64,
+    /// Whether the whole buffer was set aside.
+    pub set_aside: bool,
+}
+
+impl Book {
+    /// Takes in the lines of a life.
+    ///
+    /// # Errors
+    /// A line that is none, or that contradicts an earlier one.
+    pub fn read(&mut self, lines: &str) -> Result<()> {
+        lines.lines().try_for_each(|line| self.note(serde_json::from_str(line).with_context(|| line.to_owned())?))
+    }
+
+    fn note(&mut self, mark: Mark) -> Result<()> {
+        match mark {
+            Mark::Opened { stream } => {
+                let known = *self.stream.get_or_insert(stream);
+                ensure!(known == stream || self.kept.is_empty(), "the stream changed from {known} to {stream}");
+                self.stream = Some(stream);
+            }
+            Mark::Keeping { attempt, readings } => {
+                self.tried.insert(attempt, readings);
+            }
+            Mark::Kept { attempt, seq } => {
+                let before = self.kept.insert(seq, attempt);
+                ensure!(before.is_none(), "number {seq} was given to the batches {before:?} and {attempt}");
+            }
+            Mark::Refused { attempt, why } => {
+                self.refused.insert(attempt);
+                self.trouble = Some(why);
+            }
+            Mark::Delivered(content) => self.arrive(content)?,
+            Mark::Releasing(through) => self.released = self.released.max(through),
+            Mark::Failed(why) | Mark::NotOpened(why) => self.trouble = Some(why),
+            Mark::Noticed(_) => {}
+            Mark::Done => self.done = true,
+        }
+        Ok(())
+    }
+
+    /// What the server does: a number that comes again must be the same batch.
+    fn arrive(&mut self, content: Content) -> Result<()> {
+        if let Some(before) = self.server.get(&content.seq) {
+            ensure!(*before == content, "batch {} came twice, with other content: {before:?} and {content:?}", content.seq);
+        }
+        self.server.insert(content.seq, content);
+        Ok(())
+    }
+
+    /// How many batches it was promised would be kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Opens the buffer in a folder, takes all it has to the server, and counts.
+    ///
+    /// # Errors
+    /// A promise that was broken. `damage`: bytes of the folder were changed, so that batches may be damaged, if that is on record.
+    pub fn judge(&self, life: &Life, damage: bool) -> Result<Verdict> {
+        let guarded = catch_unwind(AssertUnwindSafe(|| self.judge_unguarded(life, damage)));
+        guarded.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
+            Err(anyhow!("the buffer panicked: {}", text.unwrap_or_default()))
+        })
+    }
+
+    fn judge_unguarded(&self, life: &Life, damage: bool) -> Result<Verdict> {
+        let mut book = self.clone();
+        let at_ms = now_ms(self.tried.keys().next_back().map_or(0, |last| last + 1));
+        let (mut buffer, notices) = buffer::open(&life.folder, life.limits(), at_ms).context("open")?;
+        let set_aside = notices.iter().find_map(|notice| match notice {
+            Notice::SetAside { to, .. } => Some(to.clone()),
+            _ => None,
+        });
+        let stats = buffer.stats();
+        if let Some(to) = &set_aside {
+            ensure!(damage, "the buffer was set aside: {notices:?}");
+            ensure!(to.is_dir(), "{} was set aside and is not there", to.display());
+            ensure!(Some(stats.stream) != self.stream && stats.batches == 0, "a buffer that was set aside goes on with its old stream");
+            goes_on(life, buffer, &[])?;
+            return Ok(Verdict { set_aside: true, ..Verdict::default() });
+        }
+        ensure!(self.kept.is_empty() || Some(stats.stream) == self.stream, "stream {:?} is gone: {notices:?}", self.stream);
+        let last_kept = self.kept.keys().next_back().copied().unwrap_or_default();
+        ensure!(stats.next > last_kept, "{last_kept} was kept, and the next number is {}: {notices:?}", stats.next);
+
+        for seq in stats.oldest..stats.next {
+            let stored = buffer.get(seq, at_ms).with_context(|| format!("get {seq}"))?;
+            let stored = stored.with_context(|| format!("batch {seq} of {stats:?} is not there: {notices:?}"))?;
+            let mut found = content(&mut buffer, &stored)?;
+            if let Some(before) = book.server.get(&seq).filter(|_| damage && found.attempt.is_none()) {
+                // The server has it already; that it is damaged here is of no consequence.
+                found = before.clone();
+            }
+            book.arrive(found)?;
+        }
+        let waiting: Vec<Gap> = buffer.pending_gaps().iter().map(Gap::from).collect();
+        let verdict = book.count(&waiting, stats.next, damage).with_context(|| format!("{stats:?} {notices:?}"))?;
+        buffer.release(stats.next).context("release")?;
+        goes_on(life, buffer, &waiting)?;
+        Ok(verdict)
+    }
+
+    /// Whether every reading that was promised is at the server, once, or in a gap record.
+    fn count(&self, waiting: &[Gap], next: u64, damage: bool) -> Result<Verdict> {
+        let mut gaps: BTreeMap<(u64, u8), &Gap> = BTreeMap::new();
+        for gap in self.server.values().flat_map(|content| &content.gaps).chain(waiting) {
+            // The same record may come again, never with other content.
+            let before = gaps.insert((gap.first, gap.reason), gap);
+            ensure!(before.is_none_or(|before| before == gap), "gap record {gap:?} came before as {before:?}");
+        }
+        let mut attempts = BTreeSet::new();
+        for content in self.server.values() {
+            let Some(attempt) = content.attempt else { continue };
+            ensure!(attempts.insert(attempt), "the readings of batch {attempt} came under two numbers");
+            ensure!(self.tried.contains_key(&attempt), "batch {attempt} was never made");
+            if let Some(kept) = self.kept.get(&content.seq) {
+                ensure!(*kept == attempt, "number {} was promised to batch {kept} and has batch {attempt}", content.seq);
+            }
+        }
+        let mut verdict = Verdict::default();
+        let (mut missing, mut unknown) = (0, false);
+        for seq in 1..next {
+            let reasons: Vec<u8> = gaps.values().filter(|gap| gap.first <= seq && seq <= gap.last).map(|gap| gap.reason).collect();
+            let (on_record, damaged) = (!reasons.is_empty(), reasons.contains(&GapReason::Damaged.code()));
+            ensure!(damage || !damaged, "batch {seq} is damaged");
+            verdict.damaged += u64::from(damaged);
+            unknown |= damaged;
+            let there = self.server.get(&seq);
+            ensure!(there.is_some() || on_record, "number {seq} is neither there nor on record");
+            let Some(attempt) = self.kept.get(&seq) else { continue };
+            let readings = self.tried.get(attempt).copied().unwrap_or_default();
+            let arrived = there.map_or(0, |content| content.readings);
+            ensure!(arrived <= readings, "batch {seq} had {readings} readings and has {arrived}");
+            ensure!(arrived == readings || on_record, "batch {seq} had {readings} readings, has {arrived}, and nothing says so");
+            verdict.batches += u64::from(arrived > 0);
+            verdict.readings += readings;
+            missing += readings - arrived;
+        }
+        verdict.in_gaps = gaps.values().map(|gap| gap.readings).sum();
+        // How many readings a damaged batch had may be unknown; what its record says is never too much.
+        let right = if unknown { verdict.in_gaps <= missing } else { verdict.in_gaps == missing };
+        if !right {
+            bail!("{missing} readings did not arrive, {} are on record: {:?}", verdict.in_gaps, gaps.values());
+        }
+        Ok(verdict)
+    }
+}
+
+/// A buffer that came through must work: it takes a batch under a new number, with the gap records that waited, and has it after
+/// being opened again.
+fn goes_on(life: &Life, mut buffer: Buffer<Disk>, waiting: &[Gap]) -> Result<()> {
+    let (batch, before, at_ms) = (closed(AFTERWARDS, 3)?, buffer.stats(), now_ms(AFTERWARDS));
+    let seq = buffer.keep(at_ms, &batch).context("keep afterwards")?;
+    ensure!(seq == before.next, "after {before:?} came number {seq}");
+    drop(buffer);
+    let (mut buffer, notices) = buffer::open(&life.folder, life.limits(), at_ms).context("open again")?;
+    let stats = buffer.stats();
+    ensure!((stats.stream, stats.next) == (before.stream, seq + 1), "{before:?} became {stats:?}: {notices:?}");
+    let stored = buffer.get(seq, at_ms)?.with_context(|| format!("batch {seq} of {stats:?} is gone"))?;
+    let found = content(&mut buffer, &stored)?;
+    ensure!((found.attempt, found.readings) == (Some(AFTERWARDS), 3), "{found:?} was stored as 3 readings of batch {AFTERWARDS}");
+    let carried = waiting.len().min(MAX_CARRIED_GAPS);
+    ensure!(found.gaps.get(..carried) == waiting.get(..carried), "{waiting:?} waited, {found:?} has them not");
+    Ok(())
+}
