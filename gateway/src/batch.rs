@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use pattoo_wire::{
-    Batch, Block, Gap, MAX_BODY_BYTES, MAX_READINGS, MAX_TEXT_BYTES, Reason, Repr, Sample, Schema, SchemaId, Value, WireError,
+    Batch, Block, Gap, GapReason, MAX_BODY_BYTES, MAX_READINGS, MAX_TEXT_BYTES, Reason, Repr, Sample, Schema, SchemaId, Value, WireError,
 };
 
 pub use dictionary::Dictionary;
@@ -21,6 +21,7 @@ use dictionary::Growing;
 
 use crate::config::Config;
 use crate::reading::{BootId, Reading, Transaction};
+use crate::timebase::Step;
 
 /// Most gap records that the buffer adds to one batch.
 pub const MAX_CARRIED_GAPS: usize = 8;
@@ -55,6 +56,20 @@ pub struct Closed {
     /// Where it is set, all its times are ms since this boot, because the clock could not be trusted: the batch is held back until
     /// the boot's time is known.
     pub held: Option<BootId>,
+    /// The times of its readings, and of all later ones, are not comparable with those of the batches before.
+    pub step: Option<Step>,
+}
+
+/// What the boot times of transactions become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Times {
+    /// Nothing yet: they stay ms since this boot.
+    Held(BootId),
+    /// UTC, by adding this.
+    Utc {
+        /// ms from the start of this boot to 1970, backward.
+        offset_ms: i64,
+    },
 }
 
 impl Closed {
@@ -67,13 +82,22 @@ impl Closed {
         let times = || batch.blocks.iter().flat_map(|block| &block.times_ms).copied();
         let (from_ms, to_ms) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
         let readings = batch.readings() as u64;
-        Ok(Self { dictionary, batch, body, readings, from_ms, to_ms, held: None })
+        Ok(Self { dictionary, batch, body, readings, from_ms, to_ms, held: None, step: None })
     }
 
     /// The id of its schema.
     #[must_use]
     pub fn schema(&self) -> SchemaId {
         self.dictionary.id
+    }
+
+    /// The record of its step, once it has a number.
+    #[must_use]
+    pub fn step_gap(&self, seq: u64) -> Option<Gap> {
+        let Step { from_ms, to_ms } = self.step?;
+        let last_seq = if to_ms < from_ms { seq.saturating_add(1) } else { seq };
+        let (from_ms, to_ms) = (from_ms.min(to_ms), from_ms.max(to_ms));
+        Some(Gap { from_ms, to_ms, first_seq: seq, last_seq, readings: 0, reason: GapReason::ClockStep })
     }
 
     /// The same readings with gap records in front.
@@ -112,6 +136,9 @@ pub struct Builder {
     growing: Growing,
     every_ms: i64,
     open: Open,
+    times: Times,
+    /// Goes with the next batch.
+    step: Option<Step>,
 }
 
 impl Builder {
@@ -121,10 +148,27 @@ impl Builder {
     /// Devices that no schema can hold: too many labels for [`pattoo_wire::MAX_SCHEMA_BYTES`].
     pub fn new(config: &Config) -> Result<Self, WireError> {
         let every_ms = i64::try_from(config.batch.every.as_millis()).unwrap_or(i64::MAX);
-        Ok(Self { growing: Growing::new(config)?, every_ms, open: Open::default() })
+        Ok(Self { growing: Growing::new(config)?, every_ms, open: Open::default(), times: Times::Utc { offset_ms: 0 }, step: None })
     }
 
-    /// Adds the readings of one transaction. `now_ms` is the time of adding: the oldest reading's wait counts from it.
+    /// Says what the times of later transactions become, and whether they jump. No batch has both held times and UTC, or times
+    /// from both sides of a jump.
+    pub fn set_times(&mut self, times: Times, step: Option<Step>) -> Pushed {
+        let mut pushed = Pushed::default();
+        if step.is_some() || matches!(times, Times::Held(_)) != matches!(self.times, Times::Held(_)) {
+            self.close(&mut pushed);
+        }
+        self.times = times;
+        // Of several jumps without a batch in between the sum is on record.
+        let before_ms = self.step.map_or(0, |step| step.to_ms.saturating_sub(step.from_ms));
+        if let Some(step) = step {
+            self.step = Some(Step { from_ms: step.from_ms.saturating_sub(before_ms), ..step });
+        }
+        pushed
+    }
+
+    /// Adds the readings of one transaction. `now_ms` is the time of adding by a clock that only goes on: the oldest reading's wait
+    /// counts from it.
     pub fn push(&mut self, now_ms: i64, transaction: Transaction) -> Pushed {
         let mut pushed = self.tick(now_ms);
         let tick = self.admit(transaction, &mut pushed);
@@ -135,12 +179,8 @@ impl Builder {
     /// Closes the open batch if its time has come.
     pub fn tick(&mut self, now_ms: i64) -> Pushed {
         let mut pushed = Pushed::default();
-        if let Some(opened_ms) = &mut self.open.opened_ms {
-            // A clock that was set back must not hold a batch open for longer than it should be.
-            *opened_ms = now_ms.min(*opened_ms);
-            if now_ms.saturating_sub(*opened_ms) >= self.every_ms {
-                self.close(&mut pushed);
-            }
+        if self.open.opened_ms.is_some_and(|opened_ms| now_ms.saturating_sub(opened_ms) >= self.every_ms) {
+            self.close(&mut pushed);
         }
         pushed
     }
@@ -182,7 +222,11 @@ impl Builder {
         if asked > cells.len() {
             pushed.refuse((asked - cells.len()) as u64, "a device gave the same point twice in one transaction".into());
         }
-        Tick { at_ms: transaction.at_ms, cells }
+        let at_ms = match self.times {
+            Times::Held(_) => transaction.at_ms,
+            Times::Utc { offset_ms } => transaction.at_ms.saturating_add(offset_ms),
+        };
+        Tick { at_ms, cells }
     }
 
     /// Adds a tick to the open batch, closes batches that are full, and cuts a tick that no batch can hold.
@@ -216,7 +260,13 @@ impl Builder {
         let batch = Batch { blocks: open.blocks.into_iter().map(OpenBlock::into_block).collect(), gaps: Vec::new() };
         let readings = batch.readings() as u64;
         match self.growing.dictionary().and_then(|dictionary| Closed::new(dictionary, batch)) {
-            Ok(closed) => pushed.closed.push(closed),
+            Ok(mut closed) => {
+                if let Times::Held(boot) = self.times {
+                    closed.held = Some(boot);
+                }
+                closed.step = self.step.take();
+                pushed.closed.push(closed);
+            }
             // Cannot be: every cell was made to fit and the size was measured. If it is, it is on record, not a panic.
             Err(error) => pushed.refuse(readings, format!("BUG: a batch cannot be encoded: {error}")),
         }

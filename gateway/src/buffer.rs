@@ -300,14 +300,16 @@ impl<S: Store> Buffer<S> {
         self.drop_old(now_ms)?;
         let room = (record::BATCH_BYTES + closed.body.len() + MAX_CARRIED_GAPS * record::GAP_BYTES) as u64;
         self.drop_for(room)?;
-        let carried: Vec<Gap> = self.gaps.values().take(MAX_CARRIED_GAPS).cloned().collect();
-        let body = closed.with_gaps(&carried).map_err(BufferError::Batch)?;
+        let seq = self.head.next;
+        let step = closed.step_gap(seq);
+        let carried: Vec<Gap> = self.gaps.values().take(MAX_CARRIED_GAPS - usize::from(step.is_some())).cloned().collect();
+        let gaps: Vec<Gap> = carried.iter().cloned().chain(step).collect();
+        let body = closed.with_gaps(&gaps).map_err(BufferError::Batch)?;
         for gap in carried {
             self.gaps.remove(&gap.first_seq);
             self.staged.push((gap_key(gap.first_seq), None));
         }
         self.keep_schema(closed);
-        let seq = self.head.next;
         let value = BatchRecord { from_ms: closed.from_ms, to_ms: closed.to_ms, readings: closed.readings, body }.encode();
         self.head.next += 1;
         self.head.bytes += value.len() as u64;

@@ -12,6 +12,8 @@
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
+//! | `clock.trust` | [`CLOCK_TRUST`] | `auto`: while NTP keeps it, else the server's time decides; `system`: as it is |
+//! | `clock.ntp_file` | [`CLOCK_NTP_FILE`] | a file that is there once NTP has set the system's clock |
 //! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
 //! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |
 //! | `links.<name>.serial` | none | a device file, best one under `/dev/serial/by-id` |
@@ -26,6 +28,7 @@
 //! has no link; it belongs to the built-in link `host`.
 #![warn(missing_docs)]
 
+mod clock;
 mod devices;
 mod links;
 mod load;
@@ -43,6 +46,7 @@ use pattoo_wire::Labels;
 use crate::link::serial::SerialLine;
 use crate::profile::Profile;
 use crate::reading::DeviceIndex;
+use crate::timebase::Trust;
 
 pub use load::{Loaded, load};
 pub use read::Environment;
@@ -69,6 +73,11 @@ pub const BUFFER_MAX_BYTES: u64 = 512 << 20;
 pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Default of `batch.every`.
 pub const BATCH_EVERY: Duration = Duration::from_secs(10);
+/// Default of `clock.trust`.
+pub const CLOCK_TRUST: Trust = Trust::System;
+/// Default of `clock.ntp_file`: what systemd-timesyncd makes. Where another program keeps the clock, let it make one, or leave it to
+/// the server's time to confirm the clock.
+pub const CLOCK_NTP_FILE: &str = "/run/systemd/timesync/synchronized";
 /// Default of a link's `timeout`, for a connection and for a reply.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Default of the `timeout` of a serial line or serial server. Generous: a reply that is later than twice this can be taken for
@@ -90,6 +99,8 @@ pub struct Config {
     pub buffer: Buffer,
     /// How readings are joined into batches.
     pub batch: Batching,
+    /// When the system's clock is believed.
+    pub clock: Clock,
     /// Links, each owned by one task.
     pub links: Vec<Link>,
     /// Devices, each name once.
@@ -127,6 +138,15 @@ pub struct Buffer {
 pub struct Batching {
     /// Longest time that a reading waits in memory for others.
     pub every: Duration,
+}
+
+/// When the system's clock is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clock {
+    /// Whether it needs NTP or the server to confirm it.
+    pub trust: Trust,
+    /// There once NTP has set the clock.
+    pub ntp_file: PathBuf,
 }
 
 /// A connection that one task owns.

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
-/// Gives the wall clock: UTC, ms since 1970.
+/// Gives the time that transactions are stamped with, in ms: [`boot_clock`] in the daemon, [`wall_clock`] for a single look.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// Reads the devices of one link.
@@ -39,7 +39,13 @@ pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
     }
 }
 
-/// This machine's clock.
+/// Time since this machine started: see [`crate::timebase`].
+#[must_use]
+pub fn boot_clock() -> Clock {
+    Box::new(clock::boot_ms)
+}
+
+/// UTC as the system has it.
 #[must_use]
 pub fn wall_clock() -> Clock {
     Box::new(clock::now_ms)

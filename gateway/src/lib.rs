@@ -12,7 +12,8 @@
 //! | `driver` | shell | one protocol each |
 //! | `link` | shell | sockets and serial ports |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
-//! | `clock` | shell | the wall clock |
+//! | `clock` | shell | the clocks of this machine |
+//! | `timebase` | pure | from clocks and the server's time to UTC |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
@@ -37,5 +38,6 @@ pub mod run;
 pub mod schedule;
 pub mod simulate;
 mod table;
+pub mod timebase;
 pub mod uplink;
 pub mod yaml;

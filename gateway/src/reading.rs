@@ -21,7 +21,7 @@ pub struct PointIndex(pub usize);
 pub struct Transaction {
     /// Which device.
     pub device: DeviceIndex,
-    /// Midpoint between request and reply: UTC, ms since 1970.
+    /// Midpoint between request and reply in ms, by the clock that the driver was given.
     pub at_ms: i64,
     /// Each asked point once, good or bad.
     pub readings: Vec<Reading>,

@@ -3,6 +3,8 @@
 //! One task owns each link, one joins readings into batches, one thread owns the buffer, one task owns the uplink. Between
 //! them are bounded channels: a slow disk holds up polling rather than filling the memory.
 
+mod batcher;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +16,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::batch::{Builder, Pushed};
+use self::batcher::Batcher;
+use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
-use crate::clock::now_ms;
+use crate::clock::{boot_ms, now_ms};
 use crate::config::{Config, Link, Loaded};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
@@ -27,9 +30,6 @@ use crate::uplink::mqtt::Client;
 const MAX_QUEUED_TRANSACTIONS: usize = 256;
 /// How long stopping may take before what is left is abandoned; nothing buffered is lost by that.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-
-/// Longest sleep of the batcher: a clock that is set back must not make it oversleep.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 type Health = BTreeMap<String, DeviceStatus>;
 
@@ -60,7 +60,7 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
-    let batcher = tokio::spawn(batch(builder, readings, handle.clone()));
+    let batcher = tokio::spawn(Batcher::new(builder, &config.clock, handle.clone()).run(readings));
     let mut links = JoinSet::new();
     for link in config.links.clone() {
         links.spawn(poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));
@@ -101,7 +101,7 @@ async fn poll(
 ) {
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
     let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
-    let mut driver = driver::open(&link.transport, driver::wall_clock());
+    let mut driver = driver::open(&link.transport, driver::boot_clock());
     let mut outcomes = BTreeMap::new();
     loop {
         let due = match schedule.next(Instant::now()) {
@@ -140,7 +140,7 @@ async fn ask(driver: &mut dyn Driver, config: &Config, schedule: &Schedule, due:
         return driver.read(due.device, device, points).await;
     }
     let readings = points.iter().map(|point| Reading { point: *point, row: None, sample: Sample::Bad(Reason::BackedOff) }).collect();
-    vec![Transaction { device: due.device, at_ms: now_ms(), readings }]
+    vec![Transaction { device: due.device, at_ms: boot_ms(), readings }]
 }
 
 /// What a poll says of its device: bad when nothing good came, uncertain when not all is good, and the first reason why.
@@ -175,41 +175,6 @@ fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, f
         status.polls += 1;
         status.failures += u64::from(failed);
     });
-}
-
-/// Joins readings into batches and stores each durably; at the end, what is still open.
-async fn batch(mut builder: Builder, mut readings: mpsc::Receiver<Transaction>, buffer: worker::Handle) {
-    let mut refused = 0;
-    loop {
-        let wait_ms = builder.deadline_ms().map_or(i64::MAX, |deadline| deadline.saturating_sub(now_ms()));
-        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)).min(LONGEST_WAIT);
-        let pushed = tokio::select! {
-            transaction = readings.recv() => match transaction {
-                Some(transaction) => builder.push(now_ms(), transaction),
-                None => break,
-            },
-            () = tokio::time::sleep(wait) => builder.tick(now_ms()),
-        };
-        store(&buffer, pushed, &mut refused).await;
-    }
-    store(&buffer, builder.flush(), &mut refused).await;
-}
-
-async fn store(buffer: &worker::Handle, pushed: Pushed, refused: &mut u64) {
-    if let Some(reason) = pushed.reason {
-        // A series that has no place comes again with every poll; the log need not.
-        let first = *refused == 0;
-        *refused += pushed.refused;
-        if first || refused.is_power_of_two() {
-            error!(refused, reason, "readings have no place in a batch and are lost");
-        }
-    }
-    for closed in pushed.closed {
-        let readings = closed.readings;
-        if let Err(why) = buffer.append(closed).await {
-            error!(%why, readings, "readings could not be buffered and are lost");
-        }
-    }
 }
 
 /// Runs something beside everything else, until it ends by itself.

@@ -17,6 +17,7 @@ const PURE: &[&str] = &[
     "gateway/src/plan.rs",
     "gateway/src/schedule.rs",
     "gateway/src/batch.rs",
+    "gateway/src/timebase.rs",
     "gateway/src/uplink.rs",
     "server/src/broker/access.rs",
     "server/src/broker/accounts.rs",

@@ -6,10 +6,11 @@ use pattoo_wire::{Body, Decimal, GapReason, Kind, Labels, MAX_SERIES};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Batching, Buffer, Device, Uplink};
+use crate::config::{Batching, Buffer, Clock, Device, Uplink};
 use crate::driver::host::Metric;
 use crate::profile::{ModbusLimits, Point, Profile, Read};
 use crate::reading::{DeviceIndex, PointIndex, Row};
+use crate::timebase::Trust;
 
 const EVERY_MS: i64 = 10_000;
 
@@ -35,6 +36,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
         uplink: Uplink { url: String::new(), credentials: None, ca: None, max_unacknowledged: 8, ack_timeout: Duration::from_secs(30) },
         buffer: Buffer { path: PathBuf::new(), max_bytes: 1 << 20, max_age: Duration::from_secs(3600) },
         batch: Batching { every: Duration::from_millis(EVERY_MS as u64) },
+        clock: Clock { trust: Trust::Auto, ntp_file: PathBuf::new() },
         links: Vec::new(),
         devices: (0..devices)
             .map(|i| Device {
@@ -109,11 +111,39 @@ fn transactions_with_the_same_points_share_a_block_and_a_batch_closes_when_its_o
 }
 
 #[test]
-fn a_clock_that_is_set_back_does_not_hold_a_batch_open() {
+fn a_batch_has_held_times_or_utc_and_lies_on_one_side_of_a_jump() {
     let mut builder = Builder::new(&config(1, &[("u", DECIMAL, false)])).unwrap();
-    builder.push(1_000_000, transaction(0, 1_000_000, [(0, decimal(1))]));
-    assert!(builder.tick(5000).closed.is_empty());
-    assert_eq!(builder.tick(5000 + EVERY_MS).closed.len(), 1);
+    let boot = BootId(7);
+    let read = |builder: &mut Builder, at_ms| assert!(builder.push(at_ms, transaction(0, at_ms, [(0, decimal(at_ms))])).closed.is_empty());
+    let times = |closed: &Closed| closed.batch.blocks.iter().flat_map(|block| block.times_ms.clone()).collect::<Vec<_>>();
+
+    assert!(builder.set_times(Times::Held(boot), None).closed.is_empty());
+    read(&mut builder, 1_000);
+    assert!(builder.set_times(Times::Held(boot), None).closed.is_empty());
+    read(&mut builder, 2_000);
+    // Time becomes known.
+    let [held] = builder.set_times(Times::Utc { offset_ms: 50_000 }, None).closed.try_into().unwrap();
+    assert_eq!((times(&held), held.held, held.step, held.from_ms, held.to_ms), (vec![1_000, 2_000], Some(boot), None, 1_000, 2_000));
+    read(&mut builder, 3_000);
+    // A small correction splits nothing.
+    assert!(builder.set_times(Times::Utc { offset_ms: 50_010 }, None).closed.is_empty());
+    read(&mut builder, 4_000);
+    // Jumps do, and their sum goes with the next batch.
+    let jump = |from_ms, to_ms| Some(Step { from_ms, to_ms });
+    let [before] = builder.set_times(Times::Utc { offset_ms: 90_010 }, jump(55_000, 95_000)).closed.try_into().unwrap();
+    assert_eq!((times(&before), before.held, before.step), (vec![53_000, 54_010], None, None));
+    assert!(builder.set_times(Times::Utc { offset_ms: 90_010 }, jump(96_000, 96_000)).closed.is_empty());
+    assert!(builder.set_times(Times::Utc { offset_ms: 40_010 }, jump(97_000, 47_000)).closed.is_empty());
+    read(&mut builder, 8_000);
+    let [after] = builder.flush().closed.try_into().unwrap();
+    assert_eq!((times(&after), after.step), (vec![48_010], jump(57_000, 47_000)));
+    let gap = after.step_gap(9).unwrap();
+    assert_eq!((gap.from_ms, gap.to_ms, gap.first_seq, gap.last_seq, gap.readings), (47_000, 57_000, 9, 10, 0));
+    assert_eq!(gap.reason, GapReason::ClockStep);
+    let forward = Closed { step: jump(1, 5), ..after }.step_gap(9).unwrap();
+    assert_eq!((forward.from_ms, forward.to_ms, forward.first_seq, forward.last_seq), (1, 5, 9, 9));
+    read(&mut builder, 9_000);
+    assert_eq!(builder.flush().closed[0].step, None);
 }
 
 #[test]

@@ -83,10 +83,11 @@ impl<S: Store> Buffer<S> {
         self.commit()
     }
 
-    /// Adds a gap record to those that wait; joins it with its neighbours.
+    /// Adds a gap record to those that wait; joins it with its neighbours, unless it is a jump in time: two are not one.
     fn add_gap(&mut self, mut gap: Gap) {
         let touches = |other: &Gap, gap: &Gap| {
             other.reason == gap.reason
+                && gap.reason != GapReason::ClockStep
                 && (other.last_seq.checked_add(1) == Some(gap.first_seq) || gap.last_seq.checked_add(1) == Some(other.first_seq))
         };
         let before = self.gaps.range(..gap.first_seq).next_back().map(|(key, _)| *key);

@@ -478,3 +478,18 @@ impl Buffer<disk::Disk> {
         self.store.size_on_disk().unwrap()
     }
 }
+
+#[test]
+fn a_jump_in_time_is_on_record_in_the_batch_that_comes_after_it() {
+    for place in Place::both() {
+        let mut buffer = place.open(LIMITS);
+        buffer.keep(0, &closed(0)).unwrap();
+        let jump = |from_ms, to_ms| Some(crate::timebase::Step { from_ms, to_ms });
+        buffer.keep(0, &Closed { step: jump(100, 700), ..closed(700) }).unwrap();
+        buffer.keep(0, &Closed { step: jump(800, 300), ..closed(300) }).unwrap();
+        let (gaps, readings) = content(&mut buffer);
+        let gap =
+            |from_ms, to_ms, first_seq, last_seq| Gap { from_ms, to_ms, first_seq, last_seq, readings: 0, reason: GapReason::ClockStep };
+        assert_eq!((gaps, readings), (vec![gap(100, 700, 2, 2), gap(300, 800, 3, 4)], 30));
+    }
+}

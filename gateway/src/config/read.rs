@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pattoo_wire::check_name;
 
+use super::clock::clock;
 use super::{
     ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS,
     MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink, devices, links,
@@ -25,7 +26,7 @@ const MIN_BUFFER_BYTES: u64 = 1 << 20;
 /// Largest buffer: 1 TiB.
 const MAX_BUFFER_BYTES: u64 = 1 << 40;
 
-const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "links", "devices"];
+const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "links", "devices"];
 const UPLINK_KEYS: &[&str] = &["url", "credentials", "ca", "acknowledge", "max_unacknowledged", "ack_timeout"];
 
 const fn seconds(seconds: u64) -> Duration {
@@ -41,13 +42,14 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
     let uplink = uplink(&fields, env, &mut problems);
     let buffer = buffer(&fields, env, &mut problems);
     let batch = batch(&fields, &mut problems);
+    let clock = clock(&fields, &mut problems);
     // A wrong key at the top may be a misspelt `buffer`: the daemon must not go on with defaults that nobody chose.
     let usable = problems.count() == 0;
     let mut links = Links::read(fields.optional("links"), &mut problems);
     let devices = devices::read(&fields, &mut links, found, &mut problems);
-    match (gateway, uplink, buffer, batch) {
-        (Some(gateway), Some(uplink), Some(buffer), Some(batch)) if usable => {
-            Ok((Config { gateway, uplink, buffer, batch, links: links.good, devices }, problems.into_list()))
+    match (gateway, uplink, buffer, batch, clock) {
+        (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock)) if usable => {
+            Ok((Config { gateway, uplink, buffer, batch, clock, links: links.good, devices }, problems.into_list()))
         }
         _ => Err(problems.into_list()),
     }

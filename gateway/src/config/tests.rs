@@ -19,6 +19,7 @@ devices:
   - { name: main-meter, profile: meter, link: plc, unit: 1, every: 5s, labels: { site: north, on: off } }
   - { name: solar, profile: meter, link: roof, unit: 0xFF }
   - { name: box, profile: machine }
+clock: { trust: auto, ntp_file: /run/ntp-ok }
 ";
 
 const METER: &str = "\
@@ -108,6 +109,7 @@ fn a_good_configuration_becomes_what_it_says() {
         Buffer { path: "/var/lib/pattoo/buffer".into(), max_bytes: 536_870_912, max_age: Duration::from_secs(2_592_000) }
     );
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
+    assert_eq!(config.clock, Clock { trust: Trust::Auto, ntp_file: "/run/ntp-ok".into() });
     let tcp = |endpoint: &str, ms| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout: Duration::from_millis(ms) };
     let link = |name: &str, transport, device| Link { name: name.to_owned(), transport, devices: vec![DeviceIndex(device)] };
     let line =
@@ -138,6 +140,7 @@ fn the_shortest_configuration_gets_the_documented_defaults() {
     let config = loaded.unwrap().config;
     assert_eq!(config.buffer, Buffer { path: BUFFER_PATH.into(), max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE });
     assert_eq!(config.batch, Batching { every: BATCH_EVERY });
+    assert_eq!(config.clock, Clock { trust: CLOCK_TRUST, ntp_file: CLOCK_NTP_FILE.into() });
     assert_eq!((config.links.len(), config.devices.len()), (1, 1));
 }
 
@@ -194,6 +197,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("unit of time", "30d", "30 dys"),
     ("time without unit", "max_age: 30d", "max_age: 30"),
     ("batch too often", "every: 10s }", "every: 1ms }"),
+    ("clock of unknown trust", "trust: auto", "trust: atuo"),
     ("link without port", "10.0.0.5:502", "10.0.0.5"),
     ("serial link without speed and parity", "tcp: 10.0.0.5:502", "serial: /dev/ttyUSB0"),
     (
@@ -247,13 +251,16 @@ fn files_that_are_no_text_at_all_are_refused_clearly() {
     for (content, expected) in [
         (
             b"".as_slice(),
-            "gateway.yaml:1:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, links, devices",
+            "gateway.yaml:1:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, links, devices",
         ),
         (
             b"# later\n",
-            "gateway.yaml:2:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, links, devices",
+            "gateway.yaml:2:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, links, devices",
         ),
-        (b"- a\n", "gateway.yaml:1:1: found a list, expected a mapping with these keys: gateway, uplink, buffer, batch, links, devices"),
+        (
+            b"- a\n",
+            "gateway.yaml:1:1: found a list, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, links, devices",
+        ),
         (b"\0\0\0", "gateway.yaml:1:1: not valid YAML: unexpected character: `\\u{0}'"),
         (latin1, "gateway.yaml:2:24: found the byte 0xF6, expected text in UTF-8"),
         (bomb.as_bytes(), "gateway.yaml:5:8: not valid YAML: aliases that stand for more than 20000 values together"),

@@ -98,8 +98,9 @@ pub enum GapReason {
     Damaged,
     /// The buffer was full; of quantities that are read often only some readings were kept. The rest of the batch arrives.
     Thinned,
-    /// No reading is missing: the gateway's clock was set by `to_ms - from_ms`, forward where `first_seq` is the batch itself. Times
-    /// before and after it are not comparable.
+    /// No reading is missing: from batch `first_seq` on, which brings this record, the times of readings jump by `to_ms - from_ms`,
+    /// backward where `last_seq` is `first_seq` + 1. Times before and after a jump are not comparable. Where both times are the same,
+    /// the gateway's clock was set and not believed: the times of readings go on as before.
     ClockStep,
     /// The server lost what it had acknowledged (it was restored from a backup), and the gateway does not hold it any more. Made by
     /// the server; 0 readings stand for a number that nobody knows.

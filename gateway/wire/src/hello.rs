@@ -28,6 +28,8 @@ pub enum ClockSource {
     Ntp,
     /// The server's time.
     Server,
+    /// The system's clock as it is, because the configuration says so.
+    System,
     /// A source of a newer gateway, by its number.
     Other(u8),
 }
@@ -40,6 +42,7 @@ impl ClockSource {
             Self::None => 0,
             Self::Ntp => 1,
             Self::Server => 2,
+            Self::System => 3,
             Self::Other(code) => code,
         }
     }
@@ -51,7 +54,20 @@ impl ClockSource {
             0 => Self::None,
             1 => Self::Ntp,
             2 => Self::Server,
+            3 => Self::System,
             _ => Self::Other(code),
+        }
+    }
+}
+
+impl std::fmt::Display for ClockSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Ntp => f.write_str("ntp"),
+            Self::Server => f.write_str("server"),
+            Self::System => f.write_str("system"),
+            Self::Other(code) => write!(f, "source {code}"),
         }
     }
 }

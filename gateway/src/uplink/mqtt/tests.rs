@@ -18,7 +18,8 @@ use crate::batch::{Closed, Dictionary};
 use crate::buffer::memory::{Medium, Memory};
 use crate::buffer::worker::{channel, serve};
 use crate::buffer::{Buffer, Limits};
-use crate::config::{Batching, Uplink as UplinkConfig};
+use crate::config::{Batching, Clock, Uplink as UplinkConfig};
+use crate::timebase::Trust;
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -103,6 +104,7 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
         uplink: UplinkConfig { url, credentials: None, ca, max_unacknowledged: 8, ack_timeout: Duration::from_secs(2) },
         buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, max_age: Duration::from_secs(1 << 20) },
         batch: Batching { every: Duration::from_secs(1) },
+        clock: Clock { trust: Trust::Auto, ntp_file: "/nowhere".into() },
         links: Vec::new(),
         devices: Vec::new(),
     }

@@ -1,0 +1,110 @@
+//! Gives readings their times, joins them into batches, and hands each to the buffer. A shell file: clocks and log.
+//!
+//! Decides neither what time it is, see [`TimeBase`], nor what a batch is, see [`Builder`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pattoo_wire::ClockSource;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::batch::{Builder, Pushed, Times};
+use crate::buffer::worker::Handle;
+use crate::clock;
+use crate::config;
+use crate::reading::{BootId, Transaction};
+use crate::timebase::{Step, TimeBase};
+
+/// How often the clocks are compared. Readings that come within this time after the clock was set still have times by the old one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+pub(super) struct Batcher {
+    builder: Builder,
+    time: TimeBase,
+    ntp_file: PathBuf,
+    boot: BootId,
+    buffer: Handle,
+    /// Boot clock of the next look.
+    look_ms: i64,
+    source: Option<ClockSource>,
+    refused: u64,
+}
+
+impl Batcher {
+    pub(super) fn new(builder: Builder, config: &config::Clock, buffer: Handle) -> Self {
+        let (time, ntp_file, boot) = (TimeBase::new(config.trust), config.ntp_file.clone(), clock::boot_id());
+        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, refused: 0 }
+    }
+
+    /// Stores all readings durably until the links are gone; at the end, what is still open.
+    pub(super) async fn run(mut self, mut readings: mpsc::Receiver<Transaction>) {
+        loop {
+            self.look().await;
+            let pushed = tokio::select! {
+                transaction = readings.recv() => match transaction {
+                    Some(transaction) => self.builder.push(clock::boot_ms(), transaction),
+                    None => break,
+                },
+                () = tokio::time::sleep(self.wait()) => self.builder.tick(clock::boot_ms()),
+            };
+            self.store(pushed).await;
+        }
+        let pushed = self.builder.flush();
+        self.store(pushed).await;
+    }
+
+    /// Until a batch is due, or the next look.
+    fn wait(&self) -> Duration {
+        let until_ms = self.builder.deadline_ms().map_or(self.look_ms, |deadline_ms| deadline_ms.min(self.look_ms));
+        Duration::from_millis(u64::try_from(until_ms.saturating_sub(clock::boot_ms())).unwrap_or(0)).min(LOOK_EVERY)
+    }
+
+    /// Compares the clocks, if it is time to.
+    async fn look(&mut self) {
+        if clock::boot_ms() < self.look_ms {
+            return;
+        }
+        let look = clock::look(&self.ntp_file);
+        self.look_ms = look.boot_ms.saturating_add(LOOK_EVERY.as_millis() as i64);
+        let step = self.time.look(look);
+        let state = self.time.state();
+        if let Some(step) = step {
+            tell(step);
+        }
+        if self.source != Some(state.source) {
+            self.source = Some(state.source);
+            match state.source {
+                ClockSource::None => warn!("the time is not known: readings are held back until NTP or the server tells"),
+                source => info!(%source, "the time is known"),
+            }
+        }
+        let times = state.offset_ms.map_or(Times::Held(self.boot), |offset_ms| Times::Utc { offset_ms });
+        let pushed = self.builder.set_times(times, step);
+        self.store(pushed).await;
+    }
+
+    async fn store(&mut self, pushed: Pushed) {
+        if let Some(reason) = pushed.reason {
+            // A series that has no place comes again with every poll; the log need not.
+            let first = self.refused == 0;
+            self.refused += pushed.refused;
+            if first || self.refused.is_power_of_two() {
+                error!(refused = self.refused, reason, "readings have no place in a batch and are lost");
+            }
+        }
+        for closed in pushed.closed {
+            let readings = closed.readings;
+            if let Err(why) = self.buffer.append(closed).await {
+                error!(%why, readings, "readings could not be buffered and are lost");
+            }
+        }
+    }
+}
+
+fn tell(step: Step) {
+    match step.to_ms.saturating_sub(step.from_ms) {
+        0 => warn!("the system's clock was set, and is not believed: the times of readings go on as before"),
+        by_ms => warn!(by_ms, "the clock was set: the times of readings jump"),
+    }
+}
