@@ -406,7 +406,7 @@ impl<S: Store> Buffer<S> {
             if self.store.begun() || self.store.last(record::BATCH)?.is_some() {
                 return Err(StoreError::Damaged("its head record is missing".into()));
             }
-            self.head = Head { stream: random_stream()?, oldest: 1, next: 1, ..Head::default() };
+            self.head = Head { stream: self.store.new_stream()?, oldest: 1, next: 1, ..Head::default() };
             self.durable = 1;
             let changes = vec![(vec![record::HEAD], Some(self.head.encode()))];
             self.store.apply(&changes)?;
@@ -440,10 +440,6 @@ impl<S: Store> Buffer<S> {
         self.head.next = next.max(remembered.unwrap_or(0));
         Ok(())
     }
-}
-
-fn random_stream() -> Result<u64, StoreError> {
-    getrandom::u64().map_err(|e| StoreError::Io(format!("no random number for a new stream: {e}")))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod mqtt;
 pub mod program;
 pub mod pymodbus;
+pub mod sim;
 pub mod site;
 pub mod stack;
 

@@ -33,6 +33,10 @@ pub trait Store: Send {
     fn remembered(&mut self) -> Option<(u64, u64)>;
     /// Called when no batch is left: may rebuild itself to give back disk space.
     fn compact(&mut self) -> Result<(), StoreError>;
+    /// Names a new life of the buffer: a number that no other has.
+    fn new_stream(&mut self) -> Result<u64, StoreError> {
+        getrandom::u64().map_err(|e| StoreError::Io(format!("no random number for a new stream: {e}")))
+    }
     /// Makes the store usable again after an error. What is damaged is set aside and a new store begun.
     fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError>;
 }

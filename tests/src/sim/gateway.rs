@@ -1,0 +1,472 @@
+//! A gateway: its real cores, in a shell of simulated time that does what `run` and `uplink::mqtt` do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use pattoo_gateway::batch::{Builder, Closed, Pushed};
+use pattoo_gateway::buffer::{Buffer, Limits, Stats, Stored};
+use pattoo_gateway::config::Config;
+use pattoo_gateway::uplink::{Action, Event as UplinkEvent, Uplink};
+use pattoo_wire::{Ack, Body, Header, Schema, SchemaId, data_message, topic};
+
+use super::disk::{Disk, DiskFault, Platter};
+use super::net::{Filter, Message, Packet};
+use super::oracle::Book;
+use super::plan::{Fault, Plan};
+use super::plant::{self, Source};
+use super::{Event, World};
+
+/// How long a machine takes to come up again, at least and at most.
+const BOOT_MS: (i64, i64) = (500, 60_000);
+/// How long the buffer may take to tell the uplink of a change.
+const MAX_TELL_MS: i64 = 5;
+/// Polling goes on this many batches after everything is healed.
+const LAST_BATCHES: i64 = 3;
+
+/// What a gateway's process waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    Poll,
+    Batch,
+    Tick,
+    /// The buffer has changed.
+    Told,
+}
+
+/// The machine: what outlives its process.
+pub(super) struct Gateway {
+    pub(super) name: String,
+    pub(super) disk: Platter,
+    pub(super) book: Book,
+    configs: Vec<Config>,
+    config: usize,
+    source: Source,
+    /// Its clock minus true time.
+    clock_ms: i64,
+    life: u64,
+    process: Option<Process>,
+}
+
+struct Process {
+    config: Config,
+    builder: Builder,
+    buffer: Buffer<Disk>,
+    uplink: Uplink,
+    started_ms: i64,
+    fetched: Option<Stored>,
+    published: u64,
+    /// Batches in the hand of the client, by packet number.
+    in_hand: BTreeMap<u64, u64>,
+    /// The batch timer is set for then.
+    batch_timer_ms: Option<i64>,
+    ticking: bool,
+}
+
+/// What the process wants of the world.
+enum Want {
+    Publish(Packet),
+    Reconnect,
+    Released { stream: u64, oldest: u64, through: u64 },
+    Wrong(String),
+}
+
+impl Gateway {
+    pub(super) fn new(index: usize, plan: &Plan, random: &mut Rng) -> anyhow::Result<Self> {
+        let name = format!("g{index}");
+        let adapted = |config: &Config| {
+            let mut config = config.clone();
+            config.gateway.clone_from(&name);
+            config.batch.every = millis(plan.batch_every_ms);
+            config
+        };
+        let configs = plant::configs()?.iter().map(adapted).collect();
+        let (disk, book) = (Platter::new(random.u64(..)), Book::new(name.clone()));
+        Ok(Self { name, disk, book, configs, config: 0, source: Source::new(), clock_ms: 0, life: 0, process: None })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    pub(super) fn stats(&self) -> Option<Stats> {
+        self.process.as_ref().map(|process| process.buffer.stats())
+    }
+
+    /// The buffer may have batches that it did not say it has: after a crash, or after a failure that was none.
+    fn look_for_unnamed(&mut self, now_ms: i64) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let Stats { stream, next, oldest, .. } = process.buffer.stats();
+        for seq in self.book.next(stream)..next {
+            // A disk that fails now is asked again later.
+            let Ok(stored) = (if seq < oldest { Ok(None) } else { process.buffer.get(seq, now_ms) }) else { return Ok(()) };
+            let Ok(schema) = stored.as_ref().map_or(Ok(None), |stored| process.buffer.schema(stored.schema)) else { return Ok(()) };
+            let decoded = stored.zip(schema).map(|(stored, schema)| {
+                let (id, schema) = Schema::decode(&schema).map_err(|e| e.to_string())?;
+                let batch = Body::open(&stored.body).and_then(|body| body.decode(id, &schema)).map_err(|e| e.to_string())?;
+                Ok::<_, String>((batch, schema))
+            });
+            let decoded = decoded.transpose()?;
+            self.book.found(stream, seq, decoded.as_ref().map(|(batch, schema)| (batch, schema)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Process {
+    /// Tells the state machine, then does what it says until it is content.
+    fn step(&mut self, name: &str, now_ms: i64, clock_ms: i64, event: UplinkEvent) -> Vec<Want> {
+        let mut wants = Vec::new();
+        let since_ms = now_ms - self.started_ms;
+        let mut actions = VecDeque::from(self.uplink.step(since_ms, event));
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Fetch { seq } => {
+                    for event in self.fetch(seq, clock_ms) {
+                        actions.extend(self.uplink.step(since_ms, event));
+                    }
+                }
+                Action::PublishSchema(id) => wants.extend(self.publish_schema(name, id)),
+                Action::Publish { seq } => wants.push(self.publish_batch(name, seq)),
+                Action::Release { through } => {
+                    let Stats { stream, oldest, .. } = self.buffer.stats();
+                    wants.push(Want::Released { stream, oldest, through });
+                    // One that fails is made up for by sending again.
+                    let _ = self.buffer.release(through);
+                    actions.extend(self.uplink.step(since_ms, UplinkEvent::Buffer(self.buffer.stats())));
+                }
+                Action::Reconnect => wants.push(Want::Reconnect),
+            }
+        }
+        let (out, most) = (self.uplink.unacknowledged(), self.config.uplink.max_unacknowledged);
+        if out > most as u64 || self.in_hand.len() > most {
+            wants.push(Want::Wrong(format!("{out} batches are out and {} in hand, {most} may be", self.in_hand.len())));
+        }
+        wants
+    }
+
+    fn fetch(&mut self, seq: u64, clock_ms: i64) -> Vec<UplinkEvent> {
+        match self.buffer.get(seq, clock_ms) {
+            Ok(Some(stored)) => {
+                let schema = stored.schema;
+                self.fetched = Some(stored);
+                vec![UplinkEvent::Fetched { seq, schema }]
+            }
+            Ok(None) => vec![UplinkEvent::Missing { seq }, UplinkEvent::Buffer(self.buffer.stats())],
+            Err(_) => vec![UplinkEvent::Missing { seq }],
+        }
+    }
+
+    fn publish_schema(&mut self, name: &str, id: SchemaId) -> Option<Want> {
+        let payload = self.buffer.schema(id).ok()??;
+        self.published += 1;
+        let message = Message { topic: topic::schema(name, id), payload, retained: true };
+        Some(Want::Publish(Packet::Publish(Some(self.published), message)))
+    }
+
+    fn publish_batch(&mut self, name: &str, seq: u64) -> Want {
+        let Some(stored) = self.fetched.take().filter(|stored| stored.seq == seq) else {
+            return Want::Wrong(format!("batch {seq} is to be published and was not fetched"));
+        };
+        let stats = self.buffer.stats();
+        let header = Header { stream: stats.stream, seq, oldest: stats.oldest.min(seq) };
+        match data_message(&header, &stored.body) {
+            Ok(payload) => {
+                self.published += 1;
+                self.in_hand.insert(self.published, seq);
+                let message = Message { topic: topic::data(name), payload, retained: false };
+                Want::Publish(Packet::Publish(Some(self.published), message))
+            }
+            Err(error) => Want::Wrong(format!("batch {seq} cannot be sent: {error}")),
+        }
+    }
+}
+
+impl World<'_> {
+    pub(super) fn boot(&mut self, index: usize) {
+        let (utc_ms, plan) = (self.utc_ms(), &self.plan);
+        let gateway = &mut self.gateways[index];
+        if gateway.process.is_some() {
+            return;
+        }
+        gateway.life += 1;
+        let clock_ms = utc_ms + gateway.clock_ms;
+        let config = gateway.configs[gateway.config].clone();
+        let limits = Limits { max_bytes: plan.max_bytes, max_age_ms: plan.max_age_ms, ..Limits::from(&config.buffer) };
+        let opened = Buffer::open(gateway.disk.open(), limits, clock_ms);
+        let (Ok(mut buffer), Ok(builder)) = (opened, Builder::new(&config)) else {
+            // Whatever starts the daemon tries again.
+            return self.boot_again(index);
+        };
+        let notices = buffer.take_notices();
+        let uplink = Uplink::new(plan.max_unacknowledged, millis(plan.ack_timeout_ms), buffer.stats());
+        let mut config = config;
+        config.uplink.max_unacknowledged = plan.max_unacknowledged;
+        gateway.process = Some(Process {
+            config,
+            builder,
+            buffer,
+            uplink,
+            started_ms: self.now_ms,
+            fetched: None,
+            published: 0,
+            in_hand: BTreeMap::new(),
+            batch_timer_ms: None,
+            ticking: false,
+        });
+        let checked = gateway.look_for_unnamed(clock_ms);
+        let stats = gateway.stats();
+        if !gateway.disk.has_power() {
+            return self.power_cut(index);
+        }
+        self.check(checked);
+        self.note(format_args!("g{index} boots: {stats:?} {notices:?}"));
+        self.connect_at(1 + index, self.now_ms);
+        let first_ms = self.random.i64(0..self.plan.poll_ms);
+        self.set(index, first_ms, Timer::Poll);
+    }
+
+    fn boot_again(&mut self, index: usize) {
+        let ms = self.random.i64(BOOT_MS.0..BOOT_MS.1);
+        self.after(ms, Event::Boot(index));
+    }
+
+    fn set(&mut self, index: usize, ms: i64, timer: Timer) {
+        let life = self.gateways[index].life;
+        self.after(ms, Event::Gateway(index, life, timer));
+    }
+
+    /// The process ends; what it held in memory is gone.
+    fn end_process(&mut self, index: usize, told: bool) {
+        if self.gateways[index].process.take().is_some() {
+            self.gateways[index].life += 1;
+            self.vanish(1 + index, told);
+            self.boot_again(index);
+        }
+    }
+
+    fn power_cut(&mut self, index: usize) {
+        self.note(format_args!("g{index} has no power"));
+        self.gateways[index].disk.cut_power();
+        self.end_process(index, false);
+    }
+
+    pub(super) fn strike_gateway(&mut self, fault: Fault) {
+        match fault {
+            Fault::PowerCut { gateway } => self.power_cut(gateway),
+            Fault::PowerCutAtDisk { gateway, after } => self.gateways[gateway].disk.arm(after, DiskFault::Power),
+            Fault::Kill { gateway } => self.end_process(gateway, true),
+            Fault::Restart { gateway } => {
+                let pushed = self.gateways[gateway].process.as_mut().map(|process| process.builder.flush());
+                pushed.into_iter().for_each(|pushed| self.keep(gateway, pushed));
+                self.gateways[gateway].config ^= 1;
+                self.end_process(gateway, true);
+            }
+            Fault::DiskError { gateway, after, full, times } => {
+                let fault = if full { DiskFault::Full } else { DiskFault::Error };
+                (0..times).for_each(|time| self.gateways[gateway].disk.arm(after + time, fault));
+            }
+            Fault::Damage { gateway } => self.damage(gateway),
+            Fault::ClockStep { gateway, by_ms } => self.gateways[gateway].clock_ms += by_ms,
+            _ => {}
+        }
+    }
+
+    /// Damages a stored batch; the process, if there is one, is started again, so that it comes to see it.
+    fn damage(&mut self, index: usize) {
+        let Some(Stats { stream, .. }) = self.gateways[index].stats() else { return };
+        self.end_process(index, true);
+        let of = |key: &[u8]| Some(u64::from_be_bytes(key.strip_prefix(b"b")?.try_into().ok()?));
+        if let Some(seq) = self.gateways[index].disk.damage(of) {
+            self.note(format_args!("g{index}: batch {seq} is damaged"));
+            self.gateways[index].book.damaged(stream, seq);
+        }
+    }
+
+    pub(super) fn timer(&mut self, index: usize, life: u64, timer: Timer) {
+        if self.gateways[index].life != life || self.gateways[index].process.is_none() {
+            return;
+        }
+        match timer {
+            Timer::Poll => self.poll(index),
+            Timer::Batch => self.batch_timer(index),
+            Timer::Tick => self.tick(index),
+            Timer::Told => {
+                if let Some(stats) = self.gateways[index].stats() {
+                    self.step(index, UplinkEvent::Buffer(stats));
+                }
+            }
+        }
+    }
+
+    /// Polls all devices, each a moment after the other.
+    fn poll(&mut self, index: usize) {
+        let last_ms = self.healed_ms.map(|healed_ms| healed_ms + LAST_BATCHES * self.plan.batch_every_ms);
+        if last_ms.is_some_and(|last_ms| self.now_ms > last_ms) {
+            return;
+        }
+        self.read_all(index);
+        let jitter_ms = self.random.i64(0..=self.plan.poll_ms / 10);
+        self.set(index, self.plan.poll_ms + jitter_ms, Timer::Poll);
+    }
+
+    fn read_all(&mut self, index: usize) {
+        let devices = self.gateways[index].process.as_ref().map_or(0, |process| process.config.devices.len());
+        for device in 0..devices {
+            let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+            let Gateway { source, process: Some(process), .. } = &mut self.gateways[index] else { return };
+            let transaction = source.read(&process.config, device, clock_ms, &mut self.random);
+            let pushed = process.builder.push(clock_ms, transaction);
+            self.keep(index, pushed);
+        }
+        self.set_batch_timer(index);
+    }
+
+    fn set_batch_timer(&mut self, index: usize) {
+        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        let Some(process) = &mut self.gateways[index].process else { return };
+        // The daemon looks at its clock at least every second; a clock that is set moves the deadline.
+        let Some(deadline_ms) = process.builder.deadline_ms() else { return };
+        let at_ms = self.now_ms + (deadline_ms - clock_ms).clamp(0, self.plan.batch_every_ms);
+        if process.batch_timer_ms.is_none_or(|set_ms| set_ms > at_ms || set_ms < self.now_ms) {
+            process.batch_timer_ms = Some(at_ms);
+            self.set(index, at_ms - self.now_ms, Timer::Batch);
+        }
+    }
+
+    fn batch_timer(&mut self, index: usize) {
+        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        let Some(process) = &mut self.gateways[index].process else { return };
+        process.batch_timer_ms = None;
+        let pushed = process.builder.tick(clock_ms);
+        self.keep(index, pushed);
+        self.set_batch_timer(index);
+    }
+
+    fn keep(&mut self, index: usize, pushed: Pushed) {
+        if let Some(reason) = pushed.reason {
+            self.violated(format!("g{index}: readings have no place in a batch: {reason}"));
+        }
+        for closed in pushed.closed {
+            self.keep_batch(index, &closed);
+        }
+    }
+
+    fn keep_batch(&mut self, index: usize, closed: &Closed) {
+        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        let gateway = &mut self.gateways[index];
+        let Some(process) = &mut gateway.process else { return };
+        let readings = gateway.book.made(closed);
+        let kept = process.buffer.keep(clock_ms, closed);
+        let (stats, notices) = (process.buffer.stats(), process.buffer.take_notices());
+        let mut checked = Ok(());
+        if let Ok(seq) = kept {
+            checked = gateway.book.buffered(stats.stream, seq, readings);
+        }
+        let power = gateway.disk.has_power();
+        if power && checked.is_ok() {
+            checked = gateway.look_for_unnamed(clock_ms);
+        }
+        self.check(checked);
+        self.note(format_args!("g{index} buffers: {kept:?} {stats:?} {notices:?}"));
+        if !power {
+            return self.power_cut(index);
+        }
+        let ms = self.random.i64(0..=MAX_TELL_MS);
+        self.set(index, ms, Timer::Told);
+    }
+
+    fn tick(&mut self, index: usize) {
+        let connected = self.links[1 + index].ready;
+        if let Some(process) = &mut self.gateways[index].process {
+            process.ticking = connected;
+        }
+        if connected {
+            self.set(index, self.plan.tick_ms, Timer::Tick);
+            self.step(index, UplinkEvent::Tick);
+        }
+    }
+
+    fn step(&mut self, index: usize, event: UplinkEvent) {
+        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        self.note(format_args!("g{index} {event:?}"));
+        let Gateway { name, process: Some(process), .. } = &mut self.gateways[index] else { return };
+        let wants = process.step(name, self.now_ms, clock_ms, event);
+        for want in wants {
+            self.want(index, want);
+        }
+        if !self.gateways[index].disk.has_power() && self.gateways[index].process.is_some() {
+            self.power_cut(index);
+        }
+    }
+
+    fn want(&mut self, index: usize, want: Want) {
+        match want {
+            Want::Publish(packet) => {
+                if let Packet::Publish(_, message) = &packet {
+                    self.note(format_args!("g{index} publishes {} bytes on {}", message.payload.len(), message.topic));
+                }
+                self.send_up(1 + index, packet);
+            }
+            Want::Reconnect => self.close_client(1 + index),
+            Want::Released { stream, oldest, through } => {
+                let store = Arc::clone(&self.store);
+                let checked = self.gateways[index].book.released(stream, oldest, through, &store);
+                self.note(format_args!("g{index} releases through {through}"));
+                self.check(checked);
+            }
+            Want::Wrong(what) => self.violated(format!("g{index}: {what}")),
+        }
+    }
+
+    pub(super) fn gateway_takes(&mut self, index: usize, packet: Packet) {
+        match packet {
+            Packet::ConnAck => {
+                let ack = topic::ack(&self.gateways[index].name);
+                self.send_up(1 + index, Packet::Subscribe(vec![Filter::Topic(ack)]));
+                self.step(index, UplinkEvent::Connected);
+                let Some(process) = &mut self.gateways[index].process else { return };
+                if !std::mem::replace(&mut process.ticking, true) {
+                    self.set(index, self.plan.tick_ms, Timer::Tick);
+                }
+            }
+            Packet::PubAck(number) => {
+                let Some(process) = &mut self.gateways[index].process else { return };
+                if process.in_hand.remove(&number).is_some() {
+                    self.step(index, UplinkEvent::Taken);
+                }
+            }
+            Packet::Publish(_, message) => match Ack::decode(&message.payload) {
+                Ok(ack) => self.step(index, UplinkEvent::Ack(ack)),
+                Err(error) => self.violated(format!("g{index}: an acknowledgement cannot be read: {error}")),
+            },
+            Packet::Connect | Packet::Subscribe(_) => {}
+        }
+    }
+
+    pub(super) fn gateway_disconnected(&mut self, index: usize) {
+        if let Some(process) = &mut self.gateways[index].process {
+            process.in_hand.clear();
+            self.step(index, UplinkEvent::Disconnected);
+        }
+    }
+
+    /// Whether a gateway has nothing left to deliver. What gap records wait for a batch get one.
+    pub(super) fn is_drained(&mut self, index: usize) -> bool {
+        let (last_ms, now_ms) = (self.healed_ms.unwrap_or_default() + (LAST_BATCHES + 1) * self.plan.batch_every_ms, self.now_ms);
+        let Some(process) = &mut self.gateways[index].process else { return false };
+        if now_ms < last_ms || process.builder.deadline_ms().is_some() {
+            return false;
+        }
+        let stats = process.buffer.stats();
+        if stats.batches == 0 && stats.pending_gaps > 0 {
+            self.read_all(index);
+        }
+        stats.batches == 0 && stats.pending_gaps == 0
+    }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or_default())
+}

@@ -1,0 +1,142 @@
+//! The server's disk: the memory store, with commits that fail, and with a record of what came when.
+//!
+//! Judges one thing: that no reading is ever stored a second time.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pattoo_server::store::memory::Memory;
+use pattoo_server::store::{Bucket, Commit, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError};
+use pattoo_wire::{Gap, Sample};
+
+/// Gateway, device, point.
+pub(super) type Name = (String, String, String);
+
+/// The store of the simulated server. The world and the server share it.
+#[derive(Debug, Default)]
+pub(super) struct ServerStore {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    memory: Memory,
+    commits: Vec<Commit>,
+    series: BTreeMap<SeriesId, Name>,
+    ids: BTreeMap<Name, SeriesId>,
+    /// Gap records by gateway, stream, first number and reason.
+    gaps: BTreeMap<(String, u64, u64, u8), Gap>,
+    /// What the next commits do: fail, and be done all the same.
+    failures: Vec<bool>,
+    twice: Option<(Name, i64)>,
+}
+
+impl ServerStore {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a later commit fail; a late one is done and only says so.
+    pub(super) fn fail(&self, late: bool) {
+        self.lock().failures.push(late);
+    }
+
+    pub(super) fn heal(&self) {
+        self.lock().failures.clear();
+    }
+
+    /// The stored reading of that series and time.
+    pub(super) fn find(&self, name: &Name, at_ms: i64) -> Option<Sample> {
+        let state = self.lock();
+        let id = *state.ids.get(name)?;
+        state.memory.raw(id, at_ms, at_ms + 1, 1).ok()?.pop().map(|reading| reading.sample)
+    }
+
+    /// Calls for every stored reading.
+    pub(super) fn each(&self, mut look: impl FnMut(&Name, &Reading)) {
+        let state = self.lock();
+        for (id, name) in &state.series {
+            for reading in state.memory.raw(*id, i64::MIN, i64::MAX, usize::MAX).unwrap_or_default() {
+                look(name, &reading);
+            }
+        }
+    }
+
+    /// Gap records of a gateway, with their stream.
+    pub(super) fn gap_records(&self, gateway: &str) -> Vec<(u64, Gap)> {
+        let state = self.lock();
+        state.gaps.iter().filter(|((of, ..), _)| of == gateway).map(|((_, stream, ..), gap)| (*stream, gap.clone())).collect()
+    }
+
+    /// A reading that was stored a second time.
+    pub(super) fn twice(&self) -> Option<(Name, i64)> {
+        self.lock().twice.clone()
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        for (id, reading) in &commit.readings {
+            if !self.memory.raw(*id, reading.at_ms, reading.at_ms + 1, 1)?.is_empty() {
+                self.twice = self.series.get(id).map(|name| (name.clone(), reading.at_ms));
+            }
+        }
+        self.memory.commit(commit)?;
+        self.note(commit);
+        self.commits.push(commit.clone());
+        Ok(())
+    }
+
+    fn note(&mut self, commit: &Commit) {
+        for SeriesEntry { id, gateway, device, entry, .. } in &commit.series {
+            let name = (gateway.clone(), device.clone(), entry.point.clone());
+            self.series.insert(*id, name.clone());
+            self.ids.insert(name, *id);
+        }
+        for (gateway, stream, gap) in &commit.gaps {
+            self.gaps.insert((gateway.clone(), *stream, gap.first_seq, gap.reason.code()), gap.clone());
+        }
+    }
+}
+
+impl Store for ServerStore {
+    fn load(&self) -> Result<Loaded, StoreError> {
+        self.lock().memory.load()
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        let failure = (!state.failures.is_empty()).then(|| state.failures.remove(0));
+        if failure != Some(false) {
+            state.commit(commit)?;
+        }
+        match failure {
+            Some(_) => Err(StoreError::Io { path: "simulated".into(), what: "input/output error".into() }),
+            None => Ok(()),
+        }
+    }
+
+    fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
+        self.lock().memory.raw(series, from_ms, to_ms, limit)
+    }
+
+    fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
+        self.lock().memory.buckets(series, from_ms, to_ms, step_ms)
+    }
+
+    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
+        self.lock().memory.latest(series)
+    }
+
+    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
+        self.lock().memory.gaps(gateway, from_ms, to_ms)
+    }
+
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+        self.lock().memory.expire(before_ms, limit)
+    }
+
+    fn bytes(&self) -> Result<u64, StoreError> {
+        self.lock().memory.bytes()
+    }
+}
