@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for RawTls {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<RawTls, M::Error> {
-                RawParts::deserialize(MapAccessDeserializer::new(map)).map(RawTls).map_err(M::Error::custom)
+                RawParts::deserialize(MapAccessDeserializer::new(map)).map(RawTls)
             }
         }
         deserializer.deserialize_any(AutoOrParts)

@@ -66,7 +66,7 @@ fn every_bad_message_has_its_own_reason_and_changes_nothing() {
     let (other, other_message) = self::schema("kV").encode().unwrap();
     let good = data(&schema, 1, 1, &batch(1));
     let damaged: Vec<u8> = good.iter().enumerate().map(|(i, b)| if i == 9 { b ^ 4 } else { *b }).collect();
-    let version: Vec<u8> = [&[2], &good[1..]].concat();
+    let version: Vec<u8> = [&[99], &good[1..]].concat();
     // Undamaged, of a known schema, but the content goes on after its end.
     let unreadable = sealed(&[&good[1..good.len() - 4], &[0]].concat());
     let unknown = data(&self::schema("mV"), 1, 1, &batch(1));
