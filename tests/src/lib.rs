@@ -6,6 +6,8 @@ pub mod api;
 pub mod authority;
 pub mod disk;
 pub mod fault;
+pub mod matrix;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod program;
 pub mod pymodbus;

@@ -23,6 +23,10 @@ pub struct Stack {
     pub server: Option<Program>,
     /// The gateway, where it runs.
     pub gateway: Option<Program>,
+    /// A folder of profiles beside the shipped ones.
+    pub more_profiles: Option<PathBuf>,
+    /// Command that starts the gateway's own, for example in another network.
+    pub gateway_within: Vec<String>,
     bound: Value,
     starts: usize,
 }
@@ -34,7 +38,9 @@ impl Stack {
     /// No folder or port can be had.
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("pattoo-").tempdir()?;
-        Ok(Self { folder, relay: Relay::listen()?, server: None, gateway: None, bound: Value::Null, starts: 0 })
+        let (more_profiles, gateway_within) = (None, Vec::new());
+        let relay = Relay::listen()?;
+        Ok(Self { folder, relay, server: None, gateway: None, more_profiles, gateway_within, bound: Value::Null, starts: 0 })
     }
 
     /// Its folder.
@@ -107,14 +113,29 @@ impl Stack {
     /// It does not get ready.
     pub fn start_gateway(&mut self, config: &Path) -> Result<()> {
         let ready = self.ready_file();
-        let mut command = Command::new(binary("pattoo-gateway")?);
+        let mut command = self.gateway_command()?;
         command.env("PATTOO_LOG", "info,pattoo_gateway::uplink=debug,pattoo::buffered=trace").arg("--log-format").arg("json");
         command.arg("--config").arg(config).arg("--profiles").arg(crate::profiles());
+        if let Some(folder) = &self.more_profiles {
+            command.arg("--profiles").arg(folder);
+        }
         command.arg("run").arg("--ready-file").arg(&ready);
         let mut gateway = Program::start("gateway", &mut command)?;
         gateway.wait_ready(&ready)?;
         self.gateway = Some(gateway);
         Ok(())
+    }
+
+    /// The gateway's program, where [`Stack::gateway_within`] says.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn gateway_command(&self) -> Result<Command> {
+        let program = binary("pattoo-gateway")?;
+        let Some((first, rest)) = self.gateway_within.split_first() else { return Ok(Command::new(program)) };
+        let mut command = Command::new(first);
+        command.args(rest).arg(program);
+        Ok(command)
     }
 
     /// The server's API.
@@ -196,31 +217,99 @@ pub fn buffered(log: &[String]) -> Result<Readings> {
 /// 2100-01-01: after every reading, whatever a clock says.
 const END_OF_TIME_MS: i64 = 4_102_444_800_000;
 
+/// Most series that the API gives at once.
+const SERIES_AT_ONCE: usize = 50;
+
 /// Everything that the store holds of a gateway, by the API. Fails when a series is not in strictly ascending time.
 ///
 /// # Errors
 /// The API fails, or a series is out of order or has a time twice.
 pub fn stored(api: Api, gateway: &str) -> Result<Readings> {
     let mut readings = Readings::new();
-    let list = api.json(&format!("/api/v1/series?gateway={gateway}&limit=1000"))?;
-    for series in list.get("series").and_then(Value::as_array).context("no series in the answer")? {
-        let text = |key: &str| series.get(key).and_then(Value::as_str).map(str::to_owned).context("a series without a name");
-        let (device, point, id) = (text("device")?, text("point")?, series.get("id").and_then(Value::as_u64).context("no id")?);
-        let mut from = 0;
-        loop {
-            let answer = api.json(&format!("/api/v1/range?series={id}&from={from}&to={END_OF_TIME_MS}&raw=true"))?;
-            let raw = answer.pointer("/series/0").context("no series in the range")?;
-            let column = |key: &str| raw.get(key).and_then(Value::as_array).with_context(|| format!("no column {key}"));
-            for ((t, v), q) in column("t")?.iter().zip(column("v")?).zip(column("q")?) {
-                let at_ms = t.as_i64().context("a time")?;
-                ensure!(at_ms >= from, "{device}/{point}: {at_ms} stands behind {from}");
-                from = at_ms + 1;
-                readings.insert((device.clone(), point.clone(), at_ms), (v.clone(), q.as_str().unwrap_or_default().to_owned()));
+    for series in series(api, gateway)?.chunks(SERIES_AT_ONCE) {
+        let answer = range(api, series, 0)?;
+        if answer.get("truncated").and_then(Value::as_bool) != Some(true) {
+            for (at, one) in series.iter().enumerate() {
+                take_in(&mut readings, one, &answer, at, 0)?;
             }
-            if answer.get("truncated").and_then(Value::as_bool) != Some(true) {
-                break;
+            continue;
+        }
+        // Too much for one answer: series by series.
+        for one in series {
+            let mut from = 0;
+            loop {
+                let answer = range(api, std::slice::from_ref(one), from)?;
+                from = take_in(&mut readings, one, &answer, 0, from)?;
+                if answer.get("truncated").and_then(Value::as_bool) != Some(true) {
+                    break;
+                }
             }
         }
     }
     Ok(readings)
+}
+
+/// A series as the API lists it.
+struct Series {
+    id: u64,
+    device: String,
+    point: String,
+}
+
+fn series(api: Api, gateway: &str) -> Result<Vec<Series>> {
+    let list = api.json(&format!("/api/v1/series?gateway={gateway}&limit=1000"))?;
+    let one = |series: &Value| {
+        let text = |key: &str| series.get(key).and_then(Value::as_str).map(str::to_owned).context("a series without a name");
+        Ok(Series { id: series.get("id").and_then(Value::as_u64).context("no id")?, device: text("device")?, point: text("point")? })
+    };
+    list.get("series").and_then(Value::as_array).context("no series in the answer")?.iter().map(one).collect()
+}
+
+fn range(api: Api, series: &[Series], from: i64) -> Result<Value> {
+    let ids: Vec<_> = series.iter().map(|series| series.id.to_string()).collect();
+    api.json(&format!("/api/v1/range?series={}&from={from}&to={END_OF_TIME_MS}&raw=true", ids.join(",")))
+}
+
+/// Takes the readings of one series of an answer; gives the time after the last.
+fn take_in(readings: &mut Readings, series: &Series, answer: &Value, at: usize, mut from: i64) -> Result<i64> {
+    let Series { device, point, .. } = series;
+    let raw = answer.pointer(&format!("/series/{at}")).context("no series in the range")?;
+    let column = |key: &str| raw.get(key).and_then(Value::as_array).with_context(|| format!("no column {key}"));
+    for ((t, v), q) in column("t")?.iter().zip(column("v")?).zip(column("q")?) {
+        let at_ms = t.as_i64().context("a time")?;
+        ensure!(at_ms >= from, "{device}/{point}: {at_ms} stands behind {from}");
+        from = at_ms + 1;
+        readings.insert((device.clone(), point.clone(), at_ms), (v.clone(), q.as_str().unwrap_or_default().to_owned()));
+    }
+    Ok(from)
+}
+
+/// Readings that are on record as dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Time of the first, ms since 1970.
+    pub from_ms: i64,
+    /// Time of the last.
+    pub to_ms: i64,
+    /// How many.
+    pub readings: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// All gap records of a gateway, by the API.
+///
+/// # Errors
+/// The API fails or leaves some out.
+pub fn gaps(api: Api, gateway: &str) -> Result<Vec<Lost>> {
+    // They come with any series of the gateway; its readings are not wanted here, so that one bucket is enough.
+    let Some(first) = series(api, gateway)?.into_iter().next() else { return Ok(Vec::new()) };
+    let answer = api.json(&format!("/api/v1/range?series={}&from=0&to={END_OF_TIME_MS}&points=1", first.id))?;
+    ensure!(answer.get("gaps_left_out").and_then(Value::as_u64) == Some(0), "there are more gap records than the API gives at once");
+    let one = |gap: &Value| {
+        let number = |key: &str| gap.get(key).and_then(Value::as_i64).with_context(|| format!("no {key} in {gap}"));
+        let reason = gap.get("reason").and_then(Value::as_str).context("no reason")?.to_owned();
+        Ok(Lost { from_ms: number("from")?, to_ms: number("to")?, readings: number("readings")?.try_into()?, reason })
+    };
+    answer.get("gaps").and_then(Value::as_array).context("no gaps in the answer")?.iter().map(one).collect()
 }

@@ -1,13 +1,13 @@
 //! The same path over a broker that we did not write: mosquitto between gateway and server; without and with TLS, by password
 //! and by certificate, with the ACL file that the README names.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::authority::{Authority, Files};
+use pattoo_tests::mosquitto::{self, Keeps, Mosquitto, free_port};
 use pattoo_tests::mqtt::{Connect, Raw, code, kind, packet};
 use pattoo_tests::program::{PATIENCE, Program};
 use pattoo_tests::site::{Good, client};
@@ -16,34 +16,11 @@ use pattoo_tests::{root, wait_for};
 use pattoo_wire::topic;
 use rustls::version::{TLS12, TLS13};
 
-/// A loopback port that was free a moment ago: mosquitto cannot say which one it would take by itself.
-fn free_port() -> Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// Mosquitto with this configuration, once it listens there.
-fn mosquitto(stack: &Stack, config: &str, address: SocketAddr) -> Result<Program> {
-    let file = stack.folder().join("mosquitto.conf");
-    std::fs::write(&file, config)?;
-    // Debian puts it where only root's PATH leads.
-    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].into_iter().find(|path| Path::new(path).exists());
-    let program = program.context("mosquitto is missing: tests/run installs it")?;
-    let mut broker = Program::start("mosquitto", Command::new(program).arg("-c").arg(&file))?;
-    wait_for("mosquitto to listen", PATIENCE, || TcpStream::connect(address).ok()).with_context(|| broker.kill().join("\n"))?;
-    Ok(broker)
-}
-
-fn start_mosquitto(stack: &Stack) -> Result<(Program, SocketAddr)> {
-    let address = free_port()?;
-    let config = format!("listener {} 127.0.0.1\nallow_anonymous true\npersistence false\n", address.port());
-    Ok((mosquitto(stack, &config, address)?, address))
-}
-
 #[test]
 fn readings_reach_the_store_over_mosquitto_even_when_it_forgets_everything() -> Result<()> {
     let mut stack = Stack::new()?;
-    let (mut broker, address) = start_mosquitto(&stack)?;
-    stack.relay.set_target(Some(address))?;
+    let mut broker = Mosquitto::start(stack.folder(), Keeps::Nothing)?;
+    stack.relay.set_target(Some(broker.address))?;
     let server = stack.folder().join("server.yaml");
     let data = stack.folder().join("data");
     // The server goes through the relay as well, so that a restarted broker is found under the same address by both.
@@ -62,9 +39,8 @@ fn readings_reach_the_store_over_mosquitto_even_when_it_forgets_everything() -> 
     };
     wait_for("a batch to be buffered and stored", PATIENCE, || arrived(&stack).ok())?;
 
-    broker.kill();
-    let (_broker, address) = start_mosquitto(&stack)?;
-    stack.relay.set_target(Some(address))?;
+    broker.kill(true)?;
+    stack.relay.set_target(Some(broker.address))?;
     arrived(&stack)
 }
 
@@ -110,7 +86,7 @@ impl Secured {
             .replace("listener 8883", &format!("listener {} 127.0.0.1", with_password.port()))
             .replace("listener 8884", &format!("listener {} 127.0.0.1", with_certificate.port()));
         let address = if means == Means::Password { with_password } else { with_certificate };
-        let broker = mosquitto(&stack, &format!("user root\n{config}"), address)?;
+        let broker = mosquitto::start(stack.folder(), &format!("user root\n{config}"), address)?;
         Ok(Self { stack, _broker: broker, address, means, authority })
     }
 
