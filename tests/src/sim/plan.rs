@@ -11,7 +11,7 @@ const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
 
 /// When the simulated world begins: ms since 1970.
-pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
+pub(super) const BEGIN_MS: i64 = 1_800_000_000_000;
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
