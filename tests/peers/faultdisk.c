@@ -26,7 +26,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, RMDIR, SYNC, RANGE, MARK };
+enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, RMDIR, SYNC, RANGE, MARK, SYNC_FAILED };
 
 /* What a rule may hit, as bits. */
 enum { ON_WRITE = 1, ON_SYNC = 2, ON_READ = 4, ON_META = 8, ON_OPEN = 16 };
@@ -238,7 +238,14 @@ int ftruncate64(int fd, off_t length) { return do_truncate(fd, length); }
 
 static int do_sync(int fd, long call) {
     if (!tracked_fd(fd)) return (int)syscall(call, fd);
-    LOCKED(ON_SYNC, -1);
+    pthread_mutex_lock(&lock);
+    int error = fault(ON_SYNC);
+    if (error > 0) {
+        record(SYNC_FAILED, inode_of(fd), 0, NULL, NULL, 0);
+        pthread_mutex_unlock(&lock);
+        errno = error;
+        return -1;
+    }
     int result = (int)syscall(call, fd);
     if (result == 0) record(SYNC, inode_of(fd), 0, NULL, NULL, 0);
     UNLOCKED(result);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::image::{Disk, Survives};
 use super::log::{self, Op};
+use super::rules::Rules;
 use crate::root;
 
 /// All that a program did to a folder.
@@ -43,15 +44,15 @@ impl Left {
 }
 
 impl Recording {
-    /// Runs a program to its end, and makes sure that the log tells all that it did below `folder`.
+    /// Runs a program to its end, under rules, and makes sure that the log tells all that it did below `folder`.
     ///
     /// # Errors
     /// The program fails, or did what the log does not tell.
-    pub fn of(command: &mut Command, folder: &Path) -> Result<Self> {
+    pub fn of(command: &mut Command, folder: &Path, rules: Option<&Rules>) -> Result<Self> {
         let place = super::scratch()?;
         let log = place.path().join("log");
         let begin = Disk::read(folder)?;
-        super::watch(command, folder, Some(&log), None)?;
+        super::watch(command, folder, Some(&log), rules.map(Rules::path))?;
         let output = command.output().with_context(|| format!("{command:?}"))?;
         ensure!(output.status.success(), "{command:?}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
         let ops = log::read(&log)?;

@@ -2,7 +2,7 @@
 //!
 //! Pure but for [`Disk::read`] and [`Disk::write`], which move it from and to a real folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -42,8 +42,17 @@ type Names = BTreeMap<String, usize>;
 
 #[derive(Clone)]
 enum Change {
-    Write { at: usize, data: Rc<[u8]> },
+    Write {
+        at: usize,
+        data: Rc<[u8]>,
+    },
     Truncate(usize),
+    /// Within one block. The system tried to write it, failed, and will not try again: it is read back as if all were well, until it is
+    /// forgotten, or until the block is written anew.
+    Lost {
+        at: usize,
+        data: Rc<[u8]>,
+    },
 }
 
 #[derive(Clone)]
@@ -119,6 +128,12 @@ impl Disk {
                 self.name(from, Naming::Remove(last(from)))
             }
             Op::Sync { inode } => self.sync(*inode),
+            Op::SyncFailed { inode } => {
+                if let Some(Node::File { pending, .. }) = self.by_inode.get(inode).and_then(|node| self.nodes.get_mut(*node)) {
+                    *pending = pending.drain(..).flat_map(Change::lost).collect();
+                }
+                Ok(())
+            }
             Op::Range | Op::Mark(_) => Ok(()),
         }
     }
@@ -141,7 +156,16 @@ impl Disk {
 
     fn sync(&mut self, inode: u64) -> Result<()> {
         match self.by_inode.get(&inode).and_then(|node| self.nodes.get_mut(*node)) {
-            Some(Node::File { durable, pending }) => pending.drain(..).for_each(|change| change.apply(durable)),
+            Some(Node::File { durable, pending }) => {
+                let dirty: HashSet<usize> = pending.iter().flat_map(Change::dirty_blocks).collect();
+                pending.retain(|change| match change {
+                    Change::Lost { at, .. } if !dirty.contains(&(at / BLOCK_BYTES)) => true,
+                    other => {
+                        other.apply(durable);
+                        false
+                    }
+                });
+            }
             Some(Node::Folder { durable, live, pending }) => {
                 pending.clear();
                 durable.clone_from(live);
@@ -204,9 +228,21 @@ impl Naming {
 impl Change {
     fn apply(&self, content: &mut Vec<u8>) {
         match self {
-            Self::Write { at, data } => put(content, *at, data),
+            Self::Write { at, data } | Self::Lost { at, data } => put(content, *at, data),
             Self::Truncate(len) => content.resize(*len, 0),
         }
+    }
+
+    /// What becomes of it when a sync fails. A length is the journal's: it is tried again.
+    fn lost(self) -> Vec<Self> {
+        let Self::Write { at, data } = self else { return vec![self] };
+        let part = |(_, from, to): (usize, usize, usize)| data.get(from - at..to - at).unwrap_or_default().into();
+        blocks(at, at + data.len(), BLOCK_BYTES).map(|block| Self::Lost { at: block.1, data: part(block) }).collect()
+    }
+
+    fn dirty_blocks(&self) -> Vec<usize> {
+        let Self::Write { at, data } = self else { return Vec::new() };
+        blocks(*at, at + data.len(), BLOCK_BYTES).map(|(block, ..)| block).collect()
     }
 }
 
@@ -239,7 +275,7 @@ impl Survives {
                     truncates_left -= 1;
                     content.resize(*len, 0);
                 }
-                Change::Write { at, data } => {
+                Change::Write { at, data } | Change::Lost { at, data } => {
                     for (block, from, to) in blocks(*at, at + data.len(), block_bytes) {
                         let stays_old = frozen.entry(block).or_default();
                         *stays_old = *stays_old || rng.f64() > progress;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use pattoo_gateway::batch::{Closed, Dictionary};
 use pattoo_gateway::buffer::disk::Disk;
-use pattoo_gateway::buffer::{self, Buffer, Limits, Stored};
+use pattoo_gateway::buffer::{self, Buffer, Limits, Notice, Stored};
 use pattoo_wire::{Batch, Block, Body, Decimal, Device, Kind, Labels, Repr, Sample, Schema, Series, Value};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,8 @@ pub enum Mark {
     Failed(String),
     /// What the buffer noticed.
     Noticed(String),
+    /// What it held was set aside; it goes on as this stream.
+    Anew(u64),
     /// Its end as planned.
     Done,
 }
@@ -75,7 +77,7 @@ pub struct Content {
     pub attempt: Option<u64>,
     /// How many readings it has.
     pub readings: u64,
-    /// CRC-32 of its body.
+    /// CRC-32 of its body without its own.
     pub crc: u32,
     /// Its gap records.
     pub gaps: Vec<Gap>,
@@ -115,13 +117,18 @@ pub struct Life {
     pub max_bytes: u64,
     /// See [`Life::max_bytes`].
     pub max_age_ms: i64,
+    /// Reserve for a full disk.
+    pub ballast_bytes: u64,
+    /// Whether the server is away: nothing is delivered.
+    pub alone: bool,
 }
 
 impl Life {
     /// Bounds of its buffer.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        Limits { max_bytes: self.max_bytes, max_age_ms: self.max_age_ms, ballast_bytes: 16 << 10 }
+        let Self { max_bytes, max_age_ms, ballast_bytes, .. } = *self;
+        Limits { max_bytes, max_age_ms, ballast_bytes }
     }
 
     /// Lives it.
@@ -131,12 +138,15 @@ impl Life {
     pub fn run(&self, out: &mut dyn Write) -> Result<()> {
         let mut running = Running { life: self, rng: fastrand::Rng::with_seed(self.seed), out, attempt: self.first_attempt };
         let mut buffer = Some(running.open()?);
-        running.deliver(&mut buffer, usize::MAX)?;
+        if !self.alone {
+            running.deliver(&mut buffer, usize::MAX)?;
+        }
         for _ in 0..self.steps {
             match running.rng.u8(..100) {
                 0..50 => running.keep(&mut buffer, 1)?,
                 50..62 => running.group(&mut buffer)?,
                 62..70 => running.keep(&mut buffer, 8)?,
+                70..94 if self.alone => running.keep(&mut buffer, 4)?,
                 70..88 => {
                     let most = running.rng.usize(1..6);
                     running.deliver(&mut buffer, most)?;
@@ -171,9 +181,7 @@ impl Running<'_> {
         for _ in 0..OPEN_TRIES {
             match buffer::open(&self.life.folder, self.life.limits(), now_ms(self.attempt)) {
                 Ok((buffer, notices)) => {
-                    for notice in notices {
-                        self.say(&Mark::Noticed(notice.to_string()))?;
-                    }
+                    self.tell(notices, buffer.stats().stream)?;
                     self.say(&Mark::Opened { stream: buffer.stats().stream })?;
                     return Ok(buffer);
                 }
@@ -195,11 +203,12 @@ impl Running<'_> {
         let Some(buffer) = buffer else { return Ok(()) };
         for _ in 0..times {
             let (attempt, closed) = self.next()?;
-            match buffer.keep(now_ms(attempt), &closed) {
+            let kept = buffer.keep(now_ms(attempt), &closed);
+            self.notices(buffer)?;
+            match kept {
                 Ok(seq) => self.say(&Mark::Kept { attempt, seq })?,
                 Err(why) => self.say(&Mark::Refused { attempt, why: why.to_string() })?,
             }
-            self.notices(buffer)?;
         }
         Ok(())
     }
@@ -212,13 +221,14 @@ impl Running<'_> {
             kept.push((attempt, buffer.append(now_ms(attempt), &closed)));
         }
         let committed = buffer.commit();
+        self.notices(buffer)?;
         for (attempt, seq) in kept {
             match seq.and_then(|seq| committed.clone().map(|()| seq)) {
                 Ok(seq) => self.say(&Mark::Kept { attempt, seq })?,
                 Err(why) => self.say(&Mark::Refused { attempt, why: why.to_string() })?,
             }
         }
-        self.notices(buffer)
+        Ok(())
     }
 
     /// Gives the oldest batches to the server and lets go of them.
@@ -228,11 +238,16 @@ impl Running<'_> {
         let mut through = None;
         for seq in (stats.oldest..stats.next).take(most) {
             match buffer.get(seq, now_ms(self.attempt)) {
-                Ok(Some(stored)) => {
-                    let content = content(buffer, &stored)?;
-                    self.say(&Mark::Delivered(content))?;
-                    through = Some(seq);
-                }
+                Ok(Some(stored)) => match buffer.schema(stored.schema) {
+                    Ok(schema) => {
+                        self.say(&Mark::Delivered(content(&stored, schema.as_deref())?))?;
+                        through = Some(seq);
+                    }
+                    Err(why) => {
+                        self.say(&Mark::Failed(format!("schema of {seq}: {why}")))?;
+                        break;
+                    }
+                },
                 Ok(None) => break,
                 Err(why) => {
                     self.say(&Mark::Failed(format!("get {seq}: {why}")))?;
@@ -250,7 +265,17 @@ impl Running<'_> {
     }
 
     fn notices(&mut self, buffer: &mut Buffer<Disk>) -> Result<()> {
-        buffer.take_notices().into_iter().try_for_each(|notice| self.say(&Mark::Noticed(notice.to_string())))
+        self.tell(buffer.take_notices(), buffer.stats().stream)
+    }
+
+    fn tell(&mut self, notices: Vec<Notice>, stream: u64) -> Result<()> {
+        for notice in notices {
+            self.say(&Mark::Noticed(notice.to_string()))?;
+            if matches!(notice, Notice::SetAside { .. }) {
+                self.say(&Mark::Anew(stream))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -290,21 +315,23 @@ fn dictionary(variant: u64) -> Result<Dictionary> {
     Ok(Dictionary::new(Schema { devices: vec![device], series: (0..count).map(series).collect() })?)
 }
 
-/// What a batch holds that the buffer gave out.
+/// What a batch holds that the buffer gave out with the message of its schema.
 ///
 /// # Errors
 /// It is not readable, or holds what was never put in.
-pub fn content(buffer: &mut Buffer<Disk>, stored: &Stored) -> Result<Content> {
+pub fn content(stored: &Stored, schema: Option<&[u8]>) -> Result<Content> {
     let seq = stored.seq;
     let body = Body::open(&stored.body).with_context(|| format!("batch {seq}"))?;
     let gaps = body.gaps().with_context(|| format!("gaps of batch {seq}"))?.iter().map(Gap::from).collect();
-    let mut found = Content { seq, attempt: None, readings: 0, crc: crc32fast::hash(&stored.body), gaps };
-    let Some(message) = buffer.schema(stored.schema).with_context(|| format!("schema of batch {seq}"))? else {
+    // Without the CRC at its end: with it, that of every message is the same.
+    let crc = crc32fast::hash(stored.body.split_last_chunk::<4>().map_or(&[], |(message, _)| message));
+    let mut found = Content { seq, attempt: None, readings: 0, crc, gaps };
+    let Some(message) = schema else {
         let empty = body.decode(stored.schema, &Schema::default()).is_ok_and(|batch| batch.readings() == 0);
         ensure!(empty, "batch {seq} names schema {:?}, which is lost", stored.schema);
         return Ok(found);
     };
-    let (id, schema) = Schema::decode(&message)?;
+    let (id, schema) = Schema::decode(message)?;
     let batch = body.decode(id, &schema).with_context(|| format!("batch {seq}"))?;
     let mut before_ms = i64::MIN;
     for block in &batch.blocks {

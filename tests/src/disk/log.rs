@@ -60,6 +60,11 @@ pub enum Op {
         /// Its inode.
         inode: u64,
     },
+    /// A file or folder could not be synced.
+    SyncFailed {
+        /// Its inode.
+        inode: u64,
+    },
     /// Part of a file was sent to the disk, without a promise.
     Range,
     /// The program printed a line.
@@ -107,6 +112,7 @@ fn one(bytes: &[u8]) -> Result<Option<(Op, &[u8])>> {
         8 => Op::Sync { inode },
         9 => Op::Range,
         10 => Op::Mark(text()),
+        11 => Op::SyncFailed { inode },
         other => bail!("operation {other} in the log is unknown"),
     };
     Ok(Some((op, rest)))

@@ -1,0 +1,206 @@
+//! A disk that refuses, fills up or is damaged under a buffer: what was promised stays, what was refused was said to be, and the buffer
+//! goes on.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use pattoo_tests::disk;
+use pattoo_tests::disk::judge::{Book, Verdict};
+use pattoo_tests::disk::life::Life;
+use pattoo_tests::disk::rules::{EIO, ENOSPC, EROFS, HALF, ON_NAMES, ON_OPEN, ON_READ, ON_WRITE, Rule, Rules};
+
+/// No more files can be opened.
+const EMFILE: i32 = 24;
+
+/// Lives with each fault of a usual run.
+const ROUNDS: u64 = 4;
+
+/// A fault: what is refused, with what, and how often at most.
+struct Fault {
+    name: &'static str,
+    kinds: u32,
+    error: i32,
+    most: u64,
+}
+
+const FAULTS: &[Fault] = &[
+    Fault { name: "the disk is full for one write", kinds: ON_WRITE, error: ENOSPC, most: 1 },
+    Fault { name: "the disk is full for a while", kinds: ON_WRITE | ON_NAMES, error: ENOSPC, most: 60 },
+    Fault { name: "a read fails", kinds: ON_READ, error: EIO, most: 1 },
+    Fault { name: "reads fail for a while", kinds: ON_READ, error: EIO, most: 30 },
+    Fault { name: "the file system is read-only for a while", kinds: ON_WRITE | ON_NAMES, error: EROFS, most: 100 },
+    Fault { name: "no file can be opened for a while", kinds: ON_OPEN, error: EMFILE, most: 20 },
+    Fault { name: "only half of each write is done", kinds: ON_WRITE, error: HALF, most: u64::MAX },
+];
+
+fn life(folder: PathBuf, rng: &mut fastrand::Rng) -> Life {
+    let (max_bytes, max_age_ms) = if rng.bool() { (96 << 10, 1_000_000) } else { (1 << 20, 40_000) };
+    Life { folder, seed: rng.u64(..), steps: 40, first_attempt: 0, max_bytes, max_age_ms, ballast_bytes: 16 << 10, alone: false }
+}
+
+fn command(life: &Life) -> Result<Command> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_buffer_life"));
+    command.arg(serde_json::to_string(life)?);
+    Ok(command)
+}
+
+/// Runs a life to its end, and gives what it promised.
+fn promises(command: &mut Command) -> Result<Book> {
+    let output = command.output()?;
+    let (lines, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let last = || lines.lines().rev().take(5).collect::<Vec<_>>().join("\n");
+    ensure!(output.status.success(), "the life ended with {}: {errors}\nlast lines, backwards:\n{}", output.status, last());
+    let mut book = Book::default();
+    book.read(&lines).with_context(last)?;
+    ensure!(book.done, "the life has no end");
+    Ok(book)
+}
+
+/// How a fault went.
+#[derive(Debug, Default)]
+struct Sum {
+    lives: u64,
+    hits: u64,
+    refused: usize,
+    verdict: Verdict,
+}
+
+fn live_with(fault: &Fault, rng: &mut fastrand::Rng, sum: &mut Sum) -> Result<()> {
+    let place = disk::scratch()?;
+    let rules = Rules::new(&place.path().join("rules"))?;
+    let below = place.path().join("below");
+    std::fs::create_dir(&below)?;
+    let life = life(below.join("buffer"), rng);
+    // Early faults hit the opening, later ones the life.
+    let skip = if rng.bool() { rng.u64(..30) } else { rng.u64(..400) };
+    let rule = Rule { kinds: fault.kinds, error: fault.error, skip, fail: rng.u64(..fault.most).saturating_add(1) };
+    rules.set(0, Some(rule))?;
+    let mut command = command(&life)?;
+    disk::watch(&mut command, &below, None, Some(rules.path()))?;
+    let book = promises(&mut command).with_context(|| format!("{life:?} {rule:?}"))?;
+    // What cannot be read may be damaged for all that a program can know.
+    let verdict = book.judge(&life, fault.kinds & ON_READ != 0).with_context(|| format!("{life:?} {rule:?}"))?;
+    sum.lives += 1;
+    sum.hits += rules.hits(0)?;
+    sum.refused += book.refused();
+    sum.verdict.add(verdict);
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_refuses_costs_only_what_was_refused() -> Result<()> {
+    let seed = disk::seed("disk_faults")?;
+    let rounds = disk::rounds()?.unwrap_or(ROUNDS);
+    let mut failures = Vec::new();
+    for fault in FAULTS {
+        let mut sum = Sum::default();
+        for round in 0..rounds {
+            let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(round));
+            if let Err(why) = live_with(fault, &mut rng, &mut sum) {
+                failures.push(format!("{}, round {round} of seed {seed}: {why:#}", fault.name));
+            }
+        }
+        eprintln!("{}: {sum:?}", fault.name);
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Ways to damage a file.
+#[derive(Debug)]
+enum Damage {
+    Cut { file: PathBuf, at: u64 },
+    Flip { file: PathBuf, bits: Vec<u64> },
+    Zero { file: PathBuf, at: u64, bytes: u64 },
+    Gone { file: PathBuf },
+}
+
+impl Damage {
+    fn any(file: PathBuf, len: u64, rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(..8) {
+            _ if len == 0 => Self::Gone { file },
+            0..2 => Self::Cut { file, at: rng.u64(..len) },
+            2..5 => Self::Flip { file, bits: (0..rng.u32(1..4)).map(|_| rng.u64(..len * 8)).collect() },
+            5..7 => Self::Zero { file, at: rng.u64(..len) / 512 * 512, bytes: 512 << rng.u32(..8) },
+            _ => Self::Gone { file },
+        }
+    }
+
+    fn apply(&self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Cut { file, at } => Ok(std::fs::OpenOptions::new().write(true).open(folder.join(file))?.set_len(*at)?),
+            Self::Flip { file, bits } => change(&folder.join(file), |bytes| {
+                bits.iter().for_each(|bit| bytes[(bit / 8) as usize] ^= 1 << (bit % 8));
+            }),
+            Self::Zero { file, at, bytes: count } => change(&folder.join(file), |bytes| {
+                bytes.iter_mut().skip(*at as usize).take(*count as usize).for_each(|byte| *byte = 0);
+            }),
+            Self::Gone { file } => Ok(std::fs::remove_file(folder.join(file))?),
+        }
+    }
+}
+
+fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    let mut bytes = std::fs::read(path)?;
+    change(&mut bytes);
+    Ok(std::fs::write(path, bytes)?)
+}
+
+/// All files below a folder, in order, with their lengths.
+fn files(folder: &Path, below: &Path, found: &mut Vec<(PathBuf, u64)>) -> Result<()> {
+    let mut entries = std::fs::read_dir(folder.join(below))?.collect::<std::io::Result<Vec<_>>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, meta) = (below.join(entry.file_name()), entry.metadata()?);
+        if meta.is_dir() {
+            files(folder, &path, found)?;
+        } else {
+            found.push((path, meta.len()));
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    let status = Command::new("cp").arg("-r").args([from, to]).status()?;
+    ensure!(status.success(), "cp: {status}");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_costs_only_what_it_held_and_that_is_on_record() -> Result<()> {
+    let seed = disk::seed("disk_damage")?;
+    let rounds = disk::rounds()?.unwrap_or(2);
+    let mut failures = Vec::new();
+    for round in 0..rounds {
+        let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(round));
+        let place = disk::scratch()?;
+        let (whole, broken) = (place.path().join("whole"), place.path().join("broken"));
+        let mut life = life(whole.clone(), &mut rng);
+        let book = promises(&mut command(&life)?)?;
+        life.folder.clone_from(&broken);
+        let (mut found, mut sum, mut damages) = (Vec::new(), Verdict::default(), 0);
+        files(&whole, Path::new(""), &mut found)?;
+        for (file, len) in &found {
+            // The larger a file, the more places it has to be hurt.
+            let times = if *len > 4096 { 20 } else { 5 };
+            for _ in 0..times {
+                let damage = Damage::any(file.clone(), *len, &mut rng);
+                copy(&whole, &broken)?;
+                damage.apply(&broken)?;
+                damages += 1;
+                match book.judge(&life, true) {
+                    Ok(verdict) => sum.add(verdict),
+                    Err(why) => failures.push(format!("{damage:?}, round {round} of seed {seed}: {why:#}")),
+                }
+            }
+        }
+        eprintln!("{} files, damaged {damages} times: {sum:?}", found.len());
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
