@@ -3,15 +3,21 @@
 //! Pure: it says what to commit and never stores, sends, locks or asks a clock. It runs ahead of the store by what it was
 //! just given; after a failed commit its owner throws it away and builds a new one from the store.
 
+mod arrival;
+mod receipts;
+mod refused;
 mod stream;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use pattoo_wire::{Batch, Gap, Header, MAX_SERIES, Schema, SchemaId};
-use thiserror::Error;
+use pattoo_wire::{Batch, Header, MAX_SERIES, Schema, SchemaId};
 
 use crate::store::{Commit, Loaded, Reading, SeriesEntry, SeriesId};
+pub use arrival::{Known, Place, Progress, Standing};
+pub use receipts::MIN_RECEIPTS;
+use receipts::Receipts;
+pub use refused::Refused;
 use stream::Arrived;
 pub use stream::{MAX_AHEAD_RANGES, TooFarAhead};
 
@@ -26,76 +32,6 @@ pub const MAX_SCHEMA_SERIES: usize = 4 * MAX_SERIES;
 /// Most streams that are kept of one gateway. A forgotten one that comes back begins at its oldest batch: nothing is lost.
 pub const MAX_STREAMS: usize = 16;
 
-/// Why the catalogue does not take something. Nothing of it has changed then.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Refused {
-    /// The topic promises another content.
-    #[error("gateway {gateway}: schema topic names {named}, the content is schema {found}; the gateway must publish it as {found}")]
-    SchemaIdDiffers {
-        /// Gateway.
-        gateway: String,
-        /// Id in the topic.
-        named: SchemaId,
-        /// Id of the content.
-        found: SchemaId,
-    },
-    /// Two contents of one id.
-    #[error("gateway {gateway}: schema {id} differs from an earlier one of the same id; change any label to give it another id")]
-    SchemaContradicts {
-        /// Gateway.
-        gateway: String,
-        /// Id.
-        id: SchemaId,
-    },
-    /// No such schema yet.
-    #[error("gateway {gateway}: batch {seq} needs schema {id}, which has not come; the gateway must publish it first")]
-    SchemaUnknown {
-        /// Gateway.
-        gateway: String,
-        /// Id.
-        id: SchemaId,
-        /// Batch.
-        seq: u64,
-    },
-    /// Too far ahead of a missing batch.
-    #[error("gateway {gateway}: {what}")]
-    TooFarAhead {
-        /// Gateway.
-        gateway: String,
-        /// Which.
-        what: TooFarAhead,
-    },
-    /// Too many gateways.
-    #[error("gateway {gateway} is new and the server has {MAX_GATEWAYS} already: it takes no more")]
-    TooManyGateways {
-        /// Gateway.
-        gateway: String,
-    },
-    /// Too many series over all time.
-    #[error("gateway {gateway} would get its {count}th series, at most {MAX_GATEWAY_SERIES} are kept: rename points and devices less")]
-    TooManySeries {
-        /// Gateway.
-        gateway: String,
-        /// Series it would have.
-        count: usize,
-    },
-}
-
-impl Refused {
-    /// The gateway that was refused something.
-    #[must_use]
-    pub fn gateway(&self) -> &str {
-        match self {
-            Self::SchemaIdDiffers { gateway, .. }
-            | Self::SchemaContradicts { gateway, .. }
-            | Self::SchemaUnknown { gateway, .. }
-            | Self::TooFarAhead { gateway, .. }
-            | Self::TooManyGateways { gateway }
-            | Self::TooManySeries { gateway, .. } => gateway,
-        }
-    }
-}
-
 /// All that is known of all gateways.
 #[derive(Debug, Default)]
 pub struct Catalog {
@@ -107,34 +43,33 @@ pub struct Catalog {
 
 #[derive(Debug, Default)]
 struct Gateway {
-    schemas: HashMap<SchemaId, Known>,
+    schemas: HashMap<SchemaId, KnownSchema>,
     /// Device -> point -> series.
     series: HashMap<String, HashMap<String, SeriesEntry>>,
     series_count: usize,
-    streams: HashMap<u64, (Arrived, u64)>,
+    streams: HashMap<u64, Stream>,
+    /// `stream`, `next` and `sent_ms` of its latest hello.
+    hello: Option<(u64, u64, u64)>,
     /// The schema that the series were last brought up to date with.
     current: Option<SchemaId>,
 }
 
+/// One life of a gateway's buffer.
+#[derive(Debug, Default)]
+struct Stream {
+    arrived: Arrived,
+    receipts: Receipts,
+    used: u64,
+}
+
 #[derive(Debug)]
-struct Known {
+struct KnownSchema {
     schema: Arc<Schema>,
     /// Ids by index, once a batch has used it.
     ids: Option<Arc<[SeriesId]>>,
     /// Last use by a batch; 0 for none.
     used: u64,
     came: u64,
-}
-
-/// How far a stream is after a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Stream.
-    pub stream: u64,
-    /// What may be acknowledged once the commit is durable.
-    pub contiguous: u64,
-    /// Whether that is more than before.
-    pub advanced: bool,
 }
 
 impl Catalog {
@@ -147,13 +82,24 @@ impl Catalog {
             catalog.gateways.entry(entry.gateway.clone()).or_default().insert_series(entry);
         }
         for (gateway, id, schema) in loaded.schemas {
-            let known = Known { schema: Arc::new(schema), ids: None, used: 0, came: 0 };
+            let known = KnownSchema { schema: Arc::new(schema), ids: None, used: 0, came: 0 };
             catalog.gateways.entry(gateway).or_default().schemas.insert(id, known);
         }
         for state in loaded.streams {
-            let arrived = Arrived::from_state(&state);
-            catalog.gateways.entry(state.gateway).or_default().streams.insert(state.stream, (arrived, 0));
+            let stream = Stream { arrived: Arrived::from_state(&state), ..Stream::default() };
+            catalog.gateways.entry(state.gateway).or_default().streams.insert(state.stream, stream);
         }
+        for (gateway, stream, gap) in loaded.gaps {
+            if let Some(stream) = catalog.stream_mut(&gateway, stream) {
+                stream.arrived.remember(gap);
+            }
+        }
+        for (gateway, stream, receipt) in loaded.receipts {
+            if let Some(stream) = catalog.stream_mut(&gateway, stream) {
+                stream.receipts.remember(receipt);
+            }
+        }
+        catalog.gateways.values_mut().flat_map(|g| g.streams.values_mut()).for_each(|stream| stream.receipts.settle_order());
         catalog
     }
 
@@ -165,12 +111,6 @@ impl Catalog {
     /// Names of all gateways, ascending.
     pub fn gateways(&self) -> impl Iterator<Item = &str> {
         self.gateways.keys().map(String::as_str)
-    }
-
-    /// What may be acknowledged of a stream.
-    #[must_use]
-    pub fn contiguous(&self, gateway: &str, stream: u64) -> u64 {
-        self.gateways.get(gateway).and_then(|g| g.streams.get(&stream)).map_or(0, |(arrived, _)| arrived.contiguous())
     }
 
     /// Takes a schema; the commit is empty for one that is known already.
@@ -191,7 +131,7 @@ impl Catalog {
             };
         }
         let forgotten = known.make_room_for(schema.series.len());
-        known.schemas.insert(found, Known { schema: Arc::new(schema.clone()), ids: None, used: 0, came: self.uses });
+        known.schemas.insert(found, KnownSchema { schema: Arc::new(schema.clone()), ids: None, used: 0, came: self.uses });
         Ok(Commit {
             schemas: vec![(gateway.to_owned(), found, schema)],
             forgotten_schemas: forgotten.into_iter().map(|id| (gateway.to_owned(), id)).collect(),
@@ -199,82 +139,34 @@ impl Catalog {
         })
     }
 
-    /// Whether a batch has arrived before: then the commit holds at most how far the stream is by the word of the gateway.
-    pub fn replayed(&mut self, gateway: &str, header: &Header) -> Option<(Commit, Progress)> {
-        let (arrived, _) = self.gateways.get_mut(gateway)?.streams.get_mut(&header.stream)?;
-        if !arrived.has(header.seq) {
-            return None;
-        }
-        let before = arrived.contiguous();
-        arrived.release_before(header.oldest);
-        let (contiguous, advanced) = (arrived.contiguous(), arrived.contiguous() > before);
-        let streams = if advanced { vec![arrived.to_state(gateway, header.stream)] } else { Vec::new() };
-        Some((Commit { streams, ..Commit::default() }, Progress { stream: header.stream, contiguous, advanced }))
-    }
-
     /// The schema to decode a batch with.
     ///
     /// # Errors
     /// It has not come yet.
-    pub fn schema(&self, gateway: &str, id: SchemaId, seq: u64) -> Result<Arc<Schema>, Refused> {
+    pub fn schema(&self, gateway: &str, id: SchemaId, header: &Header) -> Result<Arc<Schema>, Refused> {
         let known = self.gateways.get(gateway).and_then(|g| g.schemas.get(&id));
-        known.map(|known| known.schema.clone()).ok_or_else(|| Refused::SchemaUnknown { gateway: gateway.to_owned(), id, seq })
+        known.map(|known| known.schema.clone()).ok_or_else(|| Refused::SchemaUnknown { gateway: gateway.to_owned(), id, header: *header })
     }
 
-    /// Takes a batch that was decoded with that schema and has not arrived before.
+    /// Takes a batch that was decoded with that schema: one that is new, or not the one that came under its number before.
     ///
     /// # Errors
     /// A stream too far ahead, or a limit.
-    pub fn take_batch(&mut self, gateway: &str, header: &Header, schema: SchemaId, batch: Batch) -> Result<(Commit, Progress), Refused> {
+    pub fn take_batch(&mut self, place: Place<'_>, schema: SchemaId, batch: Batch) -> Result<(Commit, Progress), Refused> {
         // Judged first on a copy: a refusal must leave everything as it was.
-        self.arrive_on_copy(gateway, header, &batch.gaps)?;
-        let (series, ids) = self.bind(gateway, header, schema)?;
-        let (mut commit, progress) = self.arrive(gateway, header, &batch.gaps)?;
+        self.arrive_on_copy(place, &batch.gaps)?;
+        let (series, ids) = self.bind(place.gateway, &place.header, schema)?;
+        let (mut commit, progress) = self.arrive(place, &batch)?;
         commit.series = series;
         commit.readings = readings(&ids, batch.blocks);
-        commit.gaps = batch.gaps.into_iter().map(|gap| (gateway.to_owned(), header.stream, gap)).collect();
         Ok((commit, progress))
-    }
-
-    /// Takes a batch that can never be read and is kept elsewhere: it counts as arrived.
-    ///
-    /// # Errors
-    /// A stream too far ahead, or a limit.
-    pub fn take_unreadable(&mut self, gateway: &str, header: &Header) -> Result<(Commit, Progress), Refused> {
-        self.arrive(gateway, header, &[])
-    }
-
-    fn arrive_on_copy(&self, gateway: &str, header: &Header, gaps: &[Gap]) -> Result<(Arrived, u64), Refused> {
-        self.ensure_room(gateway)?;
-        let known = self.gateways.get(gateway).and_then(|g| g.streams.get(&header.stream));
-        let mut arrived = known.map(|(arrived, _)| arrived.clone()).unwrap_or_default();
-        let before = arrived.contiguous();
-        arrived.take(header, gaps).map_err(|what| Refused::TooFarAhead { gateway: gateway.to_owned(), what })?;
-        Ok((arrived, before))
-    }
-
-    fn arrive(&mut self, gateway: &str, header: &Header, gaps: &[Gap]) -> Result<(Commit, Progress), Refused> {
-        let (arrived, before) = self.arrive_on_copy(gateway, header, gaps)?;
-        self.uses += 1;
-        let known = self.gateways.entry(gateway.to_owned()).or_default();
-        let mut commit = Commit { streams: vec![arrived.to_state(gateway, header.stream)], ..Commit::default() };
-        if known.streams.len() >= MAX_STREAMS
-            && !known.streams.contains_key(&header.stream)
-            && let Some(oldest) = known.streams.iter().min_by_key(|(_, (_, used))| *used).map(|(stream, _)| *stream)
-        {
-            known.streams.remove(&oldest);
-            commit.forgotten_streams.push((gateway.to_owned(), oldest));
-        }
-        let contiguous = arrived.contiguous();
-        known.streams.insert(header.stream, (arrived, self.uses));
-        Ok((commit, Progress { stream: header.stream, contiguous, advanced: contiguous > before }))
     }
 
     /// Brings the series up to date with a schema; gives those that changed and the ids by index.
     ///
     /// This waits for the first batch, because retained schemas come in any order and an old one must not win.
     fn bind(&mut self, gateway: &str, header: &Header, id: SchemaId) -> Result<(Vec<SeriesEntry>, Arc<[SeriesId]>), Refused> {
-        let unknown = || Refused::SchemaUnknown { gateway: gateway.to_owned(), id, seq: header.seq };
+        let unknown = || Refused::SchemaUnknown { gateway: gateway.to_owned(), id, header: *header };
         let owner = self.gateways.get_mut(gateway).ok_or_else(unknown)?;
         let known = owner.schemas.get_mut(&id).ok_or_else(unknown)?;
         self.uses += 1;
@@ -337,7 +229,7 @@ impl Gateway {
     /// Drops schemas, those that no batch used first, until one of that many series fits.
     fn make_room_for(&mut self, series: usize) -> Vec<SchemaId> {
         let mut forgotten = Vec::new();
-        let held = |schemas: &HashMap<SchemaId, Known>| schemas.values().map(|known| known.schema.series.len()).sum::<usize>();
+        let held = |schemas: &HashMap<SchemaId, KnownSchema>| schemas.values().map(|known| known.schema.series.len()).sum::<usize>();
         while self.schemas.len() >= MAX_GATEWAY_SCHEMAS || held(&self.schemas) + series > MAX_SCHEMA_SERIES {
             let oldest = self.schemas.iter().min_by_key(|(id, known)| (known.used, known.came, **id)).map(|(id, _)| *id);
             let Some(oldest) = oldest else { break };

@@ -1,9 +1,10 @@
 //! Messages of gateways -> what to store and what to acknowledge.
 //!
-//! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `letters` keeps what
-//! cannot be read, `mqtt` brings messages in and acknowledgements out. A message is acknowledged only by the commit that
+//! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `asking` knows what to ask
+//! gateways for, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out. A message is acknowledged only by the commit that
 //! holds it; whatever else happens, the gateway sends it again.
 
+mod asking;
 mod core;
 mod group;
 mod letters;
@@ -16,7 +17,7 @@ use pattoo_wire::topic::{self, FromGateway};
 use pattoo_wire::{Header, Hello, Schema, SchemaId, Status, WireError, open_data};
 use thiserror::Error;
 
-use crate::catalog::{Catalog, Progress, Refused};
+use crate::catalog::{Catalog, Known, Place, Progress, Refused};
 use crate::store::Commit;
 
 pub use self::core::{Core, Message, Processed};
@@ -31,6 +32,8 @@ pub const MAX_STATUS_BYTES: usize = 256 << 10;
 pub enum Accepted {
     /// New readings.
     Batch {
+        /// Whether a batch of this number had come before: then its readings join those, the later of one time wins.
+        again: bool,
         /// What to store.
         commit: Commit,
         /// What may be acknowledged then.
@@ -51,7 +54,14 @@ pub enum Accepted {
     /// A status document.
     Status(Status),
     /// Where a gateway stands.
-    Hello(Hello),
+    Hello {
+        /// What is not held any more and never came.
+        commit: Commit,
+        /// Whether the gateway's buffer is an older image of itself.
+        rewound: bool,
+        /// Its words.
+        hello: Hello,
+    },
     /// An empty message: somebody has cleared a retained one. It means nothing here.
     Cleared,
 }
@@ -82,6 +92,8 @@ pub enum Rejected {
         gateway: String,
         /// Its place in the stream.
         header: Header,
+        /// Checksum of its content.
+        crc: u32,
         /// Its schema.
         schema: SchemaId,
         /// What is wrong.
@@ -147,18 +159,20 @@ impl Rejected {
     }
 }
 
-/// Judges a message and moves the catalogue on by it. A rejected one changes nothing.
+/// Judges a message that comes at `now_ms` (UTC) and moves the catalogue on by it. A rejected one changes nothing.
 ///
 /// # Errors
 /// Whatever cannot be taken, with its own reason.
-pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8]) -> Result<Accepted, Rejected> {
+pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8], now_ms: i64) -> Result<Accepted, Rejected> {
     let (gateway, what) = topic::parse(topic).ok_or_else(|| Rejected::Topic(shorten(topic)))?;
     match what {
         FromGateway::Schema(_) | FromGateway::Status if payload.is_empty() => Ok(Accepted::Cleared),
-        FromGateway::Data => accept_data(catalog, gateway, payload),
+        FromGateway::Data => accept_data(catalog, gateway, payload, now_ms),
         FromGateway::Hello => {
             let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "hello", error };
-            Hello::decode(payload).map(Accepted::Hello).map_err(wire)
+            let hello = Hello::decode(payload).and_then(possible).map_err(wire)?;
+            let (commit, rewound) = catalog.take_hello(gateway, &hello, now_ms).map_err(Rejected::Refused)?;
+            Ok(Accepted::Hello { commit, rewound, hello })
         }
         FromGateway::Schema(named) => {
             let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "schema", error };
@@ -176,17 +190,28 @@ pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8]) -> Result<Acce
     }
 }
 
-fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8]) -> Result<Accepted, Rejected> {
+/// A hello whose numbers can be. One that cannot would give batches up for lost.
+fn possible(hello: Hello) -> Result<Hello, WireError> {
+    match (1..=hello.next).contains(&hello.oldest) {
+        true => Ok(hello),
+        false => Err(WireError::Invalid(format!("oldest batch {}, next batch {}", hello.oldest, hello.next))),
+    }
+}
+
+fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8], now_ms: i64) -> Result<Accepted, Rejected> {
     let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "batch", error };
     let (header, body) = open_data(payload).map_err(wire)?;
-    if let Some((commit, progress)) = catalog.replayed(gateway, &header) {
+    let place = Place { gateway, header, crc: body.checksum(), now_ms };
+    let known = catalog.known(place);
+    if matches!(known, Known::Same | Known::GivenUp) {
+        let (commit, progress) = catalog.replayed(place).map_err(Rejected::Refused)?;
         return Ok(Accepted::Replay { commit, progress });
     }
-    let schema = catalog.schema(gateway, body.schema(), header.seq).map_err(Rejected::Refused)?;
-    let unreadable = |error| Rejected::Unreadable { gateway: gateway.to_owned(), header, schema: body.schema(), error };
+    let schema = catalog.schema(gateway, body.schema(), &header).map_err(Rejected::Refused)?;
+    let unreadable = |error| Rejected::Unreadable { gateway: gateway.to_owned(), header, crc: place.crc, schema: body.schema(), error };
     let batch = body.decode(body.schema(), &schema).map_err(unreadable)?;
-    let (commit, progress) = catalog.take_batch(gateway, &header, body.schema(), batch).map_err(Rejected::Refused)?;
-    Ok(Accepted::Batch { commit, progress })
+    let (commit, progress) = catalog.take_batch(place, body.schema(), batch).map_err(Rejected::Refused)?;
+    Ok(Accepted::Batch { again: known != Known::New, commit, progress })
 }
 
 /// A topic may have 64 kB; a log line should not.

@@ -19,6 +19,8 @@ pub struct Counters {
     pub readings: u64,
     /// Batches that had arrived before; they changed nothing.
     pub replays: u64,
+    /// Of the batches, those under whose number another one, or one that nobody remembers, had come.
+    pub changed: u64,
     /// Messages that were not taken, by reason.
     pub rejects: BTreeMap<&'static str, u64>,
 }
@@ -70,6 +72,7 @@ struct State {
     series: BTreeMap<(String, String, String), Arc<SeriesEntry>>,
     ids: BTreeMap<SeriesId, Arc<SeriesEntry>>,
     strangers: Counters,
+    replaced: u64,
 }
 
 impl Live {
@@ -209,6 +212,19 @@ impl Live {
         let count = counters.rejects.entry(reason).or_default();
         *count += 1;
         *count
+    }
+
+    /// Readings that took the place of another value of the same series and time, since the start.
+    pub fn replaced_readings(&self) -> u64 {
+        self.read().replaced
+    }
+
+    /// Counts readings that took the place of others; gives whether a person should hear of it, ever more seldom.
+    pub(crate) fn replaced(&self, readings: u64) -> bool {
+        let replaced = &mut self.write().replaced;
+        let before = *replaced;
+        *replaced += readings;
+        before == 0 || before.ilog2() != replaced.ilog2()
     }
 
     fn hold_clients(&self) -> MutexGuard<'_, Clients> {

@@ -56,6 +56,24 @@ pub struct StreamState {
     pub ahead: Vec<(u64, u64)>,
 }
 
+/// What is kept of a batch for as long as it may come again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its number.
+    pub seq: u64,
+    /// Its place in the order in which the batches of its stream came.
+    pub place: u64,
+    /// Checksum of its content.
+    pub crc: u32,
+    /// How many readings came under this number.
+    pub readings: u32,
+    /// Times of its first and last reading, where it has any.
+    pub times_ms: Option<(i64, i64)>,
+}
+
+/// Gap records of one stream that a store gives at its start, at least.
+pub const MAX_LOADED_GAPS: usize = 512;
+
 /// What becomes durable as one.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Commit {
@@ -65,14 +83,28 @@ pub struct Commit {
     pub schemas: Vec<(String, SchemaId, Schema)>,
     /// Readings. The same series and time again replaces: a resend changes nothing, a correction wins.
     pub readings: Vec<(SeriesId, Reading)>,
-    /// Gap records by gateway and stream. The same stream and first_seq again replaces.
+    /// Gap records by gateway and stream. One replaces those of its stream and reason that begin where it begins or lie within it:
+    /// gateways join records that have not been acknowledged.
     pub gaps: Vec<(String, u64, Gap)>,
     /// Streams that advanced.
     pub streams: Vec<StreamState>,
     /// Schemas that go; done before the new ones come.
     pub forgotten_schemas: Vec<(String, SchemaId)>,
-    /// Streams that go; done before the new ones come.
+    /// Receipts by gateway and stream. The same seq again replaces.
+    pub receipts: Vec<(String, u64, Receipt)>,
+    /// Receipts that go, by gateway, stream and seq; done before the new ones come.
+    pub forgotten_receipts: Vec<(String, u64, u64)>,
+    /// Streams that go, and their receipts; done before the new ones come.
     pub forgotten_streams: Vec<(String, u64)>,
+    /// Gap records that go, by their stream, first_seq and reason; done before the new ones come.
+    pub forgotten_gaps: Vec<(String, u64, Gap)>,
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Readings that took the place of another value of the same series and time.
+    pub replaced: u64,
 }
 
 /// What a store holds besides readings, for the catalogue at start.
@@ -84,6 +116,28 @@ pub struct Loaded {
     pub schemas: Vec<(String, SchemaId, Schema)>,
     /// All streams.
     pub streams: Vec<StreamState>,
+    /// Of each stream the gap records of its highest batches, ascending: [`MAX_LOADED_GAPS`] to twice as many, or all.
+    pub gaps: Vec<(String, u64, Gap)>,
+    /// All receipts.
+    pub receipts: Vec<(String, u64, Receipt)>,
+}
+
+/// Of gap records that come stream by stream, ascending, the last few of each stream.
+fn newest_gaps<E>(gaps: impl Iterator<Item = Result<(String, u64, Gap), E>>) -> Result<Vec<(String, u64, Gap)>, E> {
+    let mut newest: Vec<(String, u64, Gap)> = Vec::new();
+    let mut begins = 0;
+    for gap in gaps {
+        let gap = gap?;
+        if newest.get(begins).is_some_and(|first| (&first.0, first.1) != (&gap.0, gap.1)) {
+            begins = newest.len();
+        }
+        newest.push(gap);
+        // Not one by one, because what follows has to move up.
+        if newest.len() - begins >= 2 * MAX_LOADED_GAPS {
+            newest.drain(begins..begins + MAX_LOADED_GAPS);
+        }
+    }
+    Ok(newest)
 }
 
 /// All readings of one series within one step, as mergeable parts. Bad readings are counted only, as are texts and NaN.
@@ -153,7 +207,7 @@ pub trait Store: Send + Sync + 'static {
     fn load(&self) -> Result<Loaded, StoreError>;
 
     /// Makes all of it durable, or nothing; only then may it be acknowledged.
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError>;
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError>;
 
     /// Readings with `from_ms <= at_ms < to_ms`, ascending, at most `limit`.
     fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError>;

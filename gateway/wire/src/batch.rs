@@ -256,6 +256,12 @@ impl<'a> Body<'a> {
         self.schema
     }
 
+    /// CRC-32 of the content: the same for the same batch, compressed or not, wherever it stands in a stream.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        crc32fast::hash(&self.content)
+    }
+
     /// Reads the gap records alone, for which no schema is needed.
     ///
     /// # Errors

@@ -58,6 +58,8 @@ pub(super) struct Received {
     readings: u64,
     /// Batches that had come before.
     replays: u64,
+    /// Batches under whose number another one had come: thinned out since, or of a buffer that was put back to an older image.
+    changed: u64,
     /// Messages that were refused, by reason.
     rejects: BTreeMap<String, u64>,
 }
@@ -76,6 +78,7 @@ impl From<GatewayLive> for Gateway {
                 batches: view.counters.batches,
                 readings: view.counters.readings,
                 replays: view.counters.replays,
+                changed: view.counters.changed,
                 rejects: view.counters.rejects.iter().map(|(reason, n)| ((*reason).to_owned(), *n)).collect(),
             },
             name: view.name,

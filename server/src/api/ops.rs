@@ -109,6 +109,9 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
         figures.push(plain("pattoo_store_bytes", "Bytes of the store on disk", bytes as f64));
     }
     figures.push(plain("pattoo_series", "Series known", state.live.series(None, None).len() as f64));
+    let replaced = state.live.replaced_readings();
+    let help = "Readings that took the place of another value of the same series and time";
+    figures.push(plain("pattoo_replaced_readings_total", help, replaced as f64));
     figures.extend(rejects("", &state.live.strangers()));
     figures.extend(of_clients(&state.live.clients()));
     for gateway in state.live.gateways() {
@@ -158,6 +161,11 @@ fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
         figure("pattoo_gateway_readings_total", "Readings taken from a gateway", gateway.counters.readings as f64),
         figure("pattoo_gateway_replays_total", "Batches that had come before", gateway.counters.replays as f64),
     ];
+    figures.push(figure(
+        "pattoo_gateway_changed_batches_total",
+        "Batches under whose number another one had come",
+        gateway.counters.changed as f64,
+    ));
     figures.extend(rejects(&gateway.name, &gateway.counters));
     if let Some(ms) = gateway.last_seen_ms {
         figures.push(figure("pattoo_gateway_last_seen_seconds", "Unix time of the newest message", ms as f64 / 1000.0));

@@ -1,15 +1,19 @@
-//! Shell: a group of messages -> one commit of the store -> acknowledgements. Blocks; knows nothing of MQTT.
+//! Shell: a group of messages -> one commit of the store -> acknowledgements and questions. Blocks; knows nothing of MQTT, and
+//! time is what its caller says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pattoo_wire::Ack;
+use pattoo_wire::topic::FromGateway;
+use pattoo_wire::{Ack, Ask};
 use tracing::{error, info, warn};
 
+use super::asking::Asking;
 use super::group::Group;
 use super::{Accepted, Letters, Rejected, accept};
-use crate::catalog::{Catalog, Refused};
+use crate::catalog::{Catalog, Place, Refused};
 use crate::live::Live;
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{Commit, Committed, Loaded, Store, StoreError};
 
 /// A message as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Message {
 pub struct Processed {
     /// Acknowledgements to publish: all of it is durable.
     pub acks: Vec<(String, Ack)>,
+    /// Answers to hellos, and what stays missing. An answer's time is that of the call: whoever publishes later sets it anew.
+    pub asks: Vec<(String, Ask)>,
     /// A batch waits for its schema: ask the broker for the retained ones again.
     pub schema_missing: bool,
     /// The store did not take the group; wait a moment before the next one.
@@ -39,6 +45,7 @@ pub struct Core {
     store: Arc<dyn Store>,
     letters: Letters,
     live: Arc<Live>,
+    asking: Asking,
     /// The catalogue may be ahead of the store: build it anew first.
     stale: bool,
 }
@@ -48,6 +55,9 @@ pub struct Core {
 struct Tally {
     batches: Vec<(String, u64)>,
     replays: Vec<String>,
+    changed: Vec<String>,
+    /// Gateways that may have to be asked for something.
+    heard: BTreeSet<String>,
 }
 
 impl Core {
@@ -60,7 +70,7 @@ impl Core {
         live.put_series(loaded.series.iter().cloned());
         live.set_storing(true);
         let catalog = Catalog::new(loaded);
-        Ok(Self { catalog, store, letters, live, stale: false })
+        Ok(Self { catalog, store, letters, live, asking: Asking::default(), stale: false })
     }
 
     /// Takes messages in their order; what it gives may be acknowledged.
@@ -74,30 +84,43 @@ impl Core {
         self.stale = true;
         let (mut group, mut tally) = (Group::default(), Tally::default());
         for message in messages {
-            match accept(&mut self.catalog, &message.topic, &message.payload) {
+            match accept(&mut self.catalog, &message.topic, &message.payload, now_ms) {
                 Ok(accepted) => self.take(message, accepted, now_ms, &mut group, &mut tally),
                 Err(why) => {
-                    processed.schema_missing |= matches!(why, Rejected::Refused(Refused::SchemaUnknown { .. }));
+                    if let Rejected::Refused(Refused::SchemaUnknown { gateway, id, header }) = &why {
+                        processed.schema_missing = true;
+                        self.asking.schema_missing(gateway, header, *id);
+                        tally.heard.insert(gateway.clone());
+                    }
                     self.reject(message, &why, now_ms, &mut group);
                 }
             }
         }
-        let (commit, acks) = group.finish();
+        let (commit, acks) = group.finish(&self.catalog);
+        let asks = self.asking.due(&self.catalog, &tally.heard, now_ms);
         // Only replays leave nothing to store.
-        if commit != crate::store::Commit::default()
-            && let Err(e) = self.store.commit(&commit)
-        {
-            self.store_failed(&e);
-            return Processed { failed: true, ..processed };
-        }
+        let committed = if commit == Commit::default() { Ok(Committed::default()) } else { self.store.commit(&commit) };
+        let replaced = match committed {
+            Ok(Committed { replaced }) => replaced,
+            Err(e) => {
+                self.store_failed(&e);
+                // The time of day does not depend on the store.
+                let asks = asks.into_iter().filter(|(_, ask)| ask.echo.is_some());
+                let asks = asks.map(|(gateway, ask)| (gateway, Ask { stream: ask.stream, echo: ask.echo, ..Ask::default() })).collect();
+                return Processed { failed: true, asks, ..processed };
+            }
+        };
         self.stale = false;
+        if replaced > 0 && self.live.replaced(replaced) {
+            let gateways: Vec<_> = tally.batches.iter().map(|(gateway, _)| gateway).collect::<BTreeSet<_>>().into_iter().collect();
+            warn!(replaced, ?gateways, "readings took the place of others of the same series and time: is a clock set back?");
+        }
         if !self.live.set_storing(true) {
             info!("the store takes commits again");
         }
         self.live.put_series(commit.series);
         self.count(tally);
-        processed.acks = acks;
-        processed
+        Processed { acks, asks, ..processed }
     }
 
     fn refresh(&mut self) -> Result<(), StoreError> {
@@ -115,25 +138,47 @@ impl Core {
         }
     }
 
-    fn take(&self, message: &Message, accepted: Accepted, now_ms: i64, group: &mut Group, tally: &mut Tally) {
-        let Some((gateway, _)) = pattoo_wire::topic::parse(&message.topic) else { return };
+    fn take(&mut self, message: &Message, accepted: Accepted, now_ms: i64, group: &mut Group, tally: &mut Tally) {
+        let Some((gateway, what)) = pattoo_wire::topic::parse(&message.topic) else { return };
         let mut seen_ms = (!message.retained).then_some(now_ms);
         let mut status = None;
         match accepted {
-            Accepted::Batch { commit, progress } => {
+            Accepted::Batch { again, commit, progress } => {
+                if again {
+                    tally.changed.push(gateway.to_owned());
+                }
                 tally.batches.push((gateway.to_owned(), commit.readings.len() as u64));
                 group.add(commit);
-                if progress.advanced {
-                    group.acknowledge(gateway, progress);
-                }
+                group.acknowledge(gateway, progress.stream);
+                self.asking.batch(gateway, progress.stream);
+                tally.heard.insert(gateway.to_owned());
             }
             Accepted::Replay { commit, progress } => {
                 tally.replays.push(gateway.to_owned());
                 group.add(commit);
-                group.acknowledge(gateway, progress);
+                group.acknowledge(gateway, progress.stream);
+                tally.heard.insert(gateway.to_owned());
             }
-            Accepted::Schema { commit } => group.add(commit),
-            Accepted::Hello(_) => {}
+            Accepted::Schema { commit } => {
+                group.add(commit);
+                if let FromGateway::Schema(id) = what {
+                    self.asking.schema_came(gateway, id);
+                    tally.heard.insert(gateway.to_owned());
+                }
+            }
+            Accepted::Hello { commit, rewound, hello } => {
+                if rewound {
+                    warn!(
+                        gateway,
+                        next = hello.next,
+                        "its buffer is an older image of itself: what it sends from this batch on is taken as new"
+                    );
+                }
+                group.add(commit);
+                group.acknowledge(gateway, hello.stream);
+                self.asking.hello(gateway, hello);
+                tally.heard.insert(gateway.to_owned());
+            }
             Accepted::Status(document) => {
                 // The broker sends the last will, long after the gateway was there.
                 seen_ms = seen_ms.filter(|_| document.online);
@@ -157,14 +202,14 @@ impl Core {
                 Err(e) => error!(error = %e, "a message that cannot be read could not be kept either"),
             }
         }
-        if let Rejected::Unreadable { gateway, header, .. } = why {
+        if let Rejected::Unreadable { gateway, header, crc, .. } = why {
             error!(gateway, reason = why.code(), "{why}");
             // Without the letter it would be lost, so then the gateway has to keep it.
             if kept {
-                match self.catalog.take_unreadable(gateway, header) {
+                match self.catalog.take_unreadable(Place { gateway, header: *header, crc: *crc, now_ms }) {
                     Ok((commit, progress)) => {
                         group.add(commit);
-                        group.acknowledge(gateway, progress);
+                        group.acknowledge(gateway, progress.stream);
                     }
                     Err(e) => warn!(gateway, "{e}"),
                 }
@@ -181,6 +226,16 @@ impl Core {
                 counters.batches += 1;
                 counters.readings += readings;
             });
+        }
+        for gateway in tally.changed {
+            let mut count = 0;
+            self.live.count(&gateway, |counters| {
+                counters.changed += 1;
+                count = counters.changed;
+            });
+            if count.is_power_of_two() {
+                warn!(gateway, count, "a batch came under a number that another one had: its readings are stored as well");
+            }
         }
         for gateway in tally.replays {
             self.live.count(&gateway, |counters| counters.replays += 1);

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pattoo_wire::{Ack, topic};
+use pattoo_wire::{Ack, Ask, topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
@@ -44,7 +44,7 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 const SCHEMAS_EVERY: Duration = Duration::from_secs(10);
 
 const SCHEMAS: &str = "pattoo/v1/+/schema/+";
-const FILTERS: [&str; 3] = [SCHEMAS, "pattoo/v1/+/data", "pattoo/v1/+/status"];
+const FILTERS: [&str; 4] = [SCHEMAS, "pattoo/v1/+/data", "pattoo/v1/+/status", "pattoo/v1/+/hello"];
 
 /// Where the broker is.
 #[derive(Clone)]
@@ -138,7 +138,10 @@ async fn session(
             }
             // Without a subscriber the gateway has just gone; it asks again when it is back.
             Packet::PubAck(ack) if !matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) => {
-                error!("the broker refuses an acknowledgement: {:?}; the account must be allowed to write pattoo/v1/+/ack", ack.reason);
+                error!(
+                    "the broker refuses an answer to a gateway: {:?}; the account must be allowed to write pattoo/v1/+/ack and pattoo/v1/+/ask",
+                    ack.reason
+                );
             }
             Packet::Disconnect(disconnect) => return format!("the broker ends the connection: {:?}", disconnect.reason_code),
             _ => {}
@@ -163,7 +166,7 @@ async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client
         };
         drop(permits);
         if let Some(client) = client.borrow().as_ref() {
-            acknowledge(client, &processed.acks);
+            answer(client, processed.acks, processed.asks);
             if processed.schema_missing && asked_at.is_none_or(|at| at.elapsed() >= SCHEMAS_EVERY) {
                 asked_at = Some(Instant::now());
                 // Subscribing again makes the broker send what it retains.
@@ -190,15 +193,22 @@ async fn collect(first: Queued, messages: &mut mpsc::Receiver<Queued>) -> (Vec<M
     queued.into_iter().unzip()
 }
 
-fn acknowledge(client: &AsyncClient, acks: &[(String, Ack)]) {
-    for (gateway, ack) in acks {
+fn answer(client: &AsyncClient, acks: Vec<(String, Ack)>, asks: Vec<(String, Ask)>) {
+    let acks = acks.into_iter().map(|(gateway, ack)| (topic::ack(&gateway), ack.encode()));
+    let asks = asks.into_iter().map(|(gateway, mut ask)| {
+        if let Some(echo) = &mut ask.echo {
+            // The commit took its time.
+            echo.time_ms = clock::now_ms();
+        }
+        (topic::ask(&gateway), ask.encode())
+    });
+    for (topic, message) in acks.chain(asks) {
         // One that does not get out is made again when the gateway sends again: no need to wait for room.
-        let sent = ack
-            .encode()
+        let sent = message
             .map_err(|e| e.to_string())
-            .and_then(|message| client.try_publish(topic::ack(gateway), QoS::AtLeastOnce, false, message).map_err(|e| e.to_string()));
+            .and_then(|message| client.try_publish(&topic, QoS::AtLeastOnce, false, message).map_err(|e| e.to_string()));
         if let Err(e) = sent {
-            warn!(gateway, "acknowledgement not sent: {e}");
+            warn!(topic, "answer not sent: {e}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! `accept` against every kind of input, and the core against resends, failures and restarts.
 
+mod again;
+mod standing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -48,8 +51,12 @@ pub(super) fn data(schema: &Schema, seq: u64, oldest: u64, batch: &Batch) -> Vec
 fn catalog_with(schema: &Schema) -> Catalog {
     let mut catalog = Catalog::default();
     let (id, message) = schema.encode().unwrap();
-    accept(&mut catalog, &topic::schema("g1", id), &message).unwrap();
+    accept(&mut catalog, &topic::schema("g1", id), &message, 0).unwrap();
     catalog
+}
+
+fn place(stream: u64, seq: u64) -> Place<'static> {
+    Place { gateway: "g1", header: Header { stream, seq, oldest: seq }, crc: 0, now_ms: 0 }
 }
 
 fn sealed(body: &[u8]) -> Vec<u8> {
@@ -96,11 +103,11 @@ fn every_bad_message_has_its_own_reason_and_changes_nothing() {
         (&topic::status("g1"), &[b' '; MAX_STATUS_BYTES + 1], "status", true),
     ] {
         let mut catalog = catalog_with(&schema);
-        let rejected = accept(&mut catalog, topic, payload).unwrap_err();
+        let rejected = accept(&mut catalog, topic, payload, 0).unwrap_err();
         assert_eq!((rejected.code(), rejected.is_dead_letter()), (code, letter), "{rejected}");
         assert!(rejected.to_string().len() > 20, "{rejected}");
         // The good one is still new to the catalogue.
-        assert!(matches!(accept(&mut catalog, &data_topic, &good), Ok(Accepted::Batch { .. })), "after {rejected}");
+        assert!(matches!(accept(&mut catalog, &data_topic, &good, 0), Ok(Accepted::Batch { .. })), "after {rejected}");
     }
 }
 
@@ -120,16 +127,16 @@ fn a_schema_that_contradicts_an_earlier_one_of_its_id_is_refused() {
 #[test]
 fn status_is_read_and_cleared_messages_mean_nothing() {
     let mut catalog = Catalog::default();
-    let accepted = accept(&mut catalog, &topic::status("g1"), br#"{"online":true,"version":"1","unknown":[1]}"#).unwrap();
+    let accepted = accept(&mut catalog, &topic::status("g1"), br#"{"online":true,"version":"1","unknown":[1]}"#, 0).unwrap();
     assert_eq!(accepted, Accepted::Status(Status { online: true, version: "1".into(), ..Status::default() }));
-    assert_eq!(accept(&mut catalog, &topic::status("g1"), b""), Ok(Accepted::Cleared));
-    assert_eq!(accept(&mut catalog, &topic::schema("g1", SchemaId(1)), b""), Ok(Accepted::Cleared));
+    assert_eq!(accept(&mut catalog, &topic::status("g1"), b"", 0), Ok(Accepted::Cleared));
+    assert_eq!(accept(&mut catalog, &topic::schema("g1", SchemaId(1)), b"", 0), Ok(Accepted::Cleared));
 }
 
 #[test]
 fn a_new_unit_changes_the_series_and_a_new_point_adds_one() {
     let mut catalog = catalog_with(&schema("V"));
-    let first = match accept(&mut catalog, &topic::data("g1"), &data(&schema("V"), 1, 1, &batch(1))).unwrap() {
+    let first = match accept(&mut catalog, &topic::data("g1"), &data(&schema("V"), 1, 1, &batch(1)), 0).unwrap() {
         Accepted::Batch { commit, .. } => commit,
         other => panic!("{other:?}"),
     };
@@ -138,10 +145,10 @@ fn a_new_unit_changes_the_series_and_a_new_point_adds_one() {
     larger.series[0].repr = Repr::Unsigned;
     larger.series.insert(0, Series { point: "current".into(), ..larger.series[0].clone() });
     let (id, message) = larger.encode().unwrap();
-    accept(&mut catalog, &topic::schema("g1", id), &message).unwrap();
+    accept(&mut catalog, &topic::schema("g1", id), &message, 0).unwrap();
     let samples = vec![Sample::Good(Value::Unsigned(1)), Sample::Good(Value::Unsigned(2)), Sample::Bad(Reason::Timeout)];
     let next = Batch { blocks: vec![Block { series: vec![0, 1, 2], times_ms: vec![5], samples }], gaps: vec![] };
-    let commit = match accept(&mut catalog, &topic::data("g1"), &data(&larger, 2, 1, &next)).unwrap() {
+    let commit = match accept(&mut catalog, &topic::data("g1"), &data(&larger, 2, 1, &next), 0).unwrap() {
         Accepted::Batch { commit, .. } => commit,
         other => panic!("{other:?}"),
     };
@@ -161,7 +168,7 @@ fn what_is_kept_of_a_gateway_is_bounded() {
         store.commit(&catalog.take_schema("g1", id, id, schema.clone()).unwrap()).unwrap();
         if n == 0 {
             // The oldest is in use, so it stays while those that no batch used go.
-            let (commit, _) = catalog.take_batch("g1", &Header { stream: 1, seq: 1, oldest: 1 }, id, batch(1)).unwrap();
+            let (commit, _) = catalog.take_batch(place(1, 1), id, batch(1)).unwrap();
             store.commit(&commit).unwrap();
         }
     }
@@ -170,7 +177,7 @@ fn what_is_kept_of_a_gateway_is_bounded() {
     assert_eq!(held.len(), crate::catalog::MAX_GATEWAY_SCHEMAS);
     assert!(held.iter().any(|(_, id, _)| *id == used));
     for stream in 0..MAX_STREAMS as u64 + 5 {
-        let (commit, _) = catalog.take_batch("g1", &Header { stream: 100 + stream, seq: 3, oldest: 3 }, used, batch(3)).unwrap();
+        let (commit, _) = catalog.take_batch(place(100 + stream, 3), used, batch(3)).unwrap();
         store.commit(&commit).unwrap();
     }
     let streams: Vec<u64> = store.load().unwrap().streams.iter().map(|s| s.stream).collect();
@@ -206,8 +213,12 @@ impl Bed {
     }
 
     fn send(&mut self, messages: &[(String, Vec<u8>)]) -> Processed {
+        self.send_at(5000, messages)
+    }
+
+    fn send_at(&mut self, now_ms: i64, messages: &[(String, Vec<u8>)]) -> Processed {
         let message = |(topic, payload): &(String, Vec<u8>)| Message { topic: topic.clone(), payload: payload.clone(), retained: false };
-        self.core.process(&messages.iter().map(message).collect::<Vec<_>>(), 5000)
+        self.core.process(&messages.iter().map(message).collect::<Vec<_>>(), now_ms)
     }
 
     fn send_schema(&mut self, schema: &Schema) {
@@ -247,12 +258,11 @@ fn acks(processed: &Processed) -> Vec<u64> {
 fn readings_are_acknowledged_once_they_are_stored_and_a_replay_changes_nothing() {
     let mut bed = Bed::new();
     assert_eq!(acks(&bed.send_batch(1, 1)), [1]);
-    assert_eq!(acks(&bed.send_batch(3, 1)), [] as [u64; 0], "two is missing");
+    let ahead = bed.send_batch(3, 1).acks;
+    assert_eq!(ahead, [("g1".into(), Ack { stream: STREAM, seq: 1, ahead: vec![(3, 3)] })], "two is missing");
     let before = bed.stored("load");
     assert_eq!(before.keys().copied().collect::<Vec<_>>(), [1000, 3000]);
-    // The same numbers with other values: as a replay they must not be stored.
-    let forged = (topic::data("g1"), data(&schema("V"), 3, 1, &batch(99)));
-    assert_eq!(acks(&bed.send(&[forged])), [1], "the gateway is told again");
+    assert_eq!(acks(&bed.send_batch(3, 1)), [1], "the gateway is told again");
     assert_eq!(bed.stored("load"), before);
     assert_eq!(acks(&bed.send_batch(2, 1)), [3]);
     let counters = bed.live.gateway("g1").unwrap().counters;
@@ -296,7 +306,7 @@ fn without_its_dead_letter_an_unreadable_batch_is_not_acknowledged() {
     let good = data(&schema("V"), 1, 1, &batch(1));
     let bad = sealed(&[&good[1..good.len() - 4], &[0]].concat());
     let processed = bed.send(&[(topic::data("g1"), bad), (topic::data("g1"), data(&schema("V"), 2, 1, &batch(2)))]);
-    assert_eq!(acks(&processed), [] as [u64; 0]);
+    assert_eq!(processed.acks, [("g1".into(), Ack { stream: STREAM, seq: 0, ahead: vec![(2, 2)] })]);
     assert_eq!(bed.stored("load").len(), 1, "the next one costs nothing");
 }
 

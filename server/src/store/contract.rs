@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use pattoo_wire::{Decimal, Device, Gap, GapReason, Kind, Reason, Repr, Sample, Schema, Series, Value};
 
-use super::{Bucket, Commit, Reading, SeriesEntry, SeriesId, Store, StreamState};
+use super::{Bucket, Commit, MAX_LOADED_GAPS, Reading, Receipt, SeriesEntry, SeriesId, Store, StreamState};
 
 /// A place where a store can be opened again and again.
 pub(super) trait Bed {
@@ -25,6 +25,10 @@ const CASES: &[(&str, Case)] = &[
     ("buckets begin at multiples of the step", bucket_edges),
     ("the latest is the newest by time", latest_is_by_time),
     ("gaps touch the range", gaps_touch_the_range),
+    ("gap records of one batch stand side by side", gaps_by_reason),
+    ("a gap record takes in those that lie within it", gaps_join),
+    ("of many gap records the newest are loaded", newest_gaps_are_loaded),
+    ("receipts are replaced, forgotten, and go with their stream", receipts),
     ("expiry takes the old, up to its limit", expiry),
     ("everything is there after a new opening", reopening),
     ("later entries replace, forgotten ones go", replace_and_forget),
@@ -47,14 +51,14 @@ fn int(at_ms: i64, value: i64) -> Reading {
     Reading { at_ms, sample: Sample::Good(Value::int(value)) }
 }
 
-fn put(store: &dyn Store, readings: impl IntoIterator<Item = (SeriesId, Reading)>) {
+fn put(store: &dyn Store, readings: impl IntoIterator<Item = (SeriesId, Reading)>) -> u64 {
     let readings: Vec<_> = readings.into_iter().collect();
     // Whoever writes readings has announced their series.
     let mut ids: Vec<_> = readings.iter().map(|(id, _)| *id).collect();
     ids.sort();
     ids.dedup();
     let series = ids.into_iter().map(|id| entry(id, "V")).collect();
-    store.commit(&Commit { readings, series, ..Commit::default() }).unwrap();
+    store.commit(&Commit { readings, series, ..Commit::default() }).unwrap().replaced
 }
 
 fn all(store: &dyn Store, series: SeriesId) -> Vec<Reading> {
@@ -115,14 +119,15 @@ fn readings_come_back_in_order(bed: &dyn Bed) {
 fn a_resend_collapses(bed: &dyn Bed) {
     let store = bed.open();
     let batch = [(S1, int(1, 10)), (S1, int(2, 20))];
-    put(&*store, batch.clone());
-    put(&*store, batch);
+    assert_eq!((put(&*store, batch.clone()), put(&*store, batch)), (0, 0));
     assert_eq!(all(&*store, S1), [int(1, 10), int(2, 20)]);
     let bad = Reading { at_ms: 2, sample: Sample::Bad(Reason::Timeout) };
-    put(&*store, [(S1, bad.clone())]);
+    assert_eq!(put(&*store, [(S1, bad.clone())]), 1);
     assert_eq!(all(&*store, S1), [int(1, 10), bad]);
-    put(&*store, [(S1, int(2, 21)), (S1, int(2, 22))]);
+    assert_eq!(put(&*store, [(S1, int(2, 21)), (S1, int(2, 22))]), 2);
     assert_eq!(all(&*store, S1), [int(1, 10), int(2, 22)]);
+    let nan = Reading { at_ms: 3, sample: Sample::Good(Value::F64(f64::NAN)) };
+    assert_eq!((put(&*store, [(S1, nan.clone())]), put(&*store, [(S1, nan)])), (0, 0));
 }
 
 fn range_edges(bed: &dyn Bed) {
@@ -236,6 +241,75 @@ fn gaps_touch_the_range(bed: &dyn Bed) {
     let again = vec![("g1".into(), 7, gap(200, 350, 4))];
     store.commit(&Commit { gaps: again, ..Commit::default() }).unwrap();
     assert_eq!(store.gaps("g1", 151, 999).unwrap(), [gap(200, 350, 4)]);
+}
+
+fn gaps_by_reason(bed: &dyn Bed) {
+    let store = bed.open();
+    let gap = |reason| Gap { reason, ..gap(100, 200, 4) };
+    let reasons = [GapReason::BufferFull, GapReason::Thinned, GapReason::ClockStep, GapReason::NotHeld];
+    let gaps: Vec<_> = reasons.iter().map(|reason| ("g1".into(), 7, gap(*reason))).collect();
+    store.commit(&Commit { gaps, ..Commit::default() }).unwrap();
+    drop(store);
+    let store = bed.open();
+    assert_eq!(store.gaps("g1", 0, 999).unwrap(), reasons.map(gap));
+    assert_eq!(store.load().unwrap().gaps, reasons.map(|reason| ("g1".into(), 7, gap(reason))));
+    // What goes is named by stream, first seq and reason; what comes in the same commit stays.
+    let forgotten = vec![("g1".into(), 7, gap(GapReason::NotHeld)), ("g1".into(), 7, gap(GapReason::Thinned))];
+    let back = vec![("g1".into(), 7, gap(GapReason::Thinned))];
+    store.commit(&Commit { gaps: back, forgotten_gaps: forgotten, ..Commit::default() }).unwrap();
+    assert_eq!(store.gaps("g1", 0, 999).unwrap(), [reasons[0], reasons[1], reasons[2]].map(gap));
+}
+
+fn gaps_join(bed: &dyn Bed) {
+    let store = bed.open();
+    let gap = |first_seq, last_seq, reason| Gap { first_seq, last_seq, reason, ..gap(100, 200, 0) };
+    let full = GapReason::BufferFull;
+    let put = |stream, gap: &Gap| store.commit(&Commit { gaps: vec![("g1".into(), stream, gap.clone())], ..Commit::default() }).unwrap();
+    let others = [gap(4, 4, GapReason::TooOld), gap(0, 9, full), gap(9, 10, full)];
+    for other in &others {
+        put(7, other);
+    }
+    put(8, &gap(4, 4, full));
+    for (first, last) in [(2, 3), (4, 9), (3, 3)] {
+        put(7, &gap(first, last, full));
+    }
+    put(7, &gap(2, 9, full));
+    let expected = [others[1].clone(), gap(2, 9, full), others[0].clone(), gap(4, 4, full), others[2].clone()];
+    let mut found = store.gaps("g1", 0, 999).unwrap();
+    found.sort_by_key(|gap| (gap.first_seq, gap.reason != GapReason::TooOld));
+    assert_eq!(found, expected);
+}
+
+fn newest_gaps_are_loaded(bed: &dyn Bed) {
+    let store = bed.open();
+    let many = MAX_LOADED_GAPS as u64 * 5 / 2;
+    let of = |stream, seqs: std::ops::Range<u64>| seqs.map(move |seq| ("g1".to_owned(), stream, Gap { last_seq: seq, ..gap(0, 9, seq) }));
+    let gaps: Vec<_> = of(6, 0..2).chain(of(7, 0..many)).chain(of(8, 0..many)).collect();
+    store.commit(&Commit { gaps, ..Commit::default() }).unwrap();
+    let loaded = store.load().unwrap().gaps;
+    let (few, many_loaded) = loaded.split_at(2);
+    assert!(few.iter().cloned().eq(of(6, 0..2)));
+    for stream in [7, 8] {
+        let found: Vec<_> = many_loaded.iter().filter(|gap| gap.1 == stream).cloned().collect();
+        assert!((MAX_LOADED_GAPS..=2 * MAX_LOADED_GAPS).contains(&found.len()));
+        assert!(found.iter().cloned().eq(of(stream, many - found.len() as u64..many)));
+    }
+}
+
+fn receipts(bed: &dyn Bed) {
+    let store = bed.open();
+    let receipt = |seq, crc| Receipt { seq, place: seq * 3, crc, readings: u32::MAX, times_ms: (seq > 1).then_some((-5, i64::MAX)) };
+    let state = |stream| StreamState { gateway: "g1".into(), stream, contiguous: 1, ahead: Vec::new() };
+    let put = |stream, seq, crc| ("g1".to_owned(), stream, receipt(seq, crc));
+    let receipts = vec![put(7, 1, 5), put(7, 2, 5), put(7, u64::MAX / 3, u32::MAX), put(8, 1, 5)];
+    store.commit(&Commit { receipts: receipts.clone(), streams: vec![state(7), state(8)], ..Commit::default() }).unwrap();
+    drop(store);
+    let store = bed.open();
+    assert_eq!(store.load().unwrap().receipts, receipts);
+    let forgotten_receipts = vec![("g1".into(), 7, 1), ("g1".into(), 7, 2), ("g1".into(), 9, 9)];
+    let forgotten_streams = vec![("g1".into(), 8)];
+    store.commit(&Commit { receipts: vec![put(7, 2, 6)], forgotten_receipts, forgotten_streams, ..Commit::default() }).unwrap();
+    assert_eq!(store.load().unwrap().receipts, [put(7, 2, 6), receipts[2].clone()]);
 }
 
 fn expiry(bed: &dyn Bed) {

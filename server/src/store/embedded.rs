@@ -10,23 +10,29 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::{Bucket, Commit, Loaded, Reading, SeriesId, Store, StoreError, row};
+use super::{Bucket, Commit, Committed, Loaded, Reading, SeriesId, Store, StoreError, newest_gaps, row};
 
 /// Memory for pages of the file, in bytes.
 const CACHE_BYTES: usize = 64 << 20;
-/// What this program writes; a higher number is from a newer one.
-const FORMAT: u64 = 1;
+/// What this program writes; a higher number is from a newer one. Format 1 had one gap record for each stream and first seq.
+const FORMAT: u64 = 2;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const READINGS: TableDefinition<'_, (u32, i64), &[u8]> = TableDefinition::new("readings");
 const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
 const SCHEMAS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("schemas");
 const STREAMS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("streams");
-/// (gateway, stream, first seq) -> (from ms, to ms, last seq, readings, reason)
-type GapRow = (i64, i64, u64, u64, u8);
-const GAPS: TableDefinition<'_, (&str, u64, u64), GapRow> = TableDefinition::new("gaps");
+/// (gateway, stream, first seq, reason)
+type GapKey = (&'static str, u64, u64, u8);
+/// (from ms, to ms, last seq, readings)
+type GapRow = (i64, i64, u64, u64);
+const GAPS: TableDefinition<'_, GapKey, GapRow> = TableDefinition::new("gaps_by_reason");
+/// (gateway, stream, seq)
+const RECEIPTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("receipts");
+/// Format 1: (gateway, stream, first seq) -> (from ms, to ms, last seq, readings, reason).
+const GAPS_1: TableDefinition<'_, (&str, u64, u64), (i64, i64, u64, u64, u8)> = TableDefinition::new("gaps");
 
 /// A store in one file.
 pub struct Embedded {
@@ -105,31 +111,41 @@ fn damaged(what: impl Into<String>) -> redb::Error {
     redb::Error::Corrupted(what.into())
 }
 
-/// Makes the tables of a new file; gives the format.
+/// Makes the tables of a new file, and brings those of an older format up to date; gives the format.
 fn begin(database: &Database) -> Result<u64, redb::Error> {
     let transaction = database.begin_write()?;
-    let found = {
-        let mut meta = transaction.open_table(META)?;
-        let found = meta.get("format")?.map(|format| format.value());
-        if found.is_none() {
-            meta.insert("format", FORMAT)?;
+    let found = transaction.open_table(META)?.get("format")?.map(|format| format.value());
+    match found {
+        Some(found) if found >= FORMAT => {
+            transaction.abort()?;
+            return Ok(found);
         }
-        found
-    };
-    if let Some(found) = found {
-        transaction.abort()?;
-        return Ok(found);
+        None => {}
+        Some(_) => migrate_from_1(&transaction)?,
     }
     transaction.open_table(READINGS)?;
     transaction.open_table(SERIES)?;
     transaction.open_table(SCHEMAS)?;
     transaction.open_table(STREAMS)?;
     transaction.open_table(GAPS)?;
+    transaction.open_table(RECEIPTS)?;
+    transaction.open_table(META)?.insert("format", FORMAT)?;
     transaction.commit()?;
     Ok(FORMAT)
 }
 
-fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<(), redb::Error> {
+fn migrate_from_1(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut gaps = transaction.open_table(GAPS)?;
+    for item in transaction.open_table(GAPS_1)?.iter()? {
+        let (key, content) = item?;
+        let ((gateway, stream, first_seq), (from_ms, to_ms, last_seq, readings, reason)) = (key.value(), content.value());
+        gaps.insert((gateway, stream, first_seq, reason), (from_ms, to_ms, last_seq, readings))?;
+    }
+    transaction.delete_table(GAPS_1)?;
+    Ok(())
+}
+
+fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<Committed, redb::Error> {
     let mut series = transaction.open_table(SERIES)?;
     for entry in &commit.series {
         series.insert(entry.id.0, row::write_series(entry).map_err(damaged)?.as_slice())?;
@@ -143,25 +159,51 @@ fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<(), redb::Er
         schemas.insert((gateway.as_str(), id.0), message.as_slice())?;
     }
     let mut streams = transaction.open_table(STREAMS)?;
+    let mut receipts = transaction.open_table(RECEIPTS)?;
     for (gateway, stream) in &commit.forgotten_streams {
         streams.remove((gateway.as_str(), *stream))?;
+        receipts.retain_in((gateway.as_str(), *stream, 0)..=(gateway.as_str(), *stream, u64::MAX), |_, _| false)?;
+    }
+    for (gateway, stream, seq) in &commit.forgotten_receipts {
+        receipts.remove((gateway.as_str(), *stream, *seq))?;
+    }
+    for (gateway, stream, receipt) in &commit.receipts {
+        receipts.insert((gateway.as_str(), *stream, receipt.seq), row::write_receipt(receipt).as_slice())?;
     }
     for state in &commit.streams {
         streams.insert((state.gateway.as_str(), state.stream), row::write_stream(state).as_slice())?;
     }
     let mut gaps = transaction.open_table(GAPS)?;
+    for (gateway, stream, gap) in &commit.forgotten_gaps {
+        gaps.remove((gateway.as_str(), *stream, gap.first_seq, gap.reason.code()))?;
+    }
     for (gateway, stream, gap) in &commit.gaps {
-        let content = (gap.from_ms, gap.to_ms, gap.last_seq, gap.readings, gap.reason.code());
-        gaps.insert((gateway.as_str(), *stream, gap.first_seq), content)?;
+        put_gap(&mut gaps, gateway, *stream, gap)?;
     }
     let mut readings = transaction.open_table(READINGS)?;
     // In the order of the table neighbours share pages; the sort is stable, so of two for one time the later still wins.
     let mut sorted: Vec<_> = commit.readings.iter().collect();
     sorted.sort_by_key(|(id, reading)| (*id, reading.at_ms));
+    let mut committed = Committed::default();
     for (id, reading) in sorted {
-        readings.insert((id.0, reading.at_ms), row::write_sample(&reading.sample).as_slice())?;
+        let content = row::write_sample(&reading.sample);
+        let earlier = readings.insert((id.0, reading.at_ms), content.as_slice())?;
+        committed.replaced += u64::from(earlier.is_some_and(|earlier| earlier.value() != content));
     }
+    Ok(committed)
+}
+
+fn put_gap(table: &mut Table<'_, GapKey, GapRow>, gateway: &str, stream: u64, gap: &Gap) -> Result<(), redb::Error> {
+    let code = gap.reason.code();
+    table.retain_in((gateway, stream, gap.first_seq, 0)..=(gateway, stream, gap.last_seq, u8::MAX), |key, row| {
+        key.3 != code || row.2 > gap.last_seq
+    })?;
+    table.insert((gateway, stream, gap.first_seq, code), (gap.from_ms, gap.to_ms, gap.last_seq, gap.readings))?;
     Ok(())
+}
+
+fn read_gap((_, _, first_seq, reason): (&str, u64, u64, u8), (from_ms, to_ms, last_seq, readings): GapRow) -> Gap {
+    Gap { from_ms, to_ms, first_seq, last_seq, readings, reason: GapReason::from_code(reason) }
 }
 
 fn load(database: &Database) -> Result<Loaded, redb::Error> {
@@ -185,6 +227,18 @@ fn load(database: &Database) -> Result<Loaded, redb::Error> {
         let (gateway, stream) = key.value();
         let state = row::read_stream(gateway, stream, content.value());
         loaded.streams.push(state.ok_or_else(|| damaged(format!("stream {stream:016x} of {gateway}")))?);
+    }
+    loaded.gaps = newest_gaps(transaction.open_table(GAPS)?.iter()?.map(|item| {
+        let (key, content) = item?;
+        let (gateway, stream, ..) = key.value();
+        Ok::<_, redb::Error>((gateway.to_owned(), stream, read_gap(key.value(), content.value())))
+    }))?;
+    for item in transaction.open_table(RECEIPTS)?.iter()? {
+        let (key, content) = item?;
+        let (gateway, stream, seq) = key.value();
+        let receipt = row::read_receipt(seq, content.value());
+        let receipt = receipt.ok_or_else(|| damaged(format!("receipt of batch {seq} of stream {stream:016x} of {gateway}")))?;
+        loaded.receipts.push((gateway.to_owned(), stream, receipt));
     }
     Ok(loaded)
 }
@@ -212,15 +266,14 @@ fn range<T>(
 fn gaps(database: &Database, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, redb::Error> {
     let table = database.begin_read()?.open_table(GAPS)?;
     let mut gaps = Vec::new();
-    for item in table.range((gateway, 0, 0)..=(gateway, u64::MAX, u64::MAX))? {
+    for item in table.range((gateway, 0, 0, 0)..=(gateway, u64::MAX, u64::MAX, u8::MAX))? {
         let (key, content) = item?;
-        let ((_, _, first_seq), (from, to, last_seq, readings, reason)) = (key.value(), content.value());
-        if from < to_ms && to >= from_ms {
-            let reason = GapReason::from_code(reason);
-            gaps.push(Gap { from_ms: from, to_ms: to, first_seq, last_seq, readings, reason });
+        let gap = read_gap(key.value(), content.value());
+        if gap.from_ms < to_ms && gap.to_ms >= from_ms {
+            gaps.push(gap);
         }
     }
-    gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
+    gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms, gap.first_seq, gap.reason.code()));
     Ok(gaps)
 }
 
@@ -241,12 +294,12 @@ fn expire(transaction: &WriteTransaction, before_ms: i64, limit: usize) -> Resul
     for item in gaps.iter()? {
         let (key, content) = item?;
         if content.value().1 < before_ms && old.len() < limit - gone {
-            let (gateway, stream, first_seq) = key.value();
-            old.push((gateway.to_owned(), stream, first_seq));
+            let (gateway, stream, first_seq, reason) = key.value();
+            old.push((gateway.to_owned(), stream, first_seq, reason));
         }
     }
-    for (gateway, stream, first_seq) in &old {
-        gaps.remove((gateway.as_str(), *stream, *first_seq))?;
+    for (gateway, stream, first_seq, reason) in &old {
+        gaps.remove((gateway.as_str(), *stream, *first_seq, *reason))?;
     }
     Ok(gone + old.len())
 }
@@ -264,7 +317,7 @@ impl Store for Embedded {
         self.with(load)
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         self.with(|database| durably(database, |transaction| write(transaction, commit)))
     }
 
@@ -340,7 +393,26 @@ mod tests {
         transaction.commit().unwrap();
         drop(database);
         let error = Embedded::open(&path).err().unwrap().to_string();
-        assert!(error.contains("format 2") && error.contains("upgrade pattoo-server"), "{error}");
+        assert!(error.contains("format 3") && error.contains("upgrade pattoo-server"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_format_1_keeps_its_gaps_and_gets_room_for_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pattoo.redb");
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(META).unwrap().insert("format", 1).unwrap();
+        transaction.open_table(GAPS_1).unwrap().insert(("g1", 7, 4), (10, 20, 6, 30, GapReason::TooOld.code())).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let old = Gap { from_ms: 10, to_ms: 20, first_seq: 4, last_seq: 6, readings: 30, reason: GapReason::TooOld };
+        let step = Gap { readings: 0, reason: GapReason::ClockStep, last_seq: 4, ..old.clone() };
+        let store = Embedded::open(&path).unwrap();
+        assert_eq!(store.gaps("g1", 0, 99).unwrap(), [old.clone()]);
+        store.commit(&Commit { gaps: vec![("g1".into(), 7, step.clone())], ..Commit::default() }).unwrap();
+        drop(store);
+        assert_eq!(Embedded::open(&path).unwrap().gaps("g1", 0, 99).unwrap(), [old, step]);
     }
 
     #[test]

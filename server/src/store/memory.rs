@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId};
 
-use super::{Bucket, Commit, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError, StreamState};
+use super::row::write_sample;
+use super::{Bucket, Commit, Committed, Loaded, Reading, Receipt, SeriesEntry, SeriesId, Store, StoreError, StreamState, newest_gaps};
 
 /// A store in memory. Clones share what they hold, as two openings of one file would.
 #[derive(Debug, Clone, Default)]
@@ -13,13 +14,17 @@ pub struct Memory {
     held: Arc<Mutex<Held>>,
 }
 
-#[derive(Debug, Default)]
+/// Gateway, stream, first seq, reason.
+type GapKey = (String, u64, u64, u8);
+
+#[derive(Debug, Clone, Default)]
 struct Held {
     readings: BTreeMap<(SeriesId, i64), Sample>,
     series: BTreeMap<SeriesId, SeriesEntry>,
     schemas: BTreeMap<(String, SchemaId), Schema>,
     streams: BTreeMap<(String, u64), StreamState>,
-    gaps: BTreeMap<(String, u64, u64), Gap>,
+    gaps: BTreeMap<GapKey, Gap>,
+    receipts: BTreeMap<(String, u64, u64), Receipt>,
     failure: Option<String>,
 }
 
@@ -27,6 +32,18 @@ impl Memory {
     /// Makes every call fail with these words, or work again.
     pub fn fail(&self, what: Option<&str>) {
         self.lock().failure = what.map(str::to_owned);
+    }
+
+    /// Another store with what this one holds now: a backup.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { held: Arc::new(Mutex::new(self.lock().clone())) }
+    }
+
+    /// Gap records of a gateway, with their stream.
+    #[must_use]
+    pub fn gap_records(&self, gateway: &str) -> Vec<(u64, Gap)> {
+        self.lock().gaps.iter().filter(|((of, ..), _)| of == gateway).map(|((_, stream, ..), gap)| (*stream, gap.clone())).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -43,6 +60,18 @@ impl Memory {
 }
 
 impl Held {
+    fn put_gap(&mut self, gateway: &str, stream: u64, gap: &Gap) {
+        let code = gap.reason.code();
+        let key = |seq, code| (gateway.to_owned(), stream, seq, code);
+        let begun = self.gaps.range(key(gap.first_seq, 0)..=key(gap.last_seq, u8::MAX));
+        let within: Vec<GapKey> =
+            begun.filter(|(key, held)| key.3 == code && held.last_seq <= gap.last_seq).map(|(key, _)| key.clone()).collect();
+        for key in within {
+            self.gaps.remove(&key);
+        }
+        self.gaps.insert(key(gap.first_seq, code), gap.clone());
+    }
+
     fn range(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> impl Iterator<Item = Reading> {
         let range = self.readings.range((series, from_ms)..(series, to_ms.max(from_ms)));
         range.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() })
@@ -52,27 +81,47 @@ impl Held {
 impl Store for Memory {
     fn load(&self) -> Result<Loaded, StoreError> {
         let held = self.working()?;
+        let gaps = held.gaps.iter().map(|((gateway, stream, ..), gap)| Ok::<_, StoreError>((gateway.clone(), *stream, gap.clone())));
         Ok(Loaded {
             series: held.series.values().cloned().collect(),
             schemas: held.schemas.iter().map(|((gateway, id), schema)| (gateway.clone(), *id, schema.clone())).collect(),
             streams: held.streams.values().cloned().collect(),
+            gaps: newest_gaps(gaps)?,
+            receipts: held.receipts.iter().map(|((gateway, stream, _), receipt)| (gateway.clone(), *stream, receipt.clone())).collect(),
         })
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut held = self.working()?;
         for key in &commit.forgotten_schemas {
             held.schemas.remove(key);
         }
         for key in &commit.forgotten_streams {
             held.streams.remove(key);
+            held.receipts.retain(|(gateway, stream, _), _| (gateway, stream) != (&key.0, &key.1));
         }
+        for key in &commit.forgotten_receipts {
+            held.receipts.remove(key);
+        }
+        let receipts = commit.receipts.iter();
+        held.receipts.extend(receipts.map(|(gateway, stream, receipt)| ((gateway.clone(), *stream, receipt.seq), receipt.clone())));
         held.series.extend(commit.series.iter().map(|entry| (entry.id, entry.clone())));
         held.schemas.extend(commit.schemas.iter().map(|(gateway, id, schema)| ((gateway.clone(), *id), schema.clone())));
         held.streams.extend(commit.streams.iter().map(|state| ((state.gateway.clone(), state.stream), state.clone())));
-        held.gaps.extend(commit.gaps.iter().map(|(gateway, stream, gap)| ((gateway.clone(), *stream, gap.first_seq), gap.clone())));
-        held.readings.extend(commit.readings.iter().map(|(id, reading)| ((*id, reading.at_ms), reading.sample.clone())));
-        Ok(())
+        for (gateway, stream, gap) in &commit.forgotten_gaps {
+            held.gaps.remove(&(gateway.clone(), *stream, gap.first_seq, gap.reason.code()));
+        }
+        for (gateway, stream, gap) in &commit.gaps {
+            held.put_gap(gateway, *stream, gap);
+        }
+        let mut committed = Committed::default();
+        for (id, reading) in &commit.readings {
+            let earlier = held.readings.insert((*id, reading.at_ms), reading.sample.clone());
+            // By its bits: NaN differs from itself.
+            let other = |earlier: &Sample| write_sample(earlier) != write_sample(&reading.sample);
+            committed.replaced += u64::from(earlier.as_ref().is_some_and(other));
+        }
+        Ok(committed)
     }
 
     fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
@@ -92,9 +141,9 @@ impl Store for Memory {
 
     fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
         let held = self.working()?;
-        let of = |key: &(String, u64, u64), gap: &Gap| key.0 == gateway && gap.from_ms < to_ms && gap.to_ms >= from_ms;
+        let of = |key: &GapKey, gap: &Gap| key.0 == gateway && gap.from_ms < to_ms && gap.to_ms >= from_ms;
         let mut gaps: Vec<Gap> = held.gaps.iter().filter(|(key, gap)| of(key, gap)).map(|(_, gap)| gap.clone()).collect();
-        gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms));
+        gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms, gap.first_seq, gap.reason.code()));
         Ok(gaps)
     }
 

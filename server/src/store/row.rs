@@ -10,7 +10,7 @@
 use pattoo_wire::{Decimal, Labels, Quality, Reason, Sample, Series, Value};
 use serde::{Deserialize, Serialize};
 
-use super::{SeriesEntry, SeriesId, StreamState};
+use super::{Receipt, SeriesEntry, SeriesId, StreamState};
 
 /// A series without its id, as JSON: it grows with the product and is small next to its readings.
 #[derive(Serialize, Deserialize)]
@@ -124,6 +124,31 @@ pub(super) fn read_stream(gateway: &str, stream: u64, bytes: &[u8]) -> Option<St
     Some(StreamState { gateway: gateway.to_owned(), stream, contiguous, ahead })
 }
 
+/// place (u64) | crc (u32) | readings (u32) | times (i64, i64), where there are any.
+pub(super) fn write_receipt(receipt: &Receipt) -> Vec<u8> {
+    let mut bytes = receipt.place.to_le_bytes().to_vec();
+    bytes.extend(receipt.crc.to_le_bytes());
+    bytes.extend(receipt.readings.to_le_bytes());
+    if let Some((first, last)) = receipt.times_ms {
+        bytes.extend(first.to_le_bytes());
+        bytes.extend(last.to_le_bytes());
+    }
+    bytes
+}
+
+pub(super) fn read_receipt(seq: u64, bytes: &[u8]) -> Option<Receipt> {
+    let (place, rest) = bytes.split_first_chunk()?;
+    let (crc, rest) = rest.split_first_chunk()?;
+    let (readings, rest) = rest.split_first_chunk()?;
+    let times_ms = match rest.as_chunks::<8>() {
+        ([], []) => None,
+        ([first, last], []) => Some((i64::from_le_bytes(*first), i64::from_le_bytes(*last))),
+        _ => return None,
+    };
+    let (crc, readings) = (u32::from_le_bytes(*crc), u32::from_le_bytes(*readings));
+    Some(Receipt { seq, place: u64::from_le_bytes(*place), crc, readings, times_ms })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -163,6 +188,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = read_sample(&bytes);
             let _ = read_stream("g", 1, &bytes);
+            let _ = read_receipt(1, &bytes);
             let _ = read_series(1, &bytes);
         }
     }

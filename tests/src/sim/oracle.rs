@@ -122,7 +122,7 @@ impl Book {
                 }
             }
         }
-        gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, may))?;
+        gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, store, may))?;
         Ok(tally)
     }
 
@@ -132,11 +132,13 @@ impl Book {
         number.is_some_and(|number| self.made.get(&(*number, at_ms)) == Some(sample))
     }
 
-    /// A gap record says why, and how many: both must be so.
-    fn is_true(&self, stream: u64, gap: &Gap, (full, old): (bool, bool)) -> Result<(), String> {
+    /// A gap record says why, and how many are missing: both must be so.
+    fn is_true(&self, stream: u64, gap: &Gap, store: &ServerStore, (full, old): (bool, bool)) -> Result<(), String> {
         let numbers = (stream, gap.first_seq)..=(stream, gap.last_seq);
-        let readings: u64 = self.batches.range(numbers.clone()).map(|(_, readings)| readings.len() as u64).sum();
-        let wrong = |why: &str| Err(format!("{}: {why}: {gap:?}, {readings} readings were buffered there", self.gateway));
+        // What came before its gateway dropped it is not missing.
+        let buffered = self.batches.range(numbers.clone()).flat_map(|(_, readings)| readings);
+        let readings = buffered.filter(|key| store.find(&self.series[key.0], key.1).is_none()).count() as u64;
+        let wrong = |why: &str| Err(format!("{}: {why}: {gap:?}, {readings} readings are missing there", self.gateway));
         let batches = self.batches.range(numbers.clone()).count() as u64;
         match gap.reason {
             _ if batches != gap.last_seq - gap.first_seq + 1 => wrong("a gap record of batches that never were"),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pattoo_server::store::memory::Memory;
-use pattoo_server::store::{Bucket, Commit, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError};
+use pattoo_server::store::{Bucket, Commit, Committed, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError};
 use pattoo_wire::{Gap, Sample};
 
 /// Gateway, device, point.
@@ -24,8 +24,6 @@ struct State {
     commits: Vec<Commit>,
     series: BTreeMap<SeriesId, Name>,
     ids: BTreeMap<Name, SeriesId>,
-    /// Gap records by gateway, stream, first number and reason.
-    gaps: BTreeMap<(String, u64, u64, u8), Gap>,
     /// What the next commits do: fail, and be done all the same.
     failures: Vec<bool>,
     twice: Option<(Name, i64)>,
@@ -64,8 +62,7 @@ impl ServerStore {
 
     /// Gap records of a gateway, with their stream.
     pub(super) fn gap_records(&self, gateway: &str) -> Vec<(u64, Gap)> {
-        let state = self.lock();
-        state.gaps.iter().filter(|((of, ..), _)| of == gateway).map(|((_, stream, ..), gap)| (*stream, gap.clone())).collect()
+        self.lock().memory.gap_records(gateway)
     }
 
     /// A reading that was stored a second time.
@@ -75,16 +72,16 @@ impl ServerStore {
 }
 
 impl State {
-    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+    fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
         for (id, reading) in &commit.readings {
             if !self.memory.raw(*id, reading.at_ms, reading.at_ms + 1, 1)?.is_empty() {
                 self.twice = self.series.get(id).map(|name| (name.clone(), reading.at_ms));
             }
         }
-        self.memory.commit(commit)?;
+        let committed = self.memory.commit(commit)?;
         self.note(commit);
         self.commits.push(commit.clone());
-        Ok(())
+        Ok(committed)
     }
 
     fn note(&mut self, commit: &Commit) {
@@ -92,9 +89,6 @@ impl State {
             let name = (gateway.clone(), device.clone(), entry.point.clone());
             self.series.insert(*id, name.clone());
             self.ids.insert(name, *id);
-        }
-        for (gateway, stream, gap) in &commit.gaps {
-            self.gaps.insert((gateway.clone(), *stream, gap.first_seq, gap.reason.code()), gap.clone());
         }
     }
 }
@@ -104,15 +98,13 @@ impl Store for ServerStore {
         self.lock().memory.load()
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
         let mut state = self.lock();
         let failure = (!state.failures.is_empty()).then(|| state.failures.remove(0));
-        if failure != Some(false) {
-            state.commit(commit)?;
-        }
+        let committed = if failure == Some(false) { Committed::default() } else { state.commit(commit)? };
         match failure {
             Some(_) => Err(StoreError::Io { path: "simulated".into(), what: "input/output error".into() }),
-            None => Ok(()),
+            None => Ok(committed),
         }
     }
 
