@@ -89,6 +89,8 @@ pub struct Stored {
 pub struct Stats {
     /// This life of the buffer.
     pub stream: u64,
+    /// Oldest batch that can still be read; released ones that are not erased yet are among them. At most `oldest`.
+    pub kept: u64,
     /// Oldest batch it holds; the next one's number when it is empty.
     pub oldest: u64,
     /// Number of the next batch.
@@ -272,7 +274,7 @@ impl<S: Store> Buffer<S> {
         let Head { stream, oldest, bytes, dropped_readings, .. } = self.head;
         // What is not durable does not exist for anyone else.
         let next = self.durable.max(oldest);
-        Stats { stream, oldest, next, batches: next - oldest, bytes, dropped_readings, pending_gaps: self.gaps.len() as u64 }
+        Stats { stream, kept: oldest, oldest, next, batches: next - oldest, bytes, dropped_readings, pending_gaps: self.gaps.len() as u64 }
     }
 
     /// Gap records that wait for the next batch.

@@ -8,6 +8,9 @@
 //! | `uplink.acknowledge` | `server` | `server` |
 //! | `uplink.max_unacknowledged` | [`MAX_UNACKNOWLEDGED`] | 1 to 1000 batches |
 //! | `uplink.ack_timeout` | [`ACK_TIMEOUT`] | 1 s to 1 h |
+//! | `uplink.order` | `live-first` | `live-first`, `newest-first` (also what had to wait), `oldest-first` |
+//! | `uplink.backfill_share` | [`BACKFILL_PERCENT`] % | 1% to 90%: turns and places of what had to wait, while something new waits |
+//! | `uplink.rate_limit` | none | 100B to 1GB in a second |
 //! | `buffer.path` | [`BUFFER_PATH`] | |
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
@@ -35,6 +38,7 @@ mod load;
 mod read;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,6 +69,8 @@ pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 pub const MAX_UNACKNOWLEDGED: usize = 32;
 /// Default of `uplink.ack_timeout`.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Default of `uplink.backfill_share`, in percent.
+pub const BACKFILL_PERCENT: u32 = 50;
 /// Default of `buffer.path`.
 pub const BUFFER_PATH: &str = "/var/lib/pattoo/buffer";
 /// Default of `buffer.max_bytes`.
@@ -120,6 +126,41 @@ pub struct Uplink {
     pub max_unacknowledged: usize,
     /// Silence after which unacknowledged batches are sent again.
     pub ack_timeout: Duration,
+    /// What goes first.
+    pub order: Order,
+    /// Share of what had to wait while something new waits, 1 to 90 percent.
+    pub backfill_percent: u32,
+    /// Most bytes in a second; none for no limit.
+    pub rate_limit: Option<u64>,
+}
+
+impl Uplink {
+    /// The way to this URL, with the defaults.
+    #[must_use]
+    pub fn to(url: String) -> Self {
+        Self {
+            url,
+            credentials: None,
+            ca: None,
+            max_unacknowledged: MAX_UNACKNOWLEDGED,
+            ack_timeout: ACK_TIMEOUT,
+            order: Order::default(),
+            backfill_percent: BACKFILL_PERCENT,
+            rate_limit: None,
+        }
+    }
+}
+
+/// Which batches go first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// What is new at once, and what had to wait in the order of the numbers, with its share.
+    #[default]
+    LiveFirst,
+    /// All in the order of the numbers.
+    OldestFirst,
+    /// What is new at once, and what had to wait from the newest backwards, with its share.
+    NewestFirst,
 }
 
 /// The store-and-forward buffer.

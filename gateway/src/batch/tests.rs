@@ -33,7 +33,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
     let profile = std::sync::Arc::new(Profile { id: "test".into(), manufacturer: String::new(), model: String::new(), modbus, points });
     Config {
         gateway: "g1".into(),
-        uplink: Uplink { url: String::new(), credentials: None, ca: None, max_unacknowledged: 8, ack_timeout: Duration::from_secs(30) },
+        uplink: Uplink::to(String::new()),
         buffer: Buffer { path: PathBuf::new(), max_bytes: 1 << 20, max_age: Duration::from_secs(3600) },
         batch: Batching { every: Duration::from_millis(EVERY_MS as u64) },
         clock: Clock { trust: Trust::Auto, ntp_file: PathBuf::new() },

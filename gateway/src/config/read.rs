@@ -8,11 +8,11 @@ use pattoo_wire::check_name;
 
 use super::clock::clock;
 use super::{
-    ACK_TIMEOUT, BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS,
-    MAX_UNACKNOWLEDGED, MIN_INTERVAL, Transport, Uplink, devices, links,
+    BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL,
+    Transport, devices, links, uplink,
 };
 use crate::profile::Found;
-use crate::yaml::{self, Field, Fields, Problem, Problems, did_you_mean, quoted};
+use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 
 /// Environment variables by name, as the caller has them.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -20,16 +20,15 @@ pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 /// Name of the link to this machine itself.
 pub(super) const HOST_LINK: &str = "host";
 /// Longest path or URL, in bytes; Linux has no longer path.
-const MAX_PATH_BYTES: usize = 4_096;
+pub(super) const MAX_PATH_BYTES: usize = 4_096;
 /// Least buffer: some batches must fit.
 const MIN_BUFFER_BYTES: u64 = 1 << 20;
 /// Largest buffer: 1 TiB.
 const MAX_BUFFER_BYTES: u64 = 1 << 40;
 
 const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "links", "devices"];
-const UPLINK_KEYS: &[&str] = &["url", "credentials", "ca", "acknowledge", "max_unacknowledged", "ack_timeout"];
 
-const fn seconds(seconds: u64) -> Duration {
+pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -39,7 +38,7 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
     let mut problems = Problems::of(file);
     let Some(fields) = Fields::read(&node, "", KEYS, &mut problems) else { return Err(problems.into_list()) };
     let gateway = gateway(&fields, env, &mut problems);
-    let uplink = uplink(&fields, env, &mut problems);
+    let uplink = uplink::read(&fields, env, &mut problems);
     let buffer = buffer(&fields, env, &mut problems);
     let batch = batch(&fields, &mut problems);
     let clock = clock(&fields, &mut problems);
@@ -56,20 +55,20 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
 }
 
 /// A text from the environment, else from the file. The field reports problems in the name of its source.
-enum Text<'t> {
+pub(super) enum Text<'t> {
     Variable(&'static str, String),
     File(Field<'t>, &'t str),
 }
 
 impl Text<'_> {
-    fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Variable(_, text) => text,
             Self::File(_, text) => text,
         }
     }
 
-    fn problem(&self, message: &str, problems: &mut Problems<'_>) {
+    pub(super) fn problem(&self, message: &str, problems: &mut Problems<'_>) {
         match self {
             Self::Variable(name, _) => problems.push(Problem::whole(Path::new(name), format!("(environment) {message}"))),
             Self::File(field, _) => field.problem(message, problems),
@@ -78,7 +77,7 @@ impl Text<'_> {
 }
 
 /// An empty variable counts as none: that is how a unit file takes one back.
-fn variable(env: Environment<'_>, name: &'static str) -> Option<Text<'static>> {
+pub(super) fn variable(env: Environment<'_>, name: &'static str) -> Option<Text<'static>> {
     env(name).filter(|text| !text.is_empty()).map(|text| Text::Variable(name, text))
 }
 
@@ -98,78 +97,6 @@ fn gateway(fields: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_
             None
         }
     }
-}
-
-fn uplink(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -> Option<Uplink> {
-    let before = problems.count();
-    let expected = "a URL such as mqtts://ops.example:8883";
-    let from_env = variable(env, "PATTOO_UPLINK_URL");
-    let fields = match top.optional("uplink") {
-        Some(field) => Some(Fields::read(field.node, "uplink", UPLINK_KEYS, problems)?),
-        None if from_env.is_some() => None,
-        None => {
-            top.required("uplink", &format!("a mapping with `url`, {expected}"), problems);
-            return None;
-        }
-    };
-    let optional = |key| fields.as_ref().and_then(|fields| fields.optional(key));
-    let credentials = optional("credentials").and_then(|field| path(&field, problems));
-    let ca = optional("ca").and_then(|field| path(&field, problems));
-    if let Some(field) = optional("acknowledge") {
-        field.choice(&[("server", ())], problems);
-    }
-    let max_unacknowledged = match optional("max_unacknowledged") {
-        Some(field) => field.integer(1, 1_000, "a number of batches", problems).and_then(|n| usize::try_from(n).ok()),
-        None => Some(MAX_UNACKNOWLEDGED),
-    };
-    let ack_timeout = match optional("ack_timeout") {
-        Some(field) => field.duration(seconds(1), seconds(3_600), problems),
-        None => Some(ACK_TIMEOUT),
-    };
-    let text = match (from_env, &fields) {
-        (Some(text), _) => text,
-        (None, Some(fields)) => {
-            let field = fields.required("url", expected, problems)?;
-            let url = field.text(expected, problems)?;
-            Text::File(field, url)
-        }
-        (None, None) => return None,
-    };
-    let url = url(&text, credentials.is_some(), problems)?;
-    if problems.count() > before {
-        return None;
-    }
-    Some(Uplink { url, credentials, ca, max_unacknowledged: max_unacknowledged?, ack_timeout: ack_timeout? })
-}
-
-/// `mqtt://host:port` or `mqtts://host:port`; the port may be left out. Without credentials only to this machine itself.
-fn url(text: &Text<'_>, has_credentials: bool, problems: &mut Problems<'_>) -> Option<String> {
-    let url = text.as_str();
-    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
-    let Some(endpoint) = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("mqtts://")) else {
-        let hint = did_you_mean(scheme.unwrap_or(url), ["mqtt", "mqtts"].into_iter());
-        text.problem(&format!("found {}, expected mqtt://host:port or mqtts://host:port{hint}", quoted(url)), problems);
-        return None;
-    };
-    if endpoint.contains('@') {
-        // The password must not be repeated in a log.
-        text.problem("found a user or password in the URL, expected them in the file that `credentials` names", problems);
-        return None;
-    }
-    let Some((host, _)) = split_endpoint(endpoint, false).filter(|_| url.len() <= MAX_PATH_BYTES) else {
-        text.problem(&format!("found {}, expected mqtt://host:port or mqtts://host:port", quoted(url)), problems);
-        return None;
-    };
-    if !has_credentials && !is_loopback(host) {
-        let message = format!(
-            "{} is another machine: expected `credentials`, a file with one line user:password; only a broker on this \
-             machine itself may be anonymous",
-            quoted(host)
-        );
-        text.problem(&message, problems);
-        return None;
-    }
-    Some(url.trim_end_matches('/').to_owned())
 }
 
 /// Host and port of `host:port`, `1.2.3.4:port` or `[::1]:port`.
@@ -195,7 +122,7 @@ pub(super) fn split_endpoint(endpoint: &str, needs_port: bool) -> Option<(&str, 
     (good && (port.is_some() || !needs_port)).then_some((host, port))
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 

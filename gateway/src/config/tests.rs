@@ -97,11 +97,9 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(
         config.uplink,
         Uplink {
-            url: "mqtts://ops.example:8883".to_owned(),
             credentials: Some("/etc/pattoo/gateway.token".into()),
             ca: Some("/etc/pattoo/ca.pem".into()),
-            max_unacknowledged: MAX_UNACKNOWLEDGED,
-            ack_timeout: ACK_TIMEOUT,
+            ..Uplink::to("mqtts://ops.example:8883".to_owned())
         }
     );
     assert_eq!(
@@ -192,6 +190,10 @@ const BAD: &[(&str, &str, &str)] = &[
     ("anonymous on another machine", "credentials: /etc/pattoo/gateway.token, ", ""),
     ("acknowledged by something else", "acknowledge: server", "acknowledge: broker"),
     ("too many unacknowledged", "acknowledge: server", "max_unacknowledged: 5000"),
+    ("no such order", "acknowledge: server", "order: live"),
+    ("all for the backlog", "acknowledge: server", "backfill_share: 100%"),
+    ("a share without its unit", "acknowledge: server", "backfill_share: 20"),
+    ("a rate below all batches", "acknowledge: server", "rate_limit: 50B/s"),
     ("size without meaning", "512MiB", "512 potatoes"),
     ("size too small", "512MiB", "12"),
     ("unit of time", "30d", "30 dys"),

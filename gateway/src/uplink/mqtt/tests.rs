@@ -6,13 +6,22 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use pattoo_wire::{Batch, Block, Decimal, Device, Kind, Labels, Quality, Repr, Sample, Schema, Series, Value, open_data};
+use pattoo_wire::{
+    Ack, Ask, Batch, Block, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Repr, Sample, Schema, SchemaId, Series, Status, Value,
+    open_data, topic,
+};
+use rumqttc::v5::Event as MqttEvent;
 use rumqttc::v5::MqttOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+use super::session::FAREWELL;
 use super::*;
 use crate::batch::{Closed, Dictionary};
 use crate::buffer::memory::{Medium, Memory};
@@ -101,7 +110,7 @@ fn closed(i: i64) -> Closed {
 fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
     Config {
         gateway: "g1".into(),
-        uplink: UplinkConfig { url, credentials: None, ca, max_unacknowledged: 8, ack_timeout: Duration::from_secs(2) },
+        uplink: UplinkConfig { ca, max_unacknowledged: 8, ack_timeout: Duration::from_secs(2), ..UplinkConfig::to(url) },
         buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, max_age: Duration::from_secs(1 << 20) },
         batch: Batching { every: Duration::from_secs(1) },
         clock: Clock { trust: Trust::Auto, ntp_file: "/nowhere".into() },
@@ -110,10 +119,16 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
     }
 }
 
+fn time() -> (Time, watch::Receiver<Option<ServerTime>>) {
+    let (heard, hears) = watch::channel(None);
+    (Time { heard, source: watch::channel(ClockSource::Ntp).1 }, hears)
+}
+
 /// A gateway's buffer on its own thread and its MQTT client on a task.
 struct Gateway {
     buffer: Handle,
     health: watch::Sender<BTreeMap<String, DeviceStatus>>,
+    heard: watch::Receiver<Option<ServerTime>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -129,8 +144,9 @@ impl Gateway {
         }
         let (health, watched) = watch::channel(BTreeMap::new());
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, stopped));
-        Self { buffer: handle, health, stop, task }
+        let (time, heard) = time();
+        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, time, stopped));
+        Self { buffer: handle, health, heard, stop, task }
     }
 
     async fn drained(&self) {
@@ -148,7 +164,13 @@ struct Seen {
     contiguous: u64,
     statuses: Vec<Status>,
     dictionaries: BTreeMap<SchemaId, Schema>,
+    hellos: Vec<Hello>,
+    /// What it asks for with the next answer.
+    lost: Vec<(u64, u64)>,
 }
+
+/// What the server's clock always shows.
+const SERVER_TIME_MS: i64 = 1_800_000_000_000;
 
 struct Server {
     seen: Arc<Mutex<Seen>>,
@@ -171,8 +193,8 @@ impl Server {
                     Ok(MqttEvent::Incoming(Packet::ConnAck(_))) => client.try_subscribe("pattoo/v1/g1/#", QoS::AtLeastOnce).unwrap(),
                     Ok(MqttEvent::Incoming(Packet::Publish(publish))) => {
                         let topic = String::from_utf8(publish.topic.to_vec()).unwrap();
-                        if let Some(ack) = shared.lock().unwrap().take(&topic, &publish.payload) {
-                            let _ = client.try_publish(topic::ack("g1"), QoS::AtLeastOnce, false, ack.encode().unwrap());
+                        if let Some((topic, answer)) = shared.lock().unwrap().take(&topic, &publish.payload) {
+                            let _ = client.try_publish(topic, QoS::AtLeastOnce, false, answer);
                         }
                         tell.send_modify(|count| *count += 1);
                     }
@@ -203,7 +225,8 @@ impl Drop for Server {
 }
 
 impl Seen {
-    fn take(&mut self, topic: &str, payload: &[u8]) -> Option<Ack> {
+    /// Gives what is to be answered, and where.
+    fn take(&mut self, topic: &str, payload: &[u8]) -> Option<(String, Vec<u8>)> {
         match topic::parse(topic)?.1 {
             topic::FromGateway::Schema(id) => {
                 let (found, schema) = Schema::decode(payload).unwrap();
@@ -216,7 +239,14 @@ impl Seen {
                 self.statuses.push(serde_json::from_slice(payload).unwrap());
                 None
             }
-            topic::FromGateway::Hello => None,
+            topic::FromGateway::Hello => {
+                let hello = Hello::decode(payload).unwrap();
+                let echo = Some(Echo { sent_ms: hello.sent_ms, time_ms: SERVER_TIME_MS });
+                let (missing, schemas) = (std::mem::take(&mut self.lost), self.schemas.iter().copied().collect());
+                self.hellos.push(hello);
+                let ask = Ask { stream: hello.stream, echo, missing, schemas };
+                Some((topic::ask("g1"), ask.encode().unwrap()))
+            }
             topic::FromGateway::Data => {
                 let (header, body) = open_data(payload).unwrap();
                 let schema = self.dictionaries.get(&body.schema()).expect("a batch came before its schema");
@@ -228,9 +258,21 @@ impl Seen {
                 while self.batches.contains_key(&(self.contiguous + 1)) {
                     self.contiguous += 1;
                 }
-                Some(Ack::through(header.stream, self.contiguous))
+                let ahead = self.ahead();
+                Some((topic::ack("g1"), Ack { stream: header.stream, seq: self.contiguous, ahead }.encode().unwrap()))
             }
         }
+    }
+
+    fn ahead(&self) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for seq in self.batches.range(self.contiguous + 1..).map(|(seq, _)| *seq) {
+            match ranges.last_mut() {
+                Some(range) if range.1 + 1 == seq => range.1 = seq,
+                _ => ranges.push((seq, seq)),
+            }
+        }
+        ranges
     }
 
     fn assert_has_all(&self, batches: i64) {
@@ -261,6 +303,32 @@ async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_healt
     // Who comes later finds the schemas and the status retained.
     let later = Server::start(broker.port, "later");
     later.until("retained", |seen| seen.schemas.len() == 2 && seen.statuses.len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_gateway_says_hello_and_hears_the_time_and_what_is_asked_for() {
+    let mut broker = Mosquitto::start("");
+    let server = Server::start(broker.port, "server");
+    let mut gateway = Gateway::start(&config(format!("mqtt://127.0.0.1:{}", broker.port), None), 30).await;
+    gateway.drained().await;
+    // What the server has is nothing to be lost; what it loses is asked for, and this buffer holds it no longer.
+    {
+        let mut seen = server.seen.lock().unwrap();
+        let hello = seen.hellos[0];
+        assert_eq!((hello.oldest, hello.source), (1, ClockSource::Ntp));
+        assert_eq!(seen.hellos.len(), 1);
+        seen.lost = vec![(3, 7), (9, u64::MAX)];
+        seen.schemas.clear();
+    }
+    timeout(BOUND, gateway.heard.wait_for(Option::is_some)).await.unwrap().unwrap();
+    broker.replace();
+    server.until("a second hello", |seen| seen.hellos.len() > 1).await;
+    gateway.buffer.append(closed(30)).await.unwrap();
+    gateway.drained().await;
+    let heard = gateway.heard.borrow().unwrap();
+    assert!(heard.sent_ms <= heard.received_ms && heard.time_ms == SERVER_TIME_MS, "{heard:?}");
+    server.seen.lock().unwrap().assert_has_all(31);
+    assert_eq!(server.seen.lock().unwrap().hellos[1].oldest, 31);
 }
 
 #[tokio::test]
@@ -366,5 +434,5 @@ fn the_client_can_run_on_any_task() {
     fn assert_send<T: Send>(_: T) {}
     let client = Client::new(&config("mqtt://127.0.0.1:1".into(), None)).unwrap();
     let (handle, _receiver) = channel(crate::buffer::Stats::default());
-    assert_send(client.run(handle, watch::channel(BTreeMap::new()).1, watch::channel(false).1));
+    assert_send(client.run(handle, watch::channel(BTreeMap::new()).1, time().0, watch::channel(false).1));
 }

@@ -1,0 +1,60 @@
+//! The status document: when it is due and what it says.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use pattoo_wire::{DeviceStatus, Status};
+
+use super::session::{Sent, Session};
+use crate::clock;
+
+/// Longest time between two status documents.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// Shortest time between two status documents, however often health changes.
+const STATUS_GAP: Duration = Duration::from_secs(1);
+
+/// What the broker says for a gateway that is gone.
+pub(super) fn last_will() -> Vec<u8> {
+    encoded(&Status { online: false, version: env!("CARGO_PKG_VERSION").into(), ..Status::default() })
+}
+
+impl Session {
+    pub(super) fn publish_status(&mut self, online: bool) {
+        let stats = self.buffer.stats();
+        let devices = self.health.borrow_and_update().clone();
+        self.health_told.clone_from(&devices);
+        self.status_sent = Some(Instant::now());
+        let status = Status {
+            online,
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: self.started.elapsed().as_secs(),
+            time_ms: clock::now_ms(),
+            buffer_batches: stats.batches,
+            buffer_bytes: stats.bytes,
+            dropped_readings: stats.dropped_readings,
+            devices,
+        };
+        self.publish(self.topics.status.clone(), true, encoded(&status), Sent::Status);
+    }
+
+    /// Publishes the status when it is due, or when the health of a device has changed.
+    pub(super) fn refresh_status(&mut self) {
+        let age = self.status_sent.map_or(Duration::MAX, |sent| sent.elapsed());
+        let due = age >= STATUS_EVERY || (age >= STATUS_GAP && differs(&self.health_told, &self.health.borrow()));
+        if self.connected && due {
+            self.publish_status(true);
+        }
+    }
+}
+
+/// Whether quality or reason of a device is another; the counters of polls do not count.
+fn differs(told: &BTreeMap<String, DeviceStatus>, now: &BTreeMap<String, DeviceStatus>) -> bool {
+    let essence = |(name, status): (&String, &DeviceStatus)| (name.clone(), status.quality, status.reason.clone());
+    told.len() != now.len() || told.iter().map(essence).ne(now.iter().map(essence))
+}
+
+fn encoded(status: &Status) -> Vec<u8> {
+    // Strings and numbers only: cannot fail.
+    serde_json::to_vec(status).unwrap_or_default()
+}
