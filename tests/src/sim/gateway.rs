@@ -8,8 +8,8 @@ use fastrand::Rng;
 use pattoo_gateway::batch::{Builder, Closed, Pushed};
 use pattoo_gateway::buffer::{Buffer, Limits, Stats, Stored};
 use pattoo_gateway::config::Config;
-use pattoo_gateway::uplink::{Action, Event as UplinkEvent, Uplink};
-use pattoo_wire::{Ack, Body, Header, Schema, SchemaId, data_message, topic};
+use pattoo_gateway::uplink::{Action, Event as UplinkEvent, Policy, Uplink};
+use pattoo_wire::{Ack, Body, ClockSource, Header, Hello, Schema, SchemaId, data_message, topic};
 
 use super::disk::{Disk, DiskFault, Platter};
 use super::net::{Filter, Message, Packet};
@@ -122,6 +122,9 @@ impl Process {
         let mut actions = VecDeque::from(self.uplink.step(since_ms, event));
         while let Some(action) = actions.pop_front() {
             match action {
+                Action::Hello { sent_ms } => wants.extend(self.publish_hello(name, sent_ms, clock_ms)),
+                // Nobody asks anything here: the gateway does not listen.
+                Action::Time { .. } => {}
                 Action::Fetch { seq } => {
                     for event in self.fetch(seq, clock_ms) {
                         actions.extend(self.uplink.step(since_ms, event));
@@ -129,7 +132,7 @@ impl Process {
                 }
                 Action::PublishSchema(id) => wants.extend(self.publish_schema(name, id)),
                 Action::Publish { seq } => wants.push(self.publish_batch(name, seq)),
-                Action::Release { through } => {
+                Action::Release { through, .. } => {
                     let Stats { stream, oldest, .. } = self.buffer.stats();
                     wants.push(Want::Released { stream, oldest, through });
                     // One that fails is made up for by sending again.
@@ -149,13 +152,26 @@ impl Process {
     fn fetch(&mut self, seq: u64, clock_ms: i64) -> Vec<UplinkEvent> {
         match self.buffer.get(seq, clock_ms) {
             Ok(Some(stored)) => {
-                let schema = stored.schema;
+                let (schema, bytes) = (stored.schema, stored.body.len() as u64);
                 self.fetched = Some(stored);
-                vec![UplinkEvent::Fetched { seq, schema }]
+                vec![UplinkEvent::Fetched { seq, schema, bytes }]
             }
-            Ok(None) => vec![UplinkEvent::Missing { seq }, UplinkEvent::Buffer(self.buffer.stats())],
-            Err(_) => vec![UplinkEvent::Missing { seq }],
+            Ok(None) => {
+                let stats = self.buffer.stats();
+                let gone = !(stats.oldest..stats.next).contains(&seq);
+                vec![UplinkEvent::Buffer(stats), UplinkEvent::Missing { seq, gone }]
+            }
+            Err(_) => vec![UplinkEvent::Missing { seq, gone: false }],
         }
+    }
+
+    fn publish_hello(&mut self, name: &str, sent_ms: i64, clock_ms: i64) -> Option<Want> {
+        let Stats { stream, kept, next, .. } = self.buffer.stats();
+        let sent_ms = u64::try_from(sent_ms).ok()?;
+        let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms: clock_ms, source: ClockSource::None }.encode().ok()?;
+        self.published += 1;
+        let message = Message { topic: topic::hello(name), payload, retained: false };
+        Some(Want::Publish(Packet::Publish(Some(self.published), message)))
     }
 
     fn publish_schema(&mut self, name: &str, id: SchemaId) -> Option<Want> {
@@ -170,7 +186,7 @@ impl Process {
             return Want::Wrong(format!("batch {seq} is to be published and was not fetched"));
         };
         let stats = self.buffer.stats();
-        let header = Header { stream: stats.stream, seq, oldest: stats.oldest.min(seq) };
+        let header = Header { stream: stats.stream, seq, oldest: stats.kept.min(seq) };
         match data_message(&header, &stored.body) {
             Ok(payload) => {
                 self.published += 1;
@@ -200,9 +216,11 @@ impl World<'_> {
             return self.boot_again(index);
         };
         let notices = buffer.take_notices();
-        let uplink = Uplink::new(plan.max_unacknowledged, millis(plan.ack_timeout_ms), buffer.stats());
         let mut config = config;
         config.uplink.max_unacknowledged = plan.max_unacknowledged;
+        config.uplink.ack_timeout = millis(plan.ack_timeout_ms);
+        config.uplink.order = plan.order;
+        let uplink = Uplink::new(Policy::from(&config.uplink), buffer.stats());
         gateway.process = Some(Process {
             config,
             builder,
