@@ -3,6 +3,8 @@
 //! Does no I/O and knows no MQTT: events and `now` in, actions out. See [`mqtt`] for the client.
 //!
 //! # What holds
+//! - Until the server has answered a hello on this connection, batches go out in the order of their numbers: a server that cannot
+//!   acknowledge ranges ahead would never acknowledge what is new.
 //! - A schema goes out before the first batch that names it, once per connection; again when the server asks for it.
 //! - At most `max_unacknowledged` batches are out, and at most as many in the hand of the client. What had to wait fills no more
 //!   than its share of them, so that what is new finds room; and while both wait, it gets its share of the turns.
@@ -262,7 +264,7 @@ impl Uplink {
     /// Forgets what the lost connection carried.
     fn restart(&mut self, now_ms: i64) {
         self.counters.resends += self.ledger.requeue_all();
-        self.ledger.all_is_backlog();
+        self.ledger.keep_order(true);
         self.fetching = None;
         self.in_hand = 0;
         self.schemas.clear();
@@ -306,6 +308,8 @@ impl Uplink {
         if !self.connected {
             return;
         }
+        // A server that answers a hello names ranges ahead, too.
+        self.ledger.keep_order(false);
         let echo = ask.echo.filter(|echo| i64::try_from(echo.sent_ms) == Ok(self.hello_ms));
         // Only the latest hello and its first answer tell the time: an older one would tell of an older time.
         if let Some(echo) = echo.filter(|_| self.unanswered) {

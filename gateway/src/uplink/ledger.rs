@@ -39,9 +39,10 @@ pub(super) struct News {
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
     order: Order,
-    /// Most batches that are on their way, and most of them that are backlog.
+    /// Only in the order of the numbers, whatever was configured.
+    in_order: bool,
+    /// Most batches that are on their way.
     window: u64,
-    backlog_window: u64,
     backfill_percent: u32,
     stats: Stats,
     /// All that need not be sent: with the server, on their way, or nowhere. From 0 on.
@@ -50,7 +51,7 @@ pub(super) struct Ledger {
     out: BTreeMap<u64, i64>,
     /// The server has said that it has all up to here.
     through: u64,
-    /// Where what is new begins; all of it is backlog where the order is that of the numbers.
+    /// Where what is new begins; nowhere where the order is that of the numbers.
     live_from: u64,
     /// Hundredths of a turn that the backlog is owed.
     owed: u32,
@@ -60,12 +61,10 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(order: Order, window: u64, backfill_percent: u32, stats: Stats) -> Self {
-        let window = window.max(1);
-        let share = if order == Order::OldestFirst { window } else { window * u64::from(backfill_percent) / 100 };
         let mut ledger = Self {
             order,
-            window,
-            backlog_window: share.max(1),
+            in_order: true,
+            window: window.max(1),
             backfill_percent,
             stats,
             covered: Ranges::default(),
@@ -132,9 +131,21 @@ impl Ledger {
         self.absent = [false; 2];
     }
 
+    /// Whether to keep to the order of the numbers, because the server may not be able to acknowledge any other.
+    pub(super) fn keep_order(&mut self, in_order: bool) {
+        if self.in_order != in_order {
+            self.in_order = in_order;
+            self.all_is_backlog();
+        }
+    }
+
+    fn order(&self) -> Order {
+        if self.in_order { Order::OldestFirst } else { self.order }
+    }
+
     /// What comes from now on is new, and all before it is backlog.
     pub(super) fn all_is_backlog(&mut self) {
-        self.live_from = if self.order == Order::OldestFirst { u64::MAX } else { self.stats.next };
+        self.live_from = if self.order() == Order::OldestFirst { u64::MAX } else { self.stats.next };
     }
 
     /// The batch to send next, if there is one and there is room for it.
@@ -172,13 +183,17 @@ impl Ledger {
     }
 
     fn backlog(&self) -> Option<u64> {
+        let share = match self.order() {
+            Order::OldestFirst => self.window,
+            Order::LiveFirst | Order::NewestFirst => (self.window * u64::from(self.backfill_percent) / 100).max(1),
+        };
         let out = self.out.range(..self.live_from).count() as u64;
-        if self.absent[Kind::Backlog as usize] || self.out() >= self.window || out >= self.backlog_window {
+        if self.absent[Kind::Backlog as usize] || self.out() >= self.window || out >= share {
             return None;
         }
         let end = self.live_from.min(self.stats.next);
         let first = self.covered.gap_from(0);
-        let seq = if self.order == Order::NewestFirst { self.covered.gap_below(end)? } else { first };
+        let seq = if self.order() == Order::NewestFirst { self.covered.gap_below(end)? } else { first };
         (first..end).contains(&seq).then_some(seq)
     }
 

@@ -32,8 +32,20 @@ fn uplink(order: Order, stats: Stats) -> Uplink {
 
 /// Steps, answers each fetch at once with schema `seq / 10`, and gives what else was to be done.
 fn drive(uplink: &mut Uplink, now_ms: i64, event: Event) -> Vec<Action> {
+    let actions = uplink.step(now_ms, event);
+    rest(uplink, now_ms, actions)
+}
+
+/// Connects to a server that answers the hello before the first batch is at hand.
+fn connect(uplink: &mut Uplink, now_ms: i64) -> Vec<Action> {
+    let mut actions = uplink.step(now_ms, Event::Connected);
+    actions.extend(uplink.step(now_ms, ask(now_ms as u64, &[], &[])));
+    rest(uplink, now_ms, actions)
+}
+
+fn rest(uplink: &mut Uplink, now_ms: i64, actions: Vec<Action>) -> Vec<Action> {
     let mut done = Vec::new();
-    let mut waiting = VecDeque::from(uplink.step(now_ms, event));
+    let mut waiting = VecDeque::from(actions);
     while let Some(action) = waiting.pop_front() {
         match action {
             Action::Fetch { seq } => {
@@ -107,9 +119,9 @@ fn in_the_order_of_numbers_each_goes_out_behind_its_schema_and_the_window_holds(
 
 #[test]
 fn what_is_new_goes_at_once_and_what_had_to_wait_has_half_of_the_places() {
-    for (order, waited) in [(Order::LiveFirst, [1, 2, 3, 4]), (Order::NewestFirst, [99, 98, 97, 96])] {
+    for (order, waited) in [(Order::LiveFirst, [1, 2, 3]), (Order::NewestFirst, [1, 99, 98])] {
         let mut uplink = uplink(order, stats(1, 100));
-        assert_eq!(batches(drive(&mut uplink, 0, Event::Connected)), waited[..2]);
+        assert_eq!(batches(connect(&mut uplink, 0)), waited[..2]);
         // New ones find two places free.
         let new = |next| Event::Buffer(stats(1, next));
         assert_eq!(batches(drive(&mut uplink, 1, new(101))), [100]);
@@ -119,17 +131,26 @@ fn what_is_new_goes_at_once_and_what_had_to_wait_has_half_of_the_places() {
             assert_eq!(drive(&mut uplink, 1, Event::Taken), []);
         }
         // Both wait, and take turns.
-        let seq = if order == Order::LiveFirst { 2 } else { 0 };
-        let arrived = if order == Order::LiveFirst { vec![] } else { vec![(98, 99)] };
-        assert_eq!(batches(drive(&mut uplink, 2, ahead(seq, &arrived))), [102, waited[2]]);
+        let arrived = if order == Order::LiveFirst { ack(2) } else { ahead(1, &[(99, 99)]) };
+        assert_eq!(batches(drive(&mut uplink, 2, arrived)), [102, waited[2]]);
         assert_eq!(batches(drive(&mut uplink, 3, Event::Disconnected)), NONE);
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_the_hello_gets_all_in_the_order_of_numbers() {
+    let mut uplink = uplink(Order::NewestFirst, stats(1, 100));
+    assert_eq!(batches(drive(&mut uplink, 0, Event::Connected)), [1, 2, 3, 4]);
+    drive(&mut uplink, 1, Event::Buffer(stats(1, 101)));
+    for seq in 1..=90 {
+        assert_eq!(after(&mut uplink, 1, seq), [seq + 4]);
     }
 }
 
 #[test]
 fn what_is_new_and_does_not_get_through_becomes_backlog() {
     let mut uplink = uplink(Order::LiveFirst, stats(1, 1));
-    drive(&mut uplink, 0, Event::Connected);
+    connect(&mut uplink, 0);
     for next in 2..=20 {
         drive(&mut uplink, 0, Event::Buffer(stats(1, next)));
     }
@@ -147,7 +168,7 @@ fn ranges_ahead_are_released_and_never_more_than_an_acknowledgement_can_name() {
     let mut next = 1000;
     // The link comes and goes: each time one new batch gets through and the backlog does not, but for the first.
     for round in 0..60 {
-        drive(&mut uplink, round, Event::Connected);
+        connect(&mut uplink, round);
         next += 1;
         let out = batches(drive(&mut uplink, round, Event::Buffer(stats(1, next))));
         if out == [next - 1] {
@@ -163,7 +184,7 @@ fn ranges_ahead_are_released_and_never_more_than_an_acknowledgement_can_name() {
     }
     assert_eq!(arrived.len(), pattoo_wire::MAX_ACK_RANGES - 1, "with the one from the beginning");
     // What was acknowledged ahead is not sent again.
-    let mut out = batches(drive(&mut uplink, 100, Event::Connected));
+    let mut out = batches(connect(&mut uplink, 100));
     while out.last().is_some_and(|seq| *seq < next - 1) {
         let sent = *out.last().unwrap();
         out.extend(after(&mut uplink, 100, sent));
@@ -265,9 +286,9 @@ fn it_says_hello_on_each_connection_and_every_minute_and_passes_on_the_time_once
 #[test]
 fn the_server_gets_again_what_it_asks_for_and_what_is_on_its_way_it_gets_once() {
     let mut uplink = uplink(Order::LiveFirst, stats(1, 21));
-    drive(&mut uplink, 0, Event::Connected);
+    connect(&mut uplink, 0);
     assert_eq!(uplink.unacknowledged(), 2, "1 and 2");
-    assert_eq!(drive(&mut uplink, 1, ask(0, &[(1, 20)], &[3]))[1..], [schema(3)], "sent after the hello");
+    assert_eq!(drive(&mut uplink, 1, ask(0, &[(1, 20)], &[3])), [schema(3)], "sent after the hello");
     let mut out = Vec::new();
     for seq in 1..=20 {
         out.extend(after(&mut uplink, 2, seq));
@@ -289,6 +310,7 @@ fn what_cannot_be_had_now_does_not_hold_up_the_rest_and_what_is_gone_is_passed_o
     let mut uplink = uplink(Order::LiveFirst, stats(1, 4));
     let fetch = |seq| Action::Fetch { seq };
     assert_eq!(uplink.step(0, Event::Connected), [hello(0), fetch(1)]);
+    uplink.step(0, ask(0, &[], &[]));
     assert_eq!(uplink.step(0, Event::Missing { seq: 1, gone: false }), []);
     assert_eq!(uplink.step(0, Event::Taken), [], "not at once");
     assert_eq!(uplink.step(0, Event::Buffer(stats(1, 5))), [fetch(4)], "what is new");
@@ -301,7 +323,7 @@ fn what_cannot_be_had_now_does_not_hold_up_the_rest_and_what_is_gone_is_passed_o
 #[test]
 fn a_rate_limit_holds_and_what_is_new_goes_first_within_it() {
     let mut limited = Uplink::new(Policy { rate_limit: Some(200), max_unacknowledged: 1000, ..policy(Order::LiveFirst) }, stats(1, 1000));
-    let mut out = batches(drive(&mut limited, 0, Event::Connected));
+    let mut out = batches(connect(&mut limited, 0));
     assert_eq!(out, [1, 2], "a second's worth");
     for second in 1..=10 {
         let next = 1000 + second;
