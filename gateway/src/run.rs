@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use pattoo_wire::{ClockSource, DeviceStatus, Quality, Reason, Sample};
+use pattoo_wire::{DeviceStatus, Quality, Reason, Sample};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -24,6 +24,7 @@ use crate::config::{Config, Link, Loaded};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
 use crate::schedule::{self, Due, EntryIndex, Next, Outcome, Schedule};
+use crate::timebase;
 use crate::uplink::mqtt::{self, Client};
 
 /// Transactions between the links and the batcher.
@@ -56,13 +57,14 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let (health_in, health) = watch::channel(Health::new());
     let (uplink_stop_in, uplink_stop) = watch::channel(false);
     let client = Client::new(&config).context("uplink")?;
-    // Nothing corrects the system's clock yet; the server's time is heard and not used.
-    let time = mqtt::Time { heard: watch::channel(None).0, source: watch::channel(ClockSource::None).1 };
+    let (heard_in, heard) = watch::channel(None);
+    let (time_in, time) = watch::channel(timebase::State::default());
+    let time = mqtt::Time { heard: heard_in, state: time };
     let uplink = tokio::spawn(client.run(handle.clone(), health, time, uplink_stop));
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
-    let batcher = tokio::spawn(Batcher::new(builder, &config.clock, handle.clone()).run(readings));
+    let batcher = tokio::spawn(Batcher::new(builder, &config.clock, handle.clone(), time_in).run(readings, heard));
     let mut links = JoinSet::new();
     for link in config.links.clone() {
         links.spawn(poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));

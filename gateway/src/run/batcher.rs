@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pattoo_wire::ClockSource;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::batch::{Builder, Pushed, Times};
@@ -14,7 +14,7 @@ use crate::buffer::worker::Handle;
 use crate::clock;
 use crate::config;
 use crate::reading::{BootId, Transaction};
-use crate::timebase::{Step, TimeBase};
+use crate::timebase::{ServerTime, State, Step, TimeBase};
 
 /// How often the clocks are compared. Readings that come within this time after the clock was set still have times by the old one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -28,17 +28,19 @@ pub(super) struct Batcher {
     /// Boot clock of the next look.
     look_ms: i64,
     source: Option<ClockSource>,
+    told: watch::Sender<State>,
     refused: u64,
 }
 
 impl Batcher {
-    pub(super) fn new(builder: Builder, config: &config::Clock, buffer: Handle) -> Self {
+    /// Tells `told` what it knows of the time.
+    pub(super) fn new(builder: Builder, config: &config::Clock, buffer: Handle, told: watch::Sender<State>) -> Self {
         let (time, ntp_file, boot) = (TimeBase::new(config.trust), config.ntp_file.clone(), clock::boot_id());
-        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, refused: 0 }
+        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, told, refused: 0 }
     }
 
-    /// Stores all readings durably until the links are gone; at the end, what is still open.
-    pub(super) async fn run(mut self, mut readings: mpsc::Receiver<Transaction>) {
+    /// Stores all readings durably until the links are gone; at the end, what is still open. `heard` is the server's time.
+    pub(super) async fn run(mut self, mut readings: mpsc::Receiver<Transaction>, mut heard: watch::Receiver<Option<ServerTime>>) {
         loop {
             self.look().await;
             let pushed = tokio::select! {
@@ -46,6 +48,14 @@ impl Batcher {
                     Some(transaction) => self.builder.push(clock::boot_ms(), transaction),
                     None => break,
                 },
+                // Its sender may go first at a stop.
+                Ok(()) = heard.changed() => {
+                    if let Some(time) = *heard.borrow_and_update() {
+                        self.time.hear(time);
+                        self.look_ms = 0;
+                    }
+                    continue;
+                }
                 () = tokio::time::sleep(self.wait()) => self.builder.tick(clock::boot_ms()),
             };
             self.store(pushed).await;
@@ -69,6 +79,7 @@ impl Batcher {
         self.look_ms = look.boot_ms.saturating_add(LOOK_EVERY.as_millis() as i64);
         let step = self.time.look(look);
         let state = self.time.state();
+        self.told.send_if_modified(|before| std::mem::replace(before, state) != state);
         if let Some(step) = step {
             tell(step);
         }
@@ -76,7 +87,7 @@ impl Batcher {
             self.source = Some(state.source);
             match state.source {
                 ClockSource::None => warn!("the time is not known: readings are held back until NTP or the server tells"),
-                source => info!(%source, "the time is known"),
+                source => info!(%source, offset_ms = state.offset_ms, server_offset_ms = state.server_offset_ms, "the time is known"),
             }
         }
         let times = state.offset_ms.map_or(Times::Held(self.boot), |offset_ms| Times::Utc { offset_ms });

@@ -13,7 +13,7 @@ mod status;
 
 use std::collections::BTreeMap;
 
-use pattoo_wire::{ClockSource, DeviceStatus};
+use pattoo_wire::DeviceStatus;
 use rumqttc::v5::{AsyncClient, EventLoop};
 use tokio::sync::{mpsc, watch};
 
@@ -23,6 +23,7 @@ pub use self::setup::SetupError;
 use super::Policy;
 use crate::buffer::worker::Handle;
 use crate::config::Config;
+use crate::timebase::{ServerTime, State};
 
 /// Events that wait between the two loops; one more makes the connection wait, and so the broker.
 const MAX_EVENTS: usize = 64;
@@ -30,24 +31,13 @@ const MAX_EVENTS: usize = 64;
 /// The health of all devices by name, kept current by `run`.
 pub type Health = watch::Receiver<BTreeMap<String, DeviceStatus>>;
 
-/// The server's time, and when it was asked and heard, by the clock of [`Session::now_ms`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerTime {
-    /// When the question went out.
-    pub sent_ms: i64,
-    /// When the answer came.
-    pub received_ms: i64,
-    /// UTC by the server's clock in between, ms since 1970.
-    pub time_ms: i64,
-}
-
 /// What the session has to do with time.
 #[derive(Debug)]
 pub struct Time {
     /// Told the server's time whenever it is heard.
     pub heard: watch::Sender<Option<ServerTime>>,
-    /// What the times of readings rest on, for the hello.
-    pub source: watch::Receiver<ClockSource>,
+    /// What is known of it, for the hello and the status.
+    pub state: watch::Receiver<State>,
 }
 
 /// An MQTT client that is set up but not connected.

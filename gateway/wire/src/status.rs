@@ -17,9 +17,12 @@ pub struct Status {
     /// Seconds since the program started.
     #[serde(default)]
     pub uptime_s: u64,
-    /// Time of this document by the gateway's clock, ms since 1970.
+    /// Time of this document as the gateway knows it, ms since 1970; by its system's clock while it does not.
     #[serde(default)]
     pub time_ms: i64,
+    /// How it knows the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockStatus>,
     /// Batches waiting for the server's acknowledgement.
     #[serde(default)]
     pub buffer_batches: u64,
@@ -32,6 +35,18 @@ pub struct Status {
     /// Health of each device by name.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceStatus>,
+}
+
+/// What a gateway knows of the time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockStatus {
+    /// `ntp`, `server`, `system`; `none` while readings are held back because nothing tells the time.
+    pub source: String,
+    /// The system's clock - the server's in ms, give or take half a round trip; none until the server told its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_offset_ms: Option<i64>,
+    /// How often the system's clock was set, or the times of readings jumped, since the program started.
+    pub steps: u64,
 }
 
 /// Health of one device.

@@ -13,10 +13,11 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
 use super::pump::Up;
-use super::{Health, ServerTime, Time};
+use super::{Health, Time};
 use crate::buffer::Stored;
 use crate::buffer::worker::Handle;
 use crate::clock;
+use crate::timebase::ServerTime;
 use crate::uplink::{Action, Event, Policy, Uplink};
 
 /// How often the state machine is told that time went by.
@@ -62,7 +63,7 @@ pub(super) struct Session {
     reconnect: mpsc::Sender<()>,
     pub(super) buffer: Handle,
     pub(super) health: Health,
-    time: Time,
+    pub(super) time: Time,
     pub(super) started: Instant,
     pub(super) connected: bool,
     pub(super) status_sent: Option<Instant>,
@@ -237,16 +238,16 @@ impl Session {
 
     /// Tells the state machine, then does what it says until it is content.
     async fn step(&mut self, event: Event) {
-        let mut actions = VecDeque::from(self.uplink.step(self.now_ms(), event));
+        let mut actions = VecDeque::from(self.uplink.step(clock::boot_ms(), event));
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Hello { sent_ms } => self.publish_hello(sent_ms),
                 Action::Time { sent_ms, time_ms } => {
-                    self.time.heard.send_replace(Some(ServerTime { sent_ms, received_ms: self.now_ms(), time_ms }));
+                    self.time.heard.send_replace(Some(ServerTime { sent_ms, received_ms: clock::boot_ms(), time_ms }));
                 }
                 Action::Fetch { seq } => {
                     for event in self.fetch(seq).await {
-                        actions.extend(self.uplink.step(self.now_ms(), event));
+                        actions.extend(self.uplink.step(clock::boot_ms(), event));
                     }
                 }
                 Action::PublishSchema(id) => self.publish_schema(id).await,
@@ -256,7 +257,7 @@ impl Session {
                         warn!(%error, through, "acknowledged batches could not be released; they will be sent again");
                     }
                     debug!(through, ?ahead, "the server has it");
-                    actions.extend(self.uplink.step(self.now_ms(), Event::Buffer(self.buffer.stats())));
+                    actions.extend(self.uplink.step(clock::boot_ms(), Event::Buffer(self.buffer.stats())));
                 }
                 Action::Reconnect => self.give_up_connection("the broker takes no messages"),
             }
@@ -308,7 +309,7 @@ impl Session {
     }
 
     fn publish_hello(&mut self, sent_ms: i64) {
-        let (stats, source) = (self.buffer.stats(), *self.time.source.borrow());
+        let (stats, source) = (self.buffer.stats(), self.time.state.borrow().source);
         let (sent_ms, time_ms) = (u64::try_from(sent_ms).unwrap_or_default(), clock::now_ms());
         let hello = Hello { stream: stats.stream, oldest: stats.kept, next: stats.next, sent_ms, time_ms, source };
         match hello.encode() {
@@ -362,10 +363,6 @@ impl Session {
 
     fn is_waiting_for_status(&self) -> bool {
         self.queued.iter().chain(self.by_packet.values()).any(|sent| *sent == Sent::Status)
-    }
-
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 }
 

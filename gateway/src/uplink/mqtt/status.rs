@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pattoo_wire::{DeviceStatus, Status};
+use pattoo_wire::{ClockStatus, DeviceStatus, Status};
 
 use super::session::{Sent, Session};
 use crate::clock;
@@ -25,11 +25,13 @@ impl Session {
         let devices = self.health.borrow_and_update().clone();
         self.health_told.clone_from(&devices);
         self.status_sent = Some(Instant::now());
+        let time = *self.time.state.borrow();
         let status = Status {
             online,
             version: env!("CARGO_PKG_VERSION").into(),
             uptime_s: self.started.elapsed().as_secs(),
-            time_ms: clock::now_ms(),
+            time_ms: time.utc_ms(clock::boot_ms()).unwrap_or_else(clock::now_ms),
+            clock: Some(ClockStatus { source: time.source.to_string(), server_offset_ms: time.server_offset_ms, steps: time.steps }),
             buffer_batches: stats.batches,
             buffer_bytes: stats.bytes,
             dropped_readings: stats.dropped_readings,

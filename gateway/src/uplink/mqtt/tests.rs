@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pattoo_wire::{
-    Ack, Ask, Batch, Block, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Repr, Sample, Schema, SchemaId, Series, Status, Value,
-    open_data, topic,
+    Ack, Ask, Batch, Block, ClockSource, ClockStatus, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Repr, Sample, Schema, SchemaId,
+    Series, Status, Value, open_data, topic,
 };
 use rumqttc::v5::Event as MqttEvent;
 use rumqttc::v5::MqttOptions;
@@ -27,6 +27,7 @@ use crate::batch::{Closed, Dictionary};
 use crate::buffer::memory::{Medium, Memory};
 use crate::buffer::worker::{channel, serve};
 use crate::buffer::{Buffer, Limits};
+use crate::clock;
 use crate::config::{Batching, Clock, Uplink as UplinkConfig};
 use crate::timebase::Trust;
 
@@ -119,9 +120,13 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
     }
 }
 
+/// What the gateway takes for the time when it starts.
+const TIME_MS: i64 = 1_900_000_000_000;
+
 fn time() -> (Time, watch::Receiver<Option<ServerTime>>) {
     let (heard, hears) = watch::channel(None);
-    (Time { heard, source: watch::channel(ClockSource::Ntp).1 }, hears)
+    let state = State { source: ClockSource::Ntp, offset_ms: Some(TIME_MS - clock::boot_ms()), ..State::default() };
+    (Time { heard, state: watch::channel(state).1 }, hears)
 }
 
 /// A gateway's buffer on its own thread and its MQTT client on a task.
@@ -292,7 +297,9 @@ async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_healt
     gateway.buffer.append(closed(40)).await.unwrap();
     gateway.drained().await;
     server.seen.lock().unwrap().assert_has_all(41);
-    server.until("online", |seen| seen.statuses.last().is_some_and(|status| status.online)).await;
+    let clock = ClockStatus { source: "ntp".into(), server_offset_ms: None, steps: 0 };
+    let is_told = |status: &Status| status.online && status.clock.as_ref() == Some(&clock) && status.time_ms >= TIME_MS;
+    server.until("online", |seen| seen.statuses.last().is_some_and(is_told)).await;
     // A device falls ill.
     let ill = DeviceStatus { quality: Quality::Bad, reason: Some("timeout".into()), polls: 1, failures: 1 };
     gateway.health.send_replace(BTreeMap::from([("meter".to_owned(), ill.clone())]));

@@ -55,6 +55,7 @@ impl Plant {
             version: "0.1.0".into(),
             uptime_s: 900,
             time_ms: now,
+            clock: None,
             buffer_batches: 3,
             buffer_bytes: 2100,
             dropped_readings: 340,
