@@ -31,8 +31,9 @@ type GapRow = (i64, i64, u64, u64);
 const GAPS: TableDefinition<'_, GapKey, GapRow> = TableDefinition::new("gaps_by_reason");
 /// (gateway, stream, seq)
 const RECEIPTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("receipts");
-/// Format 1: (gateway, stream, first seq) -> (from ms, to ms, last seq, readings, reason).
-const GAPS_1: TableDefinition<'_, (&str, u64, u64), (i64, i64, u64, u64, u8)> = TableDefinition::new("gaps");
+/// Of format 1: (from ms, to ms, last seq, readings, reason) by (gateway, stream, first seq).
+type GapRow1 = (i64, i64, u64, u64, u8);
+const GAPS_1: TableDefinition<'_, (&str, u64, u64), GapRow1> = TableDefinition::new("gaps");
 
 /// A store in one file.
 pub struct Embedded {
@@ -409,7 +410,7 @@ mod tests {
         let old = Gap { from_ms: 10, to_ms: 20, first_seq: 4, last_seq: 6, readings: 30, reason: GapReason::TooOld };
         let step = Gap { readings: 0, reason: GapReason::ClockStep, last_seq: 4, ..old.clone() };
         let store = Embedded::open(&path).unwrap();
-        assert_eq!(store.gaps("g1", 0, 99).unwrap(), [old.clone()]);
+        assert_eq!(store.gaps("g1", 0, 99).unwrap(), std::slice::from_ref(&old));
         store.commit(&Commit { gaps: vec![("g1".into(), 7, step.clone())], ..Commit::default() }).unwrap();
         drop(store);
         assert_eq!(Embedded::open(&path).unwrap().gaps("g1", 0, 99).unwrap(), [old, step]);

@@ -130,6 +130,6 @@ fn batches_that_waited_for_a_schema_are_asked_for_when_it_comes() {
     assert_eq!(bed.send_at(start + ASK_EVERY_MS - 1, &[waits(2)]).asks, []);
     assert_eq!(bed.send_at(start + ASK_EVERY_MS, &[waits(2)]).asks, [ask(&[], &[kv])]);
     let came = (topic::schema("g1", kv), schema_message);
-    assert_eq!(bed.send_at(start + ASK_EVERY_MS, &[came.clone()]).asks, [ask(&[(2, 3)], &[])]);
+    assert_eq!(bed.send_at(start + ASK_EVERY_MS, std::slice::from_ref(&came)).asks, [ask(&[(2, 3)], &[])]);
     assert_eq!(bed.send_at(start + 3 * ASK_EVERY_MS, &[came, waits(2), waits(3)]).asks, []);
 }
