@@ -2,7 +2,7 @@
 //!
 //! | part | real | simulated |
 //! |---|---|---|
-//! | gateway | `batch`, `buffer`, `uplink` | devices (`plant`), disk (`disk`), the shell around the cores (`gateway`) |
+//! | gateway | `batch`, `buffer`, `timebase`, `uplink` | devices (`plant`), disk (`disk`), clocks (`clock`), the shell around the cores (`gateway`) |
 //! | between | the wire format | links and broker (`net`) |
 //! | server | `ingest::Core`, the catalogue, the memory store | commits that fail (`store`), the shell around the core (`server`) |
 //!
@@ -13,6 +13,7 @@
 //! What the model leaves out: disks that forget what they had synced, and two readings of one series in the same millisecond of
 //! the gateway's clock (the store keeps one).
 
+mod clock;
 mod disk;
 mod gateway;
 mod net;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pattoo_gateway::batch::{Builder, Closed, Pushed};
+use pattoo_gateway::batch::{Builder, Closed, Pushed, Times};
 use pattoo_gateway::buffer::{Buffer, Limits, Stats, Stored};
 use pattoo_gateway::config::Config;
+use pattoo_gateway::reading::BootId;
+use pattoo_gateway::timebase::{ServerTime, TimeBase};
 use pattoo_gateway::uplink::{Action, Event as UplinkEvent, Policy, Uplink};
-use pattoo_wire::{Ack, Body, ClockSource, Header, Hello, Schema, SchemaId, data_message, topic};
+use pattoo_wire::{Ack, Ask, Body, Header, Hello, Schema, SchemaId, data_message, topic};
 
+use super::clock::{Clocks, Looks};
 use super::disk::{Disk, DiskFault, Platter};
 use super::net::{Filter, Message, Packet};
 use super::oracle::Book;
@@ -43,8 +46,9 @@ pub(super) struct Gateway {
     configs: Vec<Config>,
     config: usize,
     source: Source,
-    /// Its clock minus true time.
-    clock_ms: i64,
+    clocks: Clocks,
+    /// Counts the machine's boots.
+    boot: u64,
     life: u64,
     process: Option<Process>,
 }
@@ -54,6 +58,8 @@ struct Process {
     builder: Builder,
     buffer: Buffer<Disk>,
     uplink: Uplink,
+    time: TimeBase,
+    looks: Looks,
     started_ms: i64,
     fetched: Option<Stored>,
     published: u64,
@@ -79,11 +85,12 @@ impl Gateway {
             let mut config = config.clone();
             config.gateway.clone_from(&name);
             config.batch.every = millis(plan.batch_every_ms);
+            config.clock.trust = plan.trust;
             config
         };
         let configs = plant::configs()?.iter().map(adapted).collect();
         let (disk, book) = (Platter::new(random.u64(..)), Book::new(name.clone()));
-        Ok(Self { name, disk, book, configs, config: 0, source: Source::new(), clock_ms: 0, life: 0, process: None })
+        Ok(Self { name, disk, book, configs, config: 0, source: Source::new(), clocks: Clocks::new(true), boot: 1, life: 0, process: None })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -201,13 +208,17 @@ impl Process {
 
 impl World<'_> {
     pub(super) fn boot(&mut self, index: usize) {
-        let (utc_ms, plan) = (self.utc_ms(), &self.plan);
+        let plan = &self.plan;
         let gateway = &mut self.gateways[index];
         if gateway.process.is_some() {
             return;
         }
         gateway.life += 1;
-        let clock_ms = utc_ms + gateway.clock_ms;
+        if !gateway.disk.has_power() {
+            gateway.boot += 1;
+            gateway.clocks.booted_ms = self.now_ms;
+        }
+        let clock_ms = gateway.clocks.utc_ms(self.now_ms);
         let config = gateway.configs[gateway.config].clone();
         let limits = Limits { max_bytes: plan.max_bytes, max_age_ms: plan.max_age_ms, ..Limits::from(&config.buffer) };
         let opened = Buffer::open(gateway.disk.open(), limits, clock_ms);
@@ -226,6 +237,8 @@ impl World<'_> {
             builder,
             buffer,
             uplink,
+            time: TimeBase::new(plan.trust),
+            looks: Looks::default(),
             started_ms: self.now_ms,
             fetched: None,
             published: 0,
@@ -286,7 +299,7 @@ impl World<'_> {
                 (0..times).for_each(|time| self.gateways[gateway].disk.arm(after + time, fault));
             }
             Fault::Damage { gateway } => self.damage(gateway),
-            Fault::ClockStep { gateway, by_ms } => self.gateways[gateway].clock_ms += by_ms,
+            Fault::ClockStep { gateway, by_ms } => self.gateways[gateway].clocks.system_ms += by_ms,
             _ => {}
         }
     }
@@ -332,32 +345,47 @@ impl World<'_> {
     fn read_all(&mut self, index: usize) {
         let devices = self.gateways[index].process.as_ref().map_or(0, |process| process.config.devices.len());
         for device in 0..devices {
-            let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
-            let Gateway { source, process: Some(process), .. } = &mut self.gateways[index] else { return };
-            let transaction = source.read(&process.config, device, clock_ms, &mut self.random);
-            let pushed = process.builder.push(clock_ms, transaction);
+            self.look_at_clocks(index);
+            let Gateway { source, process: Some(process), clocks, .. } = &mut self.gateways[index] else { return };
+            let boot_ms = clocks.boot_ms(self.now_ms);
+            let offset_ms = process.time.state().offset_ms.unwrap_or_default();
+            let transaction = source.read(&process.config, device, boot_ms, offset_ms, &mut self.random);
+            let pushed = process.builder.push(boot_ms, transaction);
             self.keep(index, pushed);
         }
         self.set_batch_timer(index);
     }
 
+    /// As the daemon's batcher does.
+    fn look_at_clocks(&mut self, index: usize) {
+        let Gateway { process: Some(process), clocks, boot, .. } = &mut self.gateways[index] else { return };
+        if !process.looks.is_due(self.now_ms) {
+            return;
+        }
+        let step = process.time.look(clocks.look(self.now_ms));
+        let times = process.time.state().offset_ms.map_or(Times::Held(BootId(*boot)), |offset_ms| Times::Utc { offset_ms });
+        let pushed = process.builder.set_times(times, step);
+        if let Some(step) = step {
+            self.note(format_args!("g{index} {step:?}"));
+        }
+        self.keep(index, pushed);
+    }
+
     fn set_batch_timer(&mut self, index: usize) {
-        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
-        let Some(process) = &mut self.gateways[index].process else { return };
-        // The daemon looks at its clock at least every second; a clock that is set moves the deadline.
+        let Gateway { process: Some(process), clocks, .. } = &mut self.gateways[index] else { return };
         let Some(deadline_ms) = process.builder.deadline_ms() else { return };
-        let at_ms = self.now_ms + (deadline_ms - clock_ms).clamp(0, self.plan.batch_every_ms);
-        if process.batch_timer_ms.is_none_or(|set_ms| set_ms > at_ms || set_ms < self.now_ms) {
+        let at_ms = clocks.booted_ms + deadline_ms;
+        if process.batch_timer_ms != Some(at_ms) {
             process.batch_timer_ms = Some(at_ms);
             self.set(index, at_ms - self.now_ms, Timer::Batch);
         }
     }
 
     fn batch_timer(&mut self, index: usize) {
-        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
-        let Some(process) = &mut self.gateways[index].process else { return };
+        self.look_at_clocks(index);
+        let Gateway { process: Some(process), clocks, .. } = &mut self.gateways[index] else { return };
         process.batch_timer_ms = None;
-        let pushed = process.builder.tick(clock_ms);
+        let pushed = process.builder.tick(clocks.boot_ms(self.now_ms));
         self.keep(index, pushed);
         self.set_batch_timer(index);
     }
@@ -372,7 +400,7 @@ impl World<'_> {
     }
 
     fn keep_batch(&mut self, index: usize, closed: &Closed) {
-        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        let clock_ms = self.gateways[index].clocks.utc_ms(self.now_ms);
         let gateway = &mut self.gateways[index];
         let Some(process) = &mut gateway.process else { return };
         let readings = gateway.book.made(closed);
@@ -407,7 +435,7 @@ impl World<'_> {
     }
 
     fn step(&mut self, index: usize, event: UplinkEvent) {
-        let clock_ms = self.utc_ms() + self.gateways[index].clock_ms;
+        let clock_ms = self.gateways[index].clocks.utc_ms(self.now_ms);
         self.note(format_args!("g{index} {event:?}"));
         let Gateway { name, process: Some(process), .. } = &mut self.gateways[index] else { return };
         let wants = process.step(name, self.now_ms, clock_ms, event);

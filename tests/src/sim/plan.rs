@@ -6,6 +6,7 @@ use std::fmt;
 
 use fastrand::Rng;
 use pattoo_gateway::config::Order;
+use pattoo_gateway::timebase::Trust;
 
 const SECOND: i64 = 1000;
 const HOUR: i64 = 3600 * SECOND;
@@ -85,6 +86,8 @@ pub(super) struct Plan {
     pub(super) ack_timeout_ms: i64,
     pub(super) order: Order,
     pub(super) tick_ms: i64,
+    /// NTP keeps the clocks of all gateways; one that does not ask for it believes them anyway.
+    pub(super) trust: Trust,
     pub(super) max_bytes: u64,
     pub(super) max_age_ms: i64,
     /// One way over a link, at least and at most.
@@ -111,6 +114,7 @@ impl Plan {
             max_unacknowledged: *choose(random, &[1, 2, 4, 8, 32]),
             ack_timeout_ms: *choose(random, &[2, 10, 30]) * SECOND,
             order: *choose(random, &[Order::LiveFirst, Order::NewestFirst, Order::OldestFirst]),
+            trust: *choose(random, &[Trust::Auto, Trust::System]),
             tick_ms: *choose(random, &[500, 1000, 5000]),
             max_bytes: if small { random.u64(4_000..20_000) } else { 1 << 20 },
             max_age_ms: if random.u8(0..5) == 0 { horizon_ms / 4 } else { 30 * DAY },

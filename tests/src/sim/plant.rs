@@ -74,11 +74,11 @@ impl Source {
         Self { count: 0, used_ms: BTreeSet::new() }
     }
 
-    /// What one device says at that time of the gateway's clock.
-    pub(super) fn read(&mut self, config: &Config, device: usize, clock_ms: i64, random: &mut Rng) -> Transaction {
+    /// What one device says at that time of the boot clock, which is UTC with this added, as far as the gateway knows.
+    pub(super) fn read(&mut self, config: &Config, device: usize, boot_ms: i64, offset_ms: i64, random: &mut Rng) -> Transaction {
         self.count += 1;
-        let mut at_ms = clock_ms;
-        while !self.used_ms.insert(at_ms) {
+        let mut at_ms = boot_ms;
+        while !self.used_ms.insert(at_ms + offset_ms) {
             at_ms += 1;
         }
         let failed = random.u8(0..20) == 0;
