@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fastrand::Rng;
+use pattoo_wire::{Ack, Ask};
 
 use self::gateway::{Gateway, Timer};
 use self::net::{Conn, Link, Packet};
@@ -105,7 +106,7 @@ enum Event {
     /// The server takes a group from its queue.
     Process(u64),
     /// A group is through: now it is acknowledged.
-    Committed(u64, Vec<(String, Vec<u8>)>),
+    Committed(u64, Vec<(String, Ack)>, Vec<(String, Ask)>),
     Fault(Fault),
     Heal,
     Look,
@@ -262,7 +263,7 @@ impl<'t> World<'t> {
             Event::BrokerUp => self.broker_up(),
             Event::ServerUp => self.server_up(),
             Event::Process(life) => self.process(life),
-            Event::Committed(life, acks) => self.committed(life, acks),
+            Event::Committed(life, acks, asks) => self.committed(life, acks, asks),
             Event::Fault(fault) => self.strike(fault),
             Event::Heal => self.heal(),
             Event::Look => self.after(LOOK_EVERY_MS, Event::Look),
@@ -286,6 +287,10 @@ impl<'t> World<'t> {
             Fault::BrokerCrash { down_ms, noticed } => self.broker_crash(down_ms, noticed),
             Fault::BrokerSloppy { one_in, doubles, ms } => self.broker.be_sloppy(one_in, doubles, self.now_ms + ms),
             Fault::ServerCrash { down_ms } => self.server_crash(down_ms),
+            Fault::Restore { share, down_ms } => {
+                self.server_crash(down_ms);
+                self.store.restore(share);
+            }
             Fault::CommitFails { times, late } => (0..times).for_each(|_| self.store.fail(late)),
         }
     }
@@ -321,7 +326,7 @@ impl<'t> World<'t> {
     }
 
     fn settle(&mut self) -> Result<Outcome, String> {
-        let may = (self.plan.may_be_full(), self.plan.may_be_old());
+        let may = self.plan.may();
         let mut tally = Tally::default();
         for gateway in &self.gateways {
             let own = gateway.book.settle(&self.store, may)?;

@@ -5,20 +5,25 @@
 use anyhow::{Result, ensure};
 use pattoo_tests::sim;
 
-/// The benchmark runs many more.
+/// The benchmark runs many more, and so does this with `PATTOO_TEST_SEEDS=1000`.
 const SEEDS: u64 = 100;
 
 #[test]
 fn every_seed_ends_with_all_that_was_buffered_in_the_store_or_on_record() -> Result<()> {
-    if let Some(seed) = std::env::var("PATTOO_TEST_SEED").ok().and_then(|seed| seed.parse().ok()) {
+    if let Some(seed) = number("PATTOO_TEST_SEED") {
         let outcome = sim::run(seed, Some(&mut |line| println!("{line}")))?;
         println!("{outcome:#?}");
         return Ok(());
     }
+    let seeds = number("PATTOO_TEST_SEEDS").unwrap_or(SEEDS);
     let mut failed = Vec::new();
-    sim::run_all(0..SEEDS, |_, outcome| failed.extend(outcome.err()));
-    ensure!(failed.is_empty(), "{} of {SEEDS} seeds failed; replay one with PATTOO_TEST_SEED:\n{}", failed.len(), failed.join("\n"));
+    sim::run_all(0..seeds, |_, outcome| failed.extend(outcome.err()));
+    ensure!(failed.is_empty(), "{} of {seeds} seeds failed; replay one with PATTOO_TEST_SEED:\n{}", failed.len(), failed.join("\n"));
     Ok(())
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
 #[test]

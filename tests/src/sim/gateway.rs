@@ -60,7 +60,6 @@ struct Process {
     uplink: Uplink,
     time: TimeBase,
     looks: Looks,
-    started_ms: i64,
     fetched: Option<Stored>,
     published: u64,
     /// Batches in the hand of the client, by packet number.
@@ -74,7 +73,16 @@ struct Process {
 enum Want {
     Publish(Packet),
     Reconnect,
-    Released { stream: u64, oldest: u64, through: u64 },
+    Released {
+        stream: u64,
+        ranges: Vec<(u64, u64)>,
+    },
+    /// A batch goes out, with the checksum of its body.
+    Sent {
+        stream: u64,
+        seq: u64,
+        crc: u32,
+    },
     Wrong(String),
 }
 
@@ -123,28 +131,31 @@ impl Gateway {
 
 impl Process {
     /// Tells the state machine, then does what it says until it is content.
-    fn step(&mut self, name: &str, now_ms: i64, clock_ms: i64, event: UplinkEvent) -> Vec<Want> {
+    fn step(&mut self, name: &str, boot_ms: i64, clock_ms: i64, event: UplinkEvent) -> Vec<Want> {
         let mut wants = Vec::new();
-        let since_ms = now_ms - self.started_ms;
-        let mut actions = VecDeque::from(self.uplink.step(since_ms, event));
+        let mut actions = VecDeque::from(self.uplink.step(boot_ms, event));
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Hello { sent_ms } => wants.extend(self.publish_hello(name, sent_ms, clock_ms)),
-                // Nobody asks anything here: the gateway does not listen.
-                Action::Time { .. } => {}
+                Action::Time { sent_ms, time_ms } => {
+                    self.time.hear(ServerTime { sent_ms, received_ms: boot_ms, time_ms });
+                    self.looks = Looks::default();
+                }
                 Action::Fetch { seq } => {
                     for event in self.fetch(seq, clock_ms) {
-                        actions.extend(self.uplink.step(since_ms, event));
+                        actions.extend(self.uplink.step(boot_ms, event));
                     }
                 }
                 Action::PublishSchema(id) => wants.extend(self.publish_schema(name, id)),
-                Action::Publish { seq } => wants.push(self.publish_batch(name, seq)),
-                Action::Release { through, .. } => {
+                Action::Publish { seq } => wants.extend(self.publish_batch(name, seq)),
+                Action::Release { through, ahead } => {
                     let Stats { stream, oldest, .. } = self.buffer.stats();
-                    wants.push(Want::Released { stream, oldest, through });
+                    // What is older than the oldest was dropped, and its gap record may still be on its way.
+                    let ranges = std::iter::once((oldest, through)).chain(ahead);
+                    wants.push(Want::Released { stream, ranges: ranges.filter(|(first, last)| first <= last).collect() });
                     // One that fails is made up for by sending again.
                     let _ = self.buffer.release(through);
-                    actions.extend(self.uplink.step(since_ms, UplinkEvent::Buffer(self.buffer.stats())));
+                    actions.extend(self.uplink.step(boot_ms, UplinkEvent::Buffer(self.buffer.stats())));
                 }
                 Action::Reconnect => wants.push(Want::Reconnect),
             }
@@ -175,7 +186,7 @@ impl Process {
     fn publish_hello(&mut self, name: &str, sent_ms: i64, clock_ms: i64) -> Option<Want> {
         let Stats { stream, kept, next, .. } = self.buffer.stats();
         let sent_ms = u64::try_from(sent_ms).ok()?;
-        let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms: clock_ms, source: ClockSource::None }.encode().ok()?;
+        let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms: clock_ms, source: self.time.state().source }.encode().ok()?;
         self.published += 1;
         let message = Message { topic: topic::hello(name), payload, retained: false };
         Some(Want::Publish(Packet::Publish(Some(self.published), message)))
@@ -188,9 +199,9 @@ impl Process {
         Some(Want::Publish(Packet::Publish(Some(self.published), message)))
     }
 
-    fn publish_batch(&mut self, name: &str, seq: u64) -> Want {
+    fn publish_batch(&mut self, name: &str, seq: u64) -> Vec<Want> {
         let Some(stored) = self.fetched.take().filter(|stored| stored.seq == seq) else {
-            return Want::Wrong(format!("batch {seq} is to be published and was not fetched"));
+            return vec![Want::Wrong(format!("batch {seq} is to be published and was not fetched"))];
         };
         let stats = self.buffer.stats();
         let header = Header { stream: stats.stream, seq, oldest: stats.kept.min(seq) };
@@ -199,9 +210,10 @@ impl Process {
                 self.published += 1;
                 self.in_hand.insert(self.published, seq);
                 let message = Message { topic: topic::data(name), payload, retained: false };
-                Want::Publish(Packet::Publish(Some(self.published), message))
+                let sent = Want::Sent { stream: stats.stream, seq, crc: crc32fast::hash(&stored.body) };
+                vec![sent, Want::Publish(Packet::Publish(Some(self.published), message))]
             }
-            Err(error) => Want::Wrong(format!("batch {seq} cannot be sent: {error}")),
+            Err(error) => vec![Want::Wrong(format!("batch {seq} cannot be sent: {error}"))],
         }
     }
 }
@@ -239,7 +251,6 @@ impl World<'_> {
             uplink,
             time: TimeBase::new(plan.trust),
             looks: Looks::default(),
-            started_ms: self.now_ms,
             fetched: None,
             published: 0,
             in_hand: BTreeMap::new(),
@@ -437,8 +448,8 @@ impl World<'_> {
     fn step(&mut self, index: usize, event: UplinkEvent) {
         let clock_ms = self.gateways[index].clocks.utc_ms(self.now_ms);
         self.note(format_args!("g{index} {event:?}"));
-        let Gateway { name, process: Some(process), .. } = &mut self.gateways[index] else { return };
-        let wants = process.step(name, self.now_ms, clock_ms, event);
+        let Gateway { name, process: Some(process), clocks, .. } = &mut self.gateways[index] else { return };
+        let wants = process.step(name, clocks.boot_ms(self.now_ms), clock_ms, event);
         for want in wants {
             self.want(index, want);
         }
@@ -456,10 +467,14 @@ impl World<'_> {
                 self.send_up(1 + index, packet);
             }
             Want::Reconnect => self.close_client(1 + index),
-            Want::Released { stream, oldest, through } => {
+            Want::Released { stream, ranges } => {
                 let store = Arc::clone(&self.store);
-                let checked = self.gateways[index].book.released(stream, oldest, through, &store);
-                self.note(format_args!("g{index} releases through {through}"));
+                self.note(format_args!("g{index} releases {ranges:?}"));
+                let checked = ranges.into_iter().try_for_each(|range| self.gateways[index].book.released(stream, range, &store));
+                self.check(checked);
+            }
+            Want::Sent { stream, seq, crc } => {
+                let checked = self.gateways[index].book.sent(stream, seq, crc);
                 self.check(checked);
             }
             Want::Wrong(what) => self.violated(format!("g{index}: {what}")),
@@ -469,8 +484,8 @@ impl World<'_> {
     pub(super) fn gateway_takes(&mut self, index: usize, packet: Packet) {
         match packet {
             Packet::ConnAck => {
-                let ack = topic::ack(&self.gateways[index].name);
-                self.send_up(1 + index, Packet::Subscribe(vec![Filter::Topic(ack)]));
+                let topics = [topic::ack, topic::ask].map(|of| Filter::Topic(of(&self.gateways[index].name)));
+                self.send_up(1 + index, Packet::Subscribe(topics.to_vec()));
                 self.step(index, UplinkEvent::Connected);
                 let Some(process) = &mut self.gateways[index].process else { return };
                 if !std::mem::replace(&mut process.ticking, true) {
@@ -483,10 +498,14 @@ impl World<'_> {
                     self.step(index, UplinkEvent::Taken);
                 }
             }
-            Packet::Publish(_, message) => match Ack::decode(&message.payload) {
-                Ok(ack) => self.step(index, UplinkEvent::Ack(ack)),
-                Err(error) => self.violated(format!("g{index}: an acknowledgement cannot be read: {error}")),
-            },
+            Packet::Publish(_, Message { topic, payload, .. }) => {
+                let asks = topic == topic::ask(&self.gateways[index].name);
+                let event = if asks { Ask::decode(&payload).map(UplinkEvent::Ask) } else { Ack::decode(&payload).map(UplinkEvent::Ack) };
+                match event {
+                    Ok(event) => self.step(index, event),
+                    Err(error) => self.violated(format!("g{index}: what the server says on {topic} cannot be read: {error}")),
+                }
+            }
             Packet::Connect | Packet::Subscribe(_) => {}
         }
     }
@@ -509,7 +528,8 @@ impl World<'_> {
         if stats.batches == 0 && stats.pending_gaps > 0 {
             self.read_all(index);
         }
-        stats.batches == 0 && stats.pending_gaps == 0
+        // A server that was restored may still have to be told what is not held any more.
+        stats.batches == 0 && stats.pending_gaps == 0 && self.store.has_all(&self.gateways[index].name, stats.stream, stats.next)
     }
 }
 

@@ -23,8 +23,16 @@ pub(super) struct Book {
     /// What the buffer said it has, by stream and number.
     batches: BTreeMap<(u64, u64), Vec<Key>>,
     damaged: BTreeSet<(u64, u64)>,
-    /// The last released batch of each stream.
-    released: BTreeMap<u64, u64>,
+    /// Checksums of what went out.
+    sent: BTreeMap<(u64, u64), u32>,
+}
+
+/// Why readings may be missing in the end.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct May {
+    pub(super) be_full: bool,
+    pub(super) be_old: bool,
+    pub(super) be_restored: bool,
 }
 
 /// Where the readings of a gateway are in the end.
@@ -47,7 +55,7 @@ impl Book {
             made: BTreeMap::new(),
             batches: BTreeMap::new(),
             damaged: BTreeSet::new(),
-            released: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 
@@ -87,18 +95,23 @@ impl Book {
         self.damaged.insert((stream, seq));
     }
 
-    /// The gateway releases what it holds up to there: the server must have it now.
-    pub(super) fn released(&mut self, stream: u64, oldest: u64, through: u64, store: &ServerStore) -> Result<(), String> {
-        // What is older was dropped, and its gap record may still be on its way.
-        let before = self.released.get(&stream).copied().unwrap_or(0).max(oldest - 1);
-        if through <= before {
-            return Ok(());
+    /// A batch goes out: it is the same each time.
+    pub(super) fn sent(&mut self, stream: u64, seq: u64, crc: u32) -> Result<(), String> {
+        match self.sent.insert((stream, seq), crc) {
+            Some(before) if before != crc && !self.damaged.contains(&(stream, seq)) => {
+                Err(format!("{}: batch {seq} goes out a second time with another content", self.gateway))
+            }
+            _ => Ok(()),
         }
-        self.released.insert(stream, through);
+    }
+
+    /// The gateway releases batches that it holds: the server must have them now, unless it had them and was restored.
+    pub(super) fn released(&mut self, stream: u64, (first, last): (u64, u64), store: &ServerStore) -> Result<(), String> {
         let gaps = Gaps::new(&self.gateway, store);
-        for ((_, seq), readings) in self.batches.range((stream, before + 1)..=(stream, through)) {
+        for ((_, seq), readings) in self.batches.range((stream, first)..=(stream, last)) {
             for key in readings {
-                if !self.is_stored(key, store)? && !gaps.tell_of(stream, *seq) {
+                let lost = store.has_forgotten(&self.series[key.0], key.1);
+                if !lost && !self.is_stored(key, store)? && !gaps.tell_of(stream, *seq) {
                     return Err(format!("{}: batch {seq} is released and the server does not have {}", self.gateway, self.shown(key)));
                 }
             }
@@ -107,7 +120,7 @@ impl Book {
     }
 
     /// All is over and drained: everything is where it should be.
-    pub(super) fn settle(&self, store: &ServerStore, may: (bool, bool)) -> Result<Tally, String> {
+    pub(super) fn settle(&self, store: &ServerStore, may: May) -> Result<Tally, String> {
         let gaps = Gaps::new(&self.gateway, store);
         let mut tally = Tally::default();
         for ((stream, seq), readings) in &self.batches {
@@ -123,6 +136,11 @@ impl Book {
             }
         }
         gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, store, may))?;
+        let unknown = |gap: &Gap| matches!(gap.reason, GapReason::Damaged | GapReason::NotHeld);
+        let told: u64 = gaps.records.iter().map(|(_, gap)| gap.readings).sum();
+        if told != tally.in_gaps && !gaps.records.iter().any(|(_, gap)| unknown(gap)) {
+            return Err(format!("{}: gap records tell of {told} readings, {} are missing", self.gateway, tally.in_gaps));
+        }
         Ok(tally)
     }
 
@@ -133,7 +151,7 @@ impl Book {
     }
 
     /// A gap record says why, and how many are missing: both must be so.
-    fn is_true(&self, stream: u64, gap: &Gap, store: &ServerStore, (full, old): (bool, bool)) -> Result<(), String> {
+    fn is_true(&self, stream: u64, gap: &Gap, store: &ServerStore, may: May) -> Result<(), String> {
         let numbers = (stream, gap.first_seq)..=(stream, gap.last_seq);
         // What came before its gateway dropped it is not missing.
         let buffered = self.batches.range(numbers.clone()).flat_map(|(_, readings)| readings);
@@ -144,13 +162,16 @@ impl Book {
             // One backward also names the batch after it, which may never come.
             GapReason::ClockStep if gap.readings == 0 && batches > 0 => Ok(()),
             _ if batches != gap.last_seq - gap.first_seq + 1 => wrong("a gap record of batches that never were"),
-            GapReason::BufferFull if !full => wrong("there was room"),
-            GapReason::TooOld if !old => wrong("nothing was too old"),
+            GapReason::BufferFull if !may.be_full => wrong("there was room"),
+            GapReason::TooOld if !may.be_old => wrong("nothing was too old"),
             GapReason::BufferFull | GapReason::TooOld if gap.readings != readings => wrong("a gap record with a wrong number"),
             GapReason::BufferFull | GapReason::TooOld => Ok(()),
             GapReason::Damaged if gap.readings > readings => wrong("a gap record with too many readings"),
             GapReason::Damaged if self.damaged.range(numbers).count() as u64 != batches => wrong("nothing was damaged"),
             GapReason::Damaged => Ok(()),
+            // A damaged batch may have carried the record of others.
+            GapReason::NotHeld if !may.be_restored && self.damaged.is_empty() => wrong("the server was never restored"),
+            GapReason::NotHeld if gap.readings == 0 => Ok(()),
             _ => wrong("a reason that nothing here has"),
         }
     }

@@ -8,6 +8,8 @@ use fastrand::Rng;
 use pattoo_gateway::config::Order;
 use pattoo_gateway::timebase::Trust;
 
+use super::oracle::May;
+
 const SECOND: i64 = 1000;
 const HOUR: i64 = 3600 * SECOND;
 const DAY: i64 = 24 * HOUR;
@@ -44,6 +46,8 @@ pub(super) enum Fault {
     BrokerSloppy { one_in: u32, doubles: bool, ms: i64 },
     /// The server's process ends; what it had not committed is gone.
     ServerCrash { down_ms: i64 },
+    /// The server's store is replaced by an older copy, which has that share of its commits, in 256ths.
+    Restore { share: u8, down_ms: i64 },
     /// The server's store refuses commits; those that are late were stored all the same.
     CommitFails { times: u32, late: bool },
 }
@@ -68,6 +72,7 @@ impl Fault {
             Self::BrokerSloppy { doubles: true, .. } => "broker: delivers twice",
             Self::BrokerSloppy { .. } => "broker: loses confirmed messages",
             Self::ServerCrash { .. } => "server: crash",
+            Self::Restore { .. } => "server: restored from an older copy",
             Self::CommitFails { late: true, .. } => "server: commit done, said to have failed",
             Self::CommitFails { .. } => "server: commit fails",
         }
@@ -130,20 +135,20 @@ impl Plan {
         plan
     }
 
-    /// Whether the buffer may drop batches because it has no room.
-    pub(super) fn may_be_full(&self) -> bool {
-        self.max_bytes < 1 << 20 || self.faults.iter().any(|(_, fault)| matches!(fault, Fault::DiskError { full: true, .. }))
-    }
-
-    /// Whether batches may get too old.
-    pub(super) fn may_be_old(&self) -> bool {
-        self.max_age_ms < DAY * 10 || self.horizon_ms + 10 * DAY > self.max_age_ms
+    /// Why readings may be missing in the end.
+    pub(super) fn may(&self) -> May {
+        let strikes = |what: fn(&Fault) -> bool| self.faults.iter().any(|(_, fault)| what(fault));
+        May {
+            be_full: self.max_bytes < 1 << 20 || strikes(|fault| matches!(fault, Fault::DiskError { full: true, .. })),
+            be_old: self.max_age_ms < DAY * 10 || self.horizon_ms + 10 * DAY > self.max_age_ms,
+            be_restored: strikes(|fault| matches!(fault, Fault::Restore { .. })),
+        }
     }
 
     fn fault(&self, random: &mut Rng) -> Fault {
         let gateway = random.usize(0..self.gateways);
         let link = random.usize(0..=self.gateways);
-        match random.u8(0..18) {
+        match random.u8(0..19) {
             0 => Fault::PowerCut { gateway },
             1 | 2 => Fault::PowerCutAtDisk { gateway, after: random.u32(0..12) },
             3 => Fault::Kill { gateway },
@@ -157,6 +162,7 @@ impl Plan {
             12 | 13 => Fault::BrokerCrash { down_ms: random.i64(0..self.poll_ms * 10), noticed: random.bool() },
             14 => Fault::BrokerSloppy { one_in: random.u32(1..8), doubles: random.bool(), ms: self.span(random) },
             15 | 16 => Fault::ServerCrash { down_ms: random.i64(0..self.poll_ms * 20) },
+            17 => Fault::Restore { share: random.u8(..), down_ms: random.i64(0..self.poll_ms * 20) },
             _ => Fault::CommitFails { times: random.u32(1..5), late: random.bool() },
         }
     }

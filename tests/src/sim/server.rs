@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pattoo_server::ingest::{self, Core, Letters};
 use pattoo_server::live::Live;
-use pattoo_wire::topic;
+use pattoo_wire::{Ack, Ask, Echo, topic};
 
 use super::net::{Filter, Message, Packet};
 use super::{Event, World};
@@ -106,23 +106,28 @@ impl World<'_> {
             self.server.schemas_asked_ms = Some(self.now_ms);
             self.send_up(0, Packet::Subscribe(vec![Filter::Schemas]));
         }
-        let encoded = |(gateway, ack): &(String, pattoo_wire::Ack)| Ok((topic::ack(gateway), ack.encode()?));
-        match processed.acks.iter().map(encoded).collect::<Result<Vec<_>, pattoo_wire::WireError>>() {
-            Ok(acks) => {
-                let pause_ms = if processed.failed { FAILED_PAUSE_MS } else { self.random.i64(0..=self.plan.commit_ms) };
-                self.after(pause_ms, Event::Committed(life, acks));
-            }
-            Err(error) => self.violated(format!("an acknowledgement cannot be encoded: {error}")),
-        }
+        let pause_ms = if processed.failed { FAILED_PAUSE_MS } else { self.random.i64(0..=self.plan.commit_ms) };
+        self.after(pause_ms, Event::Committed(life, processed.acks, processed.asks));
     }
 
-    pub(super) fn committed(&mut self, life: u64, acks: Vec<(String, Vec<u8>)>) {
+    pub(super) fn committed(&mut self, life: u64, acks: Vec<(String, Ack)>, asks: Vec<(String, Ask)>) {
         if life != self.server.life {
             return;
         }
-        if self.links[0].ready {
-            for (topic, payload) in acks {
-                self.send_up(0, Packet::Publish(Some(0), Message { topic, payload, retained: false }));
+        let time_ms = self.utc_ms();
+        let acks = acks.into_iter().map(|(gateway, ack)| (topic::ack(&gateway), ack.encode()));
+        let asks = asks.into_iter().map(|(gateway, ask)| {
+            let echo = ask.echo.map(|echo| Echo { time_ms, ..echo });
+            (topic::ask(&gateway), Ask { echo, ..ask }.encode())
+        });
+        let answers: Vec<_> = acks.chain(asks).collect();
+        for (topic, payload) in answers {
+            match payload {
+                Ok(payload) if self.links[0].ready => {
+                    self.send_up(0, Packet::Publish(Some(0), Message { topic, payload, retained: false }));
+                }
+                Ok(_) => {}
+                Err(error) => self.violated(format!("an answer on {topic} cannot be encoded: {error}")),
             }
         }
         self.server.busy = false;

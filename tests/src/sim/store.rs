@@ -2,7 +2,7 @@
 //!
 //! Judges one thing: that no reading is ever stored a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pattoo_server::store::memory::Memory;
@@ -27,6 +27,8 @@ struct State {
     /// What the next commits do: fail, and be done all the same.
     failures: Vec<bool>,
     twice: Option<(Name, i64)>,
+    /// What a restore took away.
+    forgotten: BTreeSet<(Name, i64)>,
 }
 
 impl ServerStore {
@@ -41,6 +43,36 @@ impl ServerStore {
 
     pub(super) fn heal(&self) {
         self.lock().failures.clear();
+    }
+
+    /// Goes back to an older copy, which has that share of the commits, in 256ths.
+    pub(super) fn restore(&self, share: u8) {
+        let mut state = self.lock();
+        let older = state.commits.len() * usize::from(share) / 256;
+        let lost: Vec<Commit> = state.commits.drain(older..).collect();
+        for (id, reading) in lost.iter().flat_map(|commit| &commit.readings) {
+            if let Some(name) = state.series.get(id).cloned() {
+                state.forgotten.insert((name, reading.at_ms));
+            }
+        }
+        let commits = std::mem::take(&mut state.commits);
+        (state.memory, state.series, state.ids) = (Memory::default(), BTreeMap::new(), BTreeMap::new());
+        for commit in commits {
+            // All of it went well before.
+            let _ = state.commit(&commit);
+        }
+    }
+
+    /// Whether a restore took a reading away that had been stored.
+    pub(super) fn has_forgotten(&self, name: &Name, at_ms: i64) -> bool {
+        self.lock().forgotten.contains(&(name.clone(), at_ms))
+    }
+
+    /// Whether nothing of a stream is missing, by the server's own word.
+    pub(super) fn has_all(&self, gateway: &str, stream: u64, next: u64) -> bool {
+        let streams = self.lock().memory.load().map(|loaded| loaded.streams).unwrap_or_default();
+        let contiguous = streams.iter().find(|state| state.gateway == gateway && state.stream == stream).map_or(0, |s| s.contiguous);
+        contiguous + 1 >= next
     }
 
     /// The stored reading of that series and time.
