@@ -23,9 +23,14 @@ pub const MAX_FILE_BYTES: usize = 64 << 10;
 const DEFAULT_DATA: &str = "/var/lib/pattoo";
 const DEFAULT_HTTP: &str = "127.0.0.1:8080";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * DAY_S);
+/// How far ahead of the server's clock readings may be: more than any drift, less than a time zone.
+pub const DEFAULT_MAX_FUTURE: Duration = Duration::from_secs(30 * 60);
 const DAY_S: u64 = 24 * 3600;
 /// Shorter ones are typing errors: a gateway that was away for an hour would fill charts with nothing.
 const RETENTION: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(100 * 365 * DAY_S));
+
+/// Clocks differ by less than the least; more than the most would refuse nothing worth it.
+const MAX_FUTURE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(366 * DAY_S));
 
 /// Everything the server needs to know. Only valid ones exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// How long readings are kept.
     pub retention: Duration,
+    /// How far ahead of the server's clock readings may be; later ones are refused.
+    pub max_future: Duration,
 }
 
 /// Something wrong with the configuration. Prints as `file:line:column: message`.
@@ -57,6 +64,13 @@ struct Raw {
     broker: Option<Spanned<RawBroker>>,
     http: Option<RawHttp>,
     retention: Option<Spanned<String>>,
+    ingest: Option<RawIngest>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIngest {
+    max_future: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,12 +120,14 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let data = data.as_ref().map(&path).transpose()?.unwrap_or_else(|| DEFAULT_DATA.into());
     let listen = from_env("PATTOO_HTTP_LISTEN").or(found(raw.http.and_then(|http| http.listen)));
     let http = listen.map_or_else(|| address(&default(DEFAULT_HTTP)), |listen| http_listen(&listen))?;
-    let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| retention(&text))?;
+    let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
+    let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
+    let max_future = max_future.map_or(Ok(DEFAULT_MAX_FUTURE), |text| duration(&text, MAX_FUTURE, "30m, 1m to 1year"))?;
 
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, retention })
+    Ok(Config { data, broker, http, retention, max_future })
 }
 
 fn default(text: &str) -> Found {
@@ -135,9 +151,8 @@ fn http_listen(found: &Found) -> Result<SocketAddr, Problem> {
     }
 }
 
-fn retention(found: &Found) -> Result<Duration, Problem> {
-    let (least, most) = RETENTION;
-    let wrong = || found.problem(format!("found {:?}, expected a time like 90d, 1h to 100years", found.text));
+fn duration(found: &Found, (least, most): (Duration, Duration), expected: &str) -> Result<Duration, Problem> {
+    let wrong = || found.problem(format!("found {:?}, expected a time like {expected}", found.text));
     humantime::parse_duration(&found.text).ok().filter(|time| (least..=most).contains(time)).ok_or_else(wrong)
 }
 

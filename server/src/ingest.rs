@@ -1,11 +1,13 @@
 //! Messages of gateways -> what to store and what to acknowledge.
 //!
 //! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `asking` knows what to ask
-//! gateways for, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out. A message is acknowledged only by the commit that
+//! gateways for, `fair` whose turn it is, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out. A message is acknowledged only by the commit that
 //! holds it; whatever else happens, the gateway sends it again.
 
 mod asking;
 mod core;
+mod fair;
+mod future;
 mod group;
 mod letters;
 mod mqtt;
@@ -14,13 +16,14 @@ mod mqtt;
 mod end_to_end;
 
 use pattoo_wire::topic::{self, FromGateway};
-use pattoo_wire::{Header, Hello, Schema, SchemaId, Status, WireError, open_data};
+use pattoo_wire::{Batch, Header, Hello, Schema, SchemaId, Status, WireError, open_data};
 use thiserror::Error;
 
 use crate::catalog::{Catalog, Known, Place, Progress, Refused};
 use crate::store::Commit;
 
 pub use self::core::{Core, Message, Processed};
+pub use future::Now;
 pub use letters::{LetterError, Letters};
 pub use mqtt::{BrokerAddress, run};
 
@@ -67,7 +70,7 @@ pub enum Accepted {
 }
 
 /// Why a message was not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 pub enum Rejected {
     /// No topic of a gateway.
     #[error("topic {0:?} is none of a gateway: a name has 1 to 64 letters, digits, '-', '_', '.', a schema id 8 hexadecimal digits")]
@@ -99,6 +102,27 @@ pub enum Rejected {
         /// What is wrong.
         error: WireError,
     },
+    /// Readings that are later than they can be.
+    #[error(
+        "gateway {gateway}: {readings} readings of batch {} of stream {:016x} are from the far future, up to {furthest_ms} ms since 1970: its clock is wrong, set it or give it NTP; the batch is kept as a dead letter, the readings are on record as refused, and the rest of it is stored",
+        header.seq, header.stream
+    )]
+    FarFuture {
+        /// Gateway.
+        gateway: String,
+        /// Its place in the stream.
+        header: Header,
+        /// Checksum of its content.
+        crc: u32,
+        /// Its schema.
+        schema: SchemaId,
+        /// How many.
+        readings: u64,
+        /// The latest time.
+        furthest_ms: i64,
+        /// The batch without them, and with the record of them.
+        rest: Box<Batch>,
+    },
     /// No status document.
     #[error("gateway {gateway}: status is not a JSON document of contract version 1: {error}")]
     Status {
@@ -126,6 +150,7 @@ impl Rejected {
                 WireError::Invalid(_) | WireError::Schema { .. } | WireError::Trailing(_) => "invalid",
             },
             Self::Unreadable { .. } => "unreadable",
+            Self::FarFuture { .. } => "far_future",
             Self::Status { .. } => "status",
             Self::Refused(refused) => match refused {
                 Refused::SchemaIdDiffers { .. } => "schema_id",
@@ -143,7 +168,10 @@ impl Rejected {
     pub fn gateway(&self) -> Option<&str> {
         match self {
             Self::Topic(_) => None,
-            Self::Wire { gateway, .. } | Self::Unreadable { gateway, .. } | Self::Status { gateway, .. } => Some(gateway),
+            Self::Wire { gateway, .. }
+            | Self::Unreadable { gateway, .. }
+            | Self::FarFuture { gateway, .. }
+            | Self::Status { gateway, .. } => Some(gateway),
             Self::Refused(refused) => Some(refused.gateway()),
         }
     }
@@ -153,25 +181,25 @@ impl Rejected {
     pub fn is_dead_letter(&self) -> bool {
         match self {
             Self::Topic(_) => false,
-            Self::Wire { .. } | Self::Unreadable { .. } | Self::Status { .. } => true,
+            Self::Wire { .. } | Self::Unreadable { .. } | Self::FarFuture { .. } | Self::Status { .. } => true,
             Self::Refused(refused) => matches!(refused, Refused::SchemaIdDiffers { .. } | Refused::SchemaContradicts { .. }),
         }
     }
 }
 
-/// Judges a message that comes at `now_ms` (UTC) and moves the catalogue on by it. A rejected one changes nothing.
+/// Judges a message and moves the catalogue on by it. A rejected one changes nothing.
 ///
 /// # Errors
 /// Whatever cannot be taken, with its own reason.
-pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8], now_ms: i64) -> Result<Accepted, Rejected> {
+pub fn accept(catalog: &mut Catalog, topic: &str, payload: &[u8], now: Now) -> Result<Accepted, Rejected> {
     let (gateway, what) = topic::parse(topic).ok_or_else(|| Rejected::Topic(shorten(topic)))?;
     match what {
         FromGateway::Schema(_) | FromGateway::Status if payload.is_empty() => Ok(Accepted::Cleared),
-        FromGateway::Data => accept_data(catalog, gateway, payload, now_ms),
+        FromGateway::Data => accept_data(catalog, gateway, payload, now),
         FromGateway::Hello => {
             let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "hello", error };
             let hello = Hello::decode(payload).and_then(possible).map_err(wire)?;
-            let (commit, rewound) = catalog.take_hello(gateway, &hello, now_ms).map_err(Rejected::Refused)?;
+            let (commit, rewound) = catalog.take_hello(gateway, &hello, now.ms).map_err(Rejected::Refused)?;
             Ok(Accepted::Hello { commit, rewound, hello })
         }
         FromGateway::Schema(named) => {
@@ -198,10 +226,10 @@ fn possible(hello: Hello) -> Result<Hello, WireError> {
     }
 }
 
-fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8], now_ms: i64) -> Result<Accepted, Rejected> {
+fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8], now: Now) -> Result<Accepted, Rejected> {
     let wire = |error| Rejected::Wire { gateway: gateway.to_owned(), what: "batch", error };
     let (header, body) = open_data(payload).map_err(wire)?;
-    let place = Place { gateway, header, crc: body.checksum(), now_ms };
+    let place = Place { gateway, header, crc: body.checksum(), now_ms: now.ms };
     let known = catalog.known(place);
     if matches!(known, Known::Same | Known::GivenUp) {
         let (commit, progress) = catalog.replayed(place).map_err(Rejected::Refused)?;
@@ -209,7 +237,12 @@ fn accept_data(catalog: &mut Catalog, gateway: &str, payload: &[u8], now_ms: i64
     }
     let schema = catalog.schema(gateway, body.schema(), &header).map_err(Rejected::Refused)?;
     let unreadable = |error| Rejected::Unreadable { gateway: gateway.to_owned(), header, crc: place.crc, schema: body.schema(), error };
-    let batch = body.decode(body.schema(), &schema).map_err(unreadable)?;
+    let mut batch = body.decode(body.schema(), &schema).map_err(unreadable)?;
+    if let Some((readings, furthest_ms)) = future::refuse(&mut batch, &header, now) {
+        let Place { crc, .. } = place;
+        let (gateway, schema, rest) = (gateway.to_owned(), body.schema(), Box::new(batch));
+        return Err(Rejected::FarFuture { gateway, header, crc, schema, readings, furthest_ms, rest });
+    }
     let (commit, progress) = catalog.take_batch(place, body.schema(), batch).map_err(Rejected::Refused)?;
     Ok(Accepted::Batch { again: known != Known::New, commit, progress })
 }

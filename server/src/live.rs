@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use pattoo_wire::Status;
+use pattoo_wire::{ClockSource, Status};
 use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
@@ -25,6 +25,17 @@ pub struct Counters {
     pub rejects: BTreeMap<&'static str, u64>,
 }
 
+/// A gateway's clock, as its latest hello told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// The server's time less the gateway's, in ms; the hello's way is part of it.
+    pub offset_ms: i64,
+    /// What the times of its readings rest on.
+    pub source: ClockSource,
+    /// When that was, ms since 1970.
+    pub at_ms: i64,
+}
+
 /// One gateway as seen now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct GatewayLive {
@@ -34,6 +45,8 @@ pub struct GatewayLive {
     pub last_seen_ms: Option<i64>,
     /// Its latest status document.
     pub status: Option<Status>,
+    /// Its clock; none before its first hello.
+    pub clock: Option<Clock>,
     /// Its counters.
     pub counters: Counters,
 }

@@ -29,8 +29,13 @@ const PURE: &[&str] = &[
     "server/src/broker/meter.rs",
     "server/src/broker/quiet.rs",
     "server/src/catalog.rs",
+    "server/src/catalog",
     "server/src/config.rs",
     "server/src/config/broker.rs",
+    "server/src/ingest/asking.rs",
+    "server/src/ingest/fair.rs",
+    "server/src/ingest/future.rs",
+    "server/src/ingest/group.rs",
     "server/src/query.rs",
 ];
 

@@ -105,6 +105,9 @@ pub enum GapReason {
     /// The server lost what it had acknowledged (it was restored from a backup), and the gateway does not hold it any more. Made by
     /// the server; 0 readings stand for a number that nobody knows.
     NotHeld,
+    /// The server got them and did not take them: they could not be read (0 readings then: nobody knows how many), or their times lie in
+    /// the far future. They are kept as dead letters. Made by the server.
+    Refused,
     /// A reason of a newer gateway, by its number.
     Other(u8),
 }
@@ -120,6 +123,7 @@ impl GapReason {
             Self::Thinned => 4,
             Self::ClockStep => 5,
             Self::NotHeld => 6,
+            Self::Refused => 7,
             Self::Other(code) => code,
         }
     }
@@ -134,6 +138,7 @@ impl GapReason {
             4 => Self::Thinned,
             5 => Self::ClockStep,
             6 => Self::NotHeld,
+            7 => Self::Refused,
             _ => Self::Other(code),
         }
     }
@@ -148,6 +153,7 @@ impl std::fmt::Display for GapReason {
             Self::Thinned => f.write_str("thinned out"),
             Self::ClockStep => f.write_str("clock was set"),
             Self::NotHeld => f.write_str("lost by the server and not held by the gateway"),
+            Self::Refused => f.write_str("refused by the server, which keeps them as a dead letter"),
             Self::Other(code) => write!(f, "gap reason {code}"),
         }
     }

@@ -45,8 +45,27 @@ pub(super) struct Gateway {
     buffer_bytes: Option<u64>,
     /// Readings it had to drop; each is part of a gap record.
     dropped_readings: Option<u64>,
+    /// Its clock; null before it told.
+    clock: Option<Clock>,
     /// What this server took from it.
     received: Received,
+}
+
+/// A gateway's clock, as it told last.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Clock {
+    /// The server's time less the gateway's, in ms; the message's way is part of it.
+    offset: i64,
+    /// What the times of its readings rest on: `none`, `ntp`, `server`, `system`, or the number of another source.
+    source: String,
+    /// When that was, ms since 1970.
+    at: i64,
+}
+
+impl From<crate::live::Clock> for Clock {
+    fn from(clock: crate::live::Clock) -> Self {
+        Self { offset: clock.offset_ms, source: clock.source.to_string(), at: clock.at_ms }
+    }
 }
 
 /// Counters since the server started.
@@ -74,6 +93,7 @@ impl From<GatewayLive> for Gateway {
             buffer_batches: status.map(|s| s.buffer_batches),
             buffer_bytes: status.map(|s| s.buffer_bytes),
             dropped_readings: status.map(|s| s.dropped_readings),
+            clock: view.clock.map(Clock::from),
             received: Received {
                 batches: view.counters.batches,
                 readings: view.counters.readings,

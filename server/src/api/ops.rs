@@ -170,6 +170,10 @@ fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
     if let Some(ms) = gateway.last_seen_ms {
         figures.push(figure("pattoo_gateway_last_seen_seconds", "Unix time of the newest message", ms as f64 / 1000.0));
     }
+    if let Some(clock) = gateway.clock {
+        let help = "The server's time less the gateway's, as of its latest hello";
+        figures.push(figure("pattoo_gateway_clock_offset_seconds", help, clock.offset_ms as f64 / 1000.0));
+    }
     if let Some(status) = &gateway.status {
         figures.push(figure("pattoo_gateway_up", "Whether the gateway is connected", f64::from(u8::from(status.online))));
         figures.push(figure("pattoo_gateway_buffer_batches", "Batches waiting in its buffer", status.buffer_batches as f64));

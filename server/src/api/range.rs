@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use pattoo_wire::{Gap, Quality};
+use pattoo_wire::{Gap, GapReason, Quality};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -134,19 +134,22 @@ pub(super) struct RawColumns {
     reason: Vec<Option<String>>,
 }
 
-/// Readings that were dropped and will never come.
+/// Readings that were dropped and will never come, or a clock that was set.
 #[derive(Serialize, ToSchema)]
 pub(super) struct GapRecord {
     /// Gateway that dropped them.
     gateway: String,
-    /// Time of the first, ms since 1970.
+    /// Time of the first, ms since 1970; for readings that the server refused, when they came.
     from: i64,
     /// Time of the last.
     to: i64,
     /// Why.
     reason: String,
-    /// How many.
+    /// How many; 0 where nobody knows.
     readings: u64,
+    /// Whether readings are missing. None are where the gateway's clock was set, by `to` less `from`: times before and after it are not
+    /// comparable.
+    missing: bool,
 }
 
 /// Readings of a window, in buckets or raw.
@@ -263,6 +266,8 @@ impl RawColumns {
 
 impl GapRecord {
     fn of(gateway: &str, gap: &Gap) -> Self {
-        Self { gateway: gateway.to_owned(), from: gap.from_ms, to: gap.to_ms, reason: gap.reason.to_string(), readings: gap.readings }
+        let missing = gap.reason != GapReason::ClockStep;
+        let (from, to) = (gap.from_ms, gap.to_ms);
+        Self { gateway: gateway.to_owned(), from, to, reason: gap.reason.to_string(), readings: gap.readings, missing }
     }
 }

@@ -156,6 +156,9 @@ fn raw_readings_are_exact_and_name_reasons_and_losses() {
     assert_eq!(found["series"][2]["v"][0], json!("Ready \"A\" </script>"));
     let gap = &found["gaps"][0];
     assert_eq!((&gap["gateway"], &gap["reason"], &gap["readings"]), (&json!("plant7"), &json!("buffer full"), &json!(340)));
+    assert_eq!((&gap["missing"], &found["gaps"].as_array().unwrap().len()), (&json!(true), &2));
+    let step = &found["gaps"][1];
+    assert_eq!((&step["reason"], &step["readings"], &step["missing"]), (&json!("clock was set"), &json!(0), &json!(false)));
 }
 
 #[test]

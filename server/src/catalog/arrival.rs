@@ -136,12 +136,12 @@ impl Catalog {
         Ok((commit, progress))
     }
 
-    /// Takes a batch that can never be read and is kept elsewhere: it counts as arrived.
+    /// Takes a batch that can never be read and is kept elsewhere: it counts as arrived, with a record of that.
     ///
     /// # Errors
     /// A stream too far ahead, or a limit.
-    pub fn take_unreadable(&mut self, place: Place<'_>) -> Result<(Commit, Progress), Refused> {
-        self.arrive(place, &Batch::default())
+    pub fn take_unreadable(&mut self, place: Place<'_>, record: Gap) -> Result<(Commit, Progress), Refused> {
+        self.arrive(place, &Batch { gaps: vec![record], ..Batch::default() })
     }
 
     pub(super) fn arrive_on_copy(&self, place: Place<'_>, gaps: &[Gap]) -> Result<(Arrived, Changes, u64), Refused> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pattoo_wire::{Batch, Gap};
+use pattoo_wire::{Batch, Gap, GapReason};
 
 use crate::store::Receipt;
 
@@ -107,13 +107,14 @@ impl Receipts {
 pub(super) fn receipt(seq: u64, crc: u32, batch: &Batch) -> Receipt {
     let times = || batch.blocks.iter().flat_map(|block| block.times_ms.iter().copied());
     let times_ms = times().min().zip(times().max());
-    Receipt { seq, place: 0, crc, readings: u32::try_from(batch.readings()).unwrap_or(u32::MAX), times_ms }
+    // What this server refused has come as well, and has its own record.
+    let refused = batch.gaps.iter().filter(|gap| gap.reason == GapReason::Refused).map(|gap| gap.readings).sum::<u64>();
+    let readings = u32::try_from(refused.saturating_add(batch.readings() as u64)).unwrap_or(u32::MAX);
+    Receipt { seq, place: 0, crc, readings, times_ms }
 }
 
 #[cfg(test)]
 mod tests {
-    use pattoo_wire::GapReason;
-
     use super::*;
 
     fn receipt(seq: u64, readings: u32) -> Receipt {

@@ -233,7 +233,7 @@ fn join(ranges: &mut Vec<(u64, u64)>, mut first: u64, mut last: u64) {
 pub(super) fn covers(reason: GapReason) -> bool {
     match reason {
         GapReason::BufferFull | GapReason::TooOld | GapReason::Damaged => true,
-        GapReason::Thinned | GapReason::ClockStep | GapReason::NotHeld | GapReason::Other(_) => false,
+        GapReason::Thinned | GapReason::ClockStep | GapReason::NotHeld | GapReason::Refused | GapReason::Other(_) => false,
     }
 }
 

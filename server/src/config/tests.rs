@@ -14,6 +14,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
             http: "127.0.0.1:8080".parse().unwrap(),
             retention: Duration::from_secs(90 * DAY_S),
+            max_future: Duration::from_secs(1800),
         };
         assert_eq!(config, expected, "{text:?}");
     }
@@ -21,12 +22,13 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
 
 #[test]
 fn a_whole_file_is_read() {
-    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nbroker:\n  url: mqtts://mq.example\n  \
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
+    assert_eq!(config.max_future.as_secs(), 7200);
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
     assert_eq!((host.as_str(), port, tls), ("mq.example", 8883, true));
     assert_eq!(credentials, Some("/etc/pattoo/mq.token".into()));
@@ -74,7 +76,7 @@ fn the_environment_wins_over_the_file() {
 #[test]
 fn every_mistake_says_where_what_and_what_else() {
     for (text, place, words) in [
-        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, retention; did you mean `data`?"),
+        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, retention, ingest; did you mean `data`?"),
         ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
         ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
         ("broker: { listen: localhost }\n", "1:19", "expected an IP address and a port"),
@@ -100,6 +102,8 @@ fn every_mistake_says_where_what_and_what_else() {
         ("http:\n  listen: 0.0.0.0:8080\n", "2:11", "reverse proxy"),
         ("http: { open: true }\n", "1:9", "found key `open`"),
         ("retention: 5min\n", "1:12", "1h to 100years"),
+        ("ingest: { max_future: 1s }\n", "1:23", "1m to 1year"),
+        ("ingest: { max_past: 1d }\n", "1:11", "expected one of max_future"),
         ("retention: forever\n", "1:12", "expected a time like 90d"),
         ("data: \"\"\n", "1:7", "expected a path"),
         ("data: [a]\n", "1:7", "expected"),

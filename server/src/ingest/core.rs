@@ -3,16 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pattoo_wire::topic::FromGateway;
-use pattoo_wire::{Ack, Ask};
+use pattoo_wire::{Ack, Ask, Header};
 use tracing::{error, info, warn};
 
 use super::asking::Asking;
 use super::group::Group;
-use super::{Accepted, Letters, Rejected, accept};
+use super::{Accepted, Letters, Now, Rejected, accept, future};
 use crate::catalog::{Catalog, Place, Refused};
-use crate::live::Live;
+use crate::config::DEFAULT_MAX_FUTURE;
+use crate::live::{Clock, Live};
 use crate::store::{Commit, Committed, Loaded, Store, StoreError};
 
 /// A message as it came.
@@ -46,6 +48,7 @@ pub struct Core {
     letters: Letters,
     live: Arc<Live>,
     asking: Asking,
+    max_future_ms: i64,
     /// The catalogue may be ahead of the store: build it anew first.
     stale: bool,
 }
@@ -70,7 +73,13 @@ impl Core {
         live.put_series(loaded.series.iter().cloned());
         live.set_storing(true);
         let catalog = Catalog::new(loaded);
-        Ok(Self { catalog, store, letters, live, asking: Asking::default(), stale: false })
+        Ok(Self { catalog, store, letters, live, asking: Asking::default(), max_future_ms: millis(DEFAULT_MAX_FUTURE), stale: false })
+    }
+
+    /// Refuses readings that are further ahead of the server's clock than that, instead of [`DEFAULT_MAX_FUTURE`].
+    #[must_use]
+    pub fn with_max_future(self, max_future: Duration) -> Self {
+        Self { max_future_ms: millis(max_future), ..self }
     }
 
     /// Takes messages in their order; what it gives may be acknowledged.
@@ -82,9 +91,10 @@ impl Core {
         }
         // Until the commit is through, and also if something panics before.
         self.stale = true;
+        let now = Now::new(now_ms, self.max_future_ms);
         let (mut group, mut tally) = (Group::default(), Tally::default());
         for message in messages {
-            match accept(&mut self.catalog, &message.topic, &message.payload, now_ms) {
+            match accept(&mut self.catalog, &message.topic, &message.payload, now) {
                 Ok(accepted) => self.take(message, accepted, now_ms, &mut group, &mut tally),
                 Err(why) => {
                     if let Rejected::Refused(Refused::SchemaUnknown { gateway, id, header }) = &why {
@@ -92,7 +102,7 @@ impl Core {
                         self.asking.schema_missing(gateway, header, *id);
                         tally.heard.insert(gateway.clone());
                     }
-                    self.reject(message, &why, now_ms, &mut group);
+                    self.reject(message, &why, now_ms, &mut group, &mut tally);
                 }
             }
         }
@@ -141,7 +151,7 @@ impl Core {
     fn take(&mut self, message: &Message, accepted: Accepted, now_ms: i64, group: &mut Group, tally: &mut Tally) {
         let Some((gateway, what)) = pattoo_wire::topic::parse(&message.topic) else { return };
         let mut seen_ms = (!message.retained).then_some(now_ms);
-        let mut status = None;
+        let (mut status, mut clock) = (None, None);
         match accepted {
             Accepted::Batch { again, commit, progress } => {
                 if again {
@@ -177,6 +187,7 @@ impl Core {
                 group.add(commit);
                 group.acknowledge(gateway, hello.stream);
                 self.asking.hello(gateway, hello);
+                clock = seen_ms.map(|at_ms| Clock { offset_ms: at_ms.saturating_sub(hello.time_ms), source: hello.source, at_ms });
                 tally.heard.insert(gateway.to_owned());
             }
             Accepted::Status(document) => {
@@ -190,33 +201,42 @@ impl Core {
             if status.is_some() {
                 live.status = status;
             }
+            live.clock = clock.or(live.clock);
         });
     }
 
-    fn reject(&mut self, message: &Message, why: &Rejected, now_ms: i64, group: &mut Group) {
+    fn reject(&mut self, message: &Message, why: &Rejected, now_ms: i64, group: &mut Group, tally: &mut Tally) {
         let count = self.live.rejected(why.gateway(), why.code());
-        let mut kept = false;
-        if why.is_dead_letter() {
-            match self.letters.keep(now_ms, &message.topic, &why.to_string(), &message.payload) {
-                Ok(()) => kept = true,
-                Err(e) => error!(error = %e, "a message that cannot be read could not be kept either"),
-            }
-        }
-        if let Rejected::Unreadable { gateway, header, crc, .. } = why {
-            error!(gateway, reason = why.code(), "{why}");
-            // Without the letter it would be lost, so then the gateway has to keep it.
-            if kept {
-                match self.catalog.take_unreadable(Place { gateway, header: *header, crc: *crc, now_ms }) {
-                    Ok((commit, progress)) => {
-                        group.add(commit);
-                        group.acknowledge(gateway, progress.stream);
-                    }
-                    Err(e) => warn!(gateway, "{e}"),
-                }
-            }
-        } else if count.is_power_of_two() {
-            // A gateway sends again what is not acknowledged: the count tells how often, the log does not have to.
+        // A gateway sends again what is not acknowledged: the count tells how often, the log does not have to.
+        if count.is_power_of_two() {
             warn!(gateway = why.gateway(), reason = why.code(), count, "message not taken: {why}");
+        }
+        if !why.is_dead_letter() {
+            return;
+        }
+        if let Err(e) = self.letters.keep(now_ms, &message.topic, &why.to_string(), &message.payload) {
+            // Without its letter it would be lost, so the gateway has to keep it.
+            error!(error = %e, "a message that cannot be taken could not be kept either");
+            return;
+        }
+        let place = |gateway, header: &Header, crc: &u32| Place { gateway, header: *header, crc: *crc, now_ms };
+        let (gateway, taken) = match why {
+            Rejected::Unreadable { gateway, header, crc, .. } => {
+                (gateway, self.catalog.take_unreadable(place(gateway, header, crc), future::record(header, now_ms, 0)))
+            }
+            Rejected::FarFuture { gateway, header, crc, schema, rest, .. } => {
+                (gateway, self.catalog.take_batch(place(gateway, header, crc), *schema, (**rest).clone()))
+            }
+            _ => return,
+        };
+        match taken {
+            Ok((commit, progress)) => {
+                tally.batches.push((gateway.clone(), commit.readings.len() as u64));
+                tally.heard.insert(gateway.clone());
+                group.add(commit);
+                group.acknowledge(gateway, progress.stream);
+            }
+            Err(e) => warn!(gateway, "{e}"),
         }
     }
 
@@ -241,4 +261,8 @@ impl Core {
             self.live.count(&gateway, |counters| counters.replays += 1);
         }
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,9 +1,10 @@
 //! Shell: the subscriber. Brings messages from a broker, embedded or not, to the core and its acknowledgements back.
 //!
 //! The broker is not trusted to keep anything: what it loses, gateways send again, because only our own acknowledgement
-//! releases their buffers. Under back-pressure the connection is not read.
+//! releases their buffers. The connection is always read; what waits behind it is bounded by gateway (`fair`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pattoo_wire::{Ack, Ask, topic};
@@ -11,26 +12,23 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
+use super::fair::Fair;
 use super::{Core, Message};
 use crate::broker::{Login, MAX_PACKET_BYTES};
 use crate::clock;
 use crate::live::Live;
 
-/// Most messages between connection and store.
-const QUEUE_MESSAGES: usize = 1024;
-/// Most bytes between connection and store.
-const QUEUE_BYTES: usize = 16 << 20;
 /// Most messages that become durable as one.
 const GROUP_MESSAGES: usize = 512;
 /// Most bytes that become durable as one, but for the last message.
 const GROUP_BYTES: usize = 4 << 20;
 /// Longest wait for more messages before a commit.
 const GROUP_WAIT: Duration = Duration::from_millis(10);
-/// Pause after a failed commit, during which nothing is read.
+/// Pause after a failed commit.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Most requests of ours that wait for the connection.
 const REQUESTS: usize = 1024;
@@ -59,29 +57,71 @@ pub struct BrokerAddress {
     pub tls: Option<TlsConfiguration>,
 }
 
-type Queued = (Message, OwnedSemaphorePermit);
 type Client = watch::Sender<Option<AsyncClient>>;
+
+/// What waits between connection and store. No channel, because the order in which it leaves is not the one in which it came.
+#[derive(Default)]
+struct Queue {
+    fair: Mutex<Fair>,
+    changed: Notify,
+    closed: AtomicBool,
+}
+
+impl Queue {
+    fn push(&self, message: Message) -> Vec<String> {
+        let lost = self.hold().push(message);
+        self.changed.notify_one();
+        lost
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Waits for messages, then a little longer for more; none once it is closed and empty.
+    async fn group(&self) -> Option<Vec<Message>> {
+        while self.hold().is_empty() {
+            if self.closed.load(Ordering::Acquire) && self.hold().is_empty() {
+                return None;
+            }
+            self.changed.notified().await;
+        }
+        let deadline = Instant::now() + GROUP_WAIT;
+        loop {
+            let full = self.hold().fills(GROUP_MESSAGES, GROUP_BYTES);
+            if full || timeout_at(deadline, self.changed.notified()).await.is_err() {
+                break;
+            }
+        }
+        Some(self.hold().group(GROUP_MESSAGES, GROUP_BYTES))
+    }
+
+    fn hold(&self) -> MutexGuard<'_, Fair> {
+        self.fair.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Serves until `stop` is true; what has arrived by then is still stored.
 pub async fn run(broker: BrokerAddress, core: Core, live: Arc<Live>, mut stop: watch::Receiver<bool>) {
-    let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
+    let queue = Queue::default();
     let client: Client = watch::channel(None).0;
     let receiving = async {
-        receive(&broker, queue, &client, &live, &mut stop).await;
+        receive(&broker, &queue, &client, &live, &mut stop).await;
         live.set_subscribed(false);
+        queue.close();
     };
-    tokio::join!(receiving, store(core, messages, &client));
+    tokio::join!(receiving, store(core, &queue, &client));
 }
 
-async fn receive(broker: &BrokerAddress, queue: mpsc::Sender<Queued>, current: &Client, live: &Live, stop: &mut watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+async fn receive(broker: &BrokerAddress, queue: &Queue, current: &Client, live: &Live, stop: &mut watch::Receiver<bool>) {
     let mut pause = BACK_OFF.0;
     loop {
         // A fresh client each time: what an old one still holds is acknowledged anew when the gateway asks again.
         let (client, mut events) = AsyncClient::new(options(broker), REQUESTS);
         current.send_replace(Some(client.clone()));
         let ended = tokio::select! {
-            why = session(&client, &mut events, (&queue, &room), live) => why,
+            why = session(&client, &mut events, queue, live) => why,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         current.send_replace(None);
@@ -99,12 +139,7 @@ async fn receive(broker: &BrokerAddress, queue: mpsc::Sender<Queued>, current: &
 }
 
 /// One connection, until it ends; gives why.
-async fn session(
-    client: &AsyncClient,
-    events: &mut EventLoop,
-    (queue, room): (&mpsc::Sender<Queued>, &Arc<Semaphore>),
-    live: &Live,
-) -> String {
+async fn session(client: &AsyncClient, events: &mut EventLoop, queue: &Queue, live: &Live) -> String {
     loop {
         let packet = match events.poll().await {
             Ok(Event::Incoming(packet)) => packet,
@@ -130,10 +165,11 @@ async fn session(
             Packet::Publish(publish) => {
                 let topic = String::from_utf8_lossy(&publish.topic).into_owned();
                 let message = Message { topic, payload: publish.payload.to_vec(), retained: publish.retain };
-                let bytes = u32::try_from(message.payload.len().min(QUEUE_BYTES)).unwrap_or(u32::MAX);
-                let Ok(permit) = room.clone().acquire_many_owned(bytes).await else { return "BUG: the queue's room is closed".into() };
-                if queue.send((message, permit)).await.is_err() {
-                    return "BUG: nobody stores messages".into();
+                for gateway in queue.push(message) {
+                    let count = live.rejected(Some(&gateway), "over_quota");
+                    if count.is_power_of_two() {
+                        warn!(gateway, count, "more of its messages wait than it may have; it sends what was dropped again");
+                    }
                 }
             }
             // Without a subscriber the gateway has just gone; it asks again when it is back.
@@ -150,11 +186,10 @@ async fn session(
 }
 
 /// Stores groups of messages until the queue is closed and empty.
-async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client) {
+async fn store(core: Core, queue: &Queue, client: &Client) {
     let core = Arc::new(Mutex::new(core));
     let mut asked_at: Option<Instant> = None;
-    while let Some(first) = messages.recv().await {
-        let (group, permits) = collect(first, &mut messages).await;
+    while let Some(group) = queue.group().await {
         let core = core.clone();
         let work = move || core.lock().unwrap_or_else(PoisonError::into_inner).process(&group, clock::now_ms());
         let processed = match tokio::task::spawn_blocking(work).await {
@@ -164,7 +199,6 @@ async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client
                 super::Processed { failed: true, ..super::Processed::default() }
             }
         };
-        drop(permits);
         if let Some(client) = client.borrow().as_ref() {
             answer(client, processed.acks, processed.asks);
             if processed.schema_missing && asked_at.is_none_or(|at| at.elapsed() >= SCHEMAS_EVERY) {
@@ -179,18 +213,6 @@ async fn store(core: Core, mut messages: mpsc::Receiver<Queued>, client: &Client
             tokio::time::sleep(FAILED_PAUSE).await;
         }
     }
-}
-
-async fn collect(first: Queued, messages: &mut mpsc::Receiver<Queued>) -> (Vec<Message>, Vec<OwnedSemaphorePermit>) {
-    let deadline = Instant::now() + GROUP_WAIT;
-    let mut bytes = first.0.payload.len();
-    let mut queued = vec![first];
-    while queued.len() < GROUP_MESSAGES && bytes < GROUP_BYTES {
-        let Ok(Some(next)) = timeout_at(deadline, messages.recv()).await else { break };
-        bytes += next.0.payload.len();
-        queued.push(next);
-    }
-    queued.into_iter().unzip()
 }
 
 fn answer(client: &AsyncClient, acks: Vec<(String, Ack)>, asks: Vec<(String, Ask)>) {

@@ -1,6 +1,8 @@
 //! `accept` against every kind of input, and the core against resends, failures and restarts.
 
 mod again;
+mod future;
+mod model;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use crate::store::memory::Memory;
 use crate::store::{Loaded, Reading, SeriesId, Store};
 
 pub(super) const STREAM: u64 = 0xfeed;
+const NOW: Now = Now { ms: 0, latest_ms: i64::MAX };
 
 pub(super) fn schema(unit: &str) -> Schema {
     let device = |name: &str| Device { name: name.into(), profile: "p".into(), labels: [].into() };
@@ -51,7 +54,7 @@ pub(super) fn data(schema: &Schema, seq: u64, oldest: u64, batch: &Batch) -> Vec
 fn catalog_with(schema: &Schema) -> Catalog {
     let mut catalog = Catalog::default();
     let (id, message) = schema.encode().unwrap();
-    accept(&mut catalog, &topic::schema("g1", id), &message, 0).unwrap();
+    accept(&mut catalog, &topic::schema("g1", id), &message, NOW).unwrap();
     catalog
 }
 
@@ -103,11 +106,11 @@ fn every_bad_message_has_its_own_reason_and_changes_nothing() {
         (&topic::status("g1"), &[b' '; MAX_STATUS_BYTES + 1], "status", true),
     ] {
         let mut catalog = catalog_with(&schema);
-        let rejected = accept(&mut catalog, topic, payload, 0).unwrap_err();
+        let rejected = accept(&mut catalog, topic, payload, NOW).unwrap_err();
         assert_eq!((rejected.code(), rejected.is_dead_letter()), (code, letter), "{rejected}");
         assert!(rejected.to_string().len() > 20, "{rejected}");
         // The good one is still new to the catalogue.
-        assert!(matches!(accept(&mut catalog, &data_topic, &good, 0), Ok(Accepted::Batch { .. })), "after {rejected}");
+        assert!(matches!(accept(&mut catalog, &data_topic, &good, NOW), Ok(Accepted::Batch { .. })), "after {rejected}");
     }
 }
 
@@ -127,16 +130,16 @@ fn a_schema_that_contradicts_an_earlier_one_of_its_id_is_refused() {
 #[test]
 fn status_is_read_and_cleared_messages_mean_nothing() {
     let mut catalog = Catalog::default();
-    let accepted = accept(&mut catalog, &topic::status("g1"), br#"{"online":true,"version":"1","unknown":[1]}"#, 0).unwrap();
+    let accepted = accept(&mut catalog, &topic::status("g1"), br#"{"online":true,"version":"1","unknown":[1]}"#, NOW).unwrap();
     assert_eq!(accepted, Accepted::Status(Status { online: true, version: "1".into(), ..Status::default() }));
-    assert_eq!(accept(&mut catalog, &topic::status("g1"), b"", 0), Ok(Accepted::Cleared));
-    assert_eq!(accept(&mut catalog, &topic::schema("g1", SchemaId(1)), b"", 0), Ok(Accepted::Cleared));
+    assert_eq!(accept(&mut catalog, &topic::status("g1"), b"", NOW), Ok(Accepted::Cleared));
+    assert_eq!(accept(&mut catalog, &topic::schema("g1", SchemaId(1)), b"", NOW), Ok(Accepted::Cleared));
 }
 
 #[test]
 fn a_new_unit_changes_the_series_and_a_new_point_adds_one() {
     let mut catalog = catalog_with(&schema("V"));
-    let first = match accept(&mut catalog, &topic::data("g1"), &data(&schema("V"), 1, 1, &batch(1)), 0).unwrap() {
+    let first = match accept(&mut catalog, &topic::data("g1"), &data(&schema("V"), 1, 1, &batch(1)), NOW).unwrap() {
         Accepted::Batch { commit, .. } => commit,
         other => panic!("{other:?}"),
     };
@@ -145,10 +148,10 @@ fn a_new_unit_changes_the_series_and_a_new_point_adds_one() {
     larger.series[0].repr = Repr::Unsigned;
     larger.series.insert(0, Series { point: "current".into(), ..larger.series[0].clone() });
     let (id, message) = larger.encode().unwrap();
-    accept(&mut catalog, &topic::schema("g1", id), &message, 0).unwrap();
+    accept(&mut catalog, &topic::schema("g1", id), &message, NOW).unwrap();
     let samples = vec![Sample::Good(Value::Unsigned(1)), Sample::Good(Value::Unsigned(2)), Sample::Bad(Reason::Timeout)];
     let next = Batch { blocks: vec![Block { series: vec![0, 1, 2], times_ms: vec![5], samples }], gaps: vec![] };
-    let commit = match accept(&mut catalog, &topic::data("g1"), &data(&larger, 2, 1, &next), 0).unwrap() {
+    let commit = match accept(&mut catalog, &topic::data("g1"), &data(&larger, 2, 1, &next), NOW).unwrap() {
         Accepted::Batch { commit, .. } => commit,
         other => panic!("{other:?}"),
     };

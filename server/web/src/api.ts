@@ -47,6 +47,8 @@ export interface Gap {
   to: number;
   reason: string;
   readings: number;
+  /** False where only the gateway's clock was set. */
+  missing: boolean;
 }
 
 export interface Columns {

@@ -194,7 +194,7 @@ function drawLost(u: uPlot, plot: Plot, ink: string, text: string, family: strin
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const gap of plot.gaps) {
+  for (const gap of plot.gaps.filter((gap) => gap.missing)) {
     const from = Math.max(bbox.left, u.valToPos(gap.from, 'x', true));
     const to = Math.min(bbox.left + bbox.width, Math.max(u.valToPos(gap.to, 'x', true), from + 3 * devicePixelRatio));
     ctx.save();

@@ -196,9 +196,11 @@ function Notes({ plot, series }: { plot: Plot; series: Map<number, api.Series> }
         {notes}
         {plot.gapsLeftOut > 0 && <li>{counted(plot.gapsLeftOut, 'older record')} of losses not shown; choose a shorter range.</li>}
         {plot.gaps.map((gap) => (
-          <li key={`${gap.gateway}${gap.from}`}>
-            <span class="sign hatched" aria-hidden="true" /> {counted(gap.readings, 'reading')} of all series of <b>{gap.gateway}</b> lost from {stamp(gap.from)} to{' '}
-            {clock(gap.to)}: {gap.reason}
+          <li key={`${gap.gateway}${gap.from}${gap.reason}`}>
+            <span class="sign hatched" aria-hidden="true" />{' '}
+            {gap.missing
+              ? <>{gap.readings > 0 ? counted(gap.readings, 'reading') : 'Readings'} of all series of <b>{gap.gateway}</b> lost from {stamp(gap.from)} to {clock(gap.to)}: {gap.reason}</>
+              : <>The clock of <b>{gap.gateway}</b> was set from {stamp(gap.from)} to {clock(gap.to)}: times before and after are not comparable.</>}
           </li>
         ))}
       </ul>

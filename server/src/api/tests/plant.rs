@@ -34,7 +34,8 @@ impl Plant {
         }
         let gap =
             Gap { from_ms: now - 600_000, to_ms: now - 540_000, first_seq: 1, last_seq: 9, readings: 340, reason: GapReason::BufferFull };
-        commit.gaps.push(("plant7".into(), 1, gap));
+        let step = Gap { to_ms: now - 60_000, first_seq: 10, last_seq: 10, readings: 0, reason: GapReason::ClockStep, ..gap.clone() };
+        commit.gaps.extend([gap, step].map(|gap| ("plant7".into(), 1, gap)));
         plant.store.commit(&commit).unwrap();
         plant
     }
