@@ -3,6 +3,7 @@
 //! All of it is predicted, from the plan that the drivers follow and from constants that name where they were measured. A link
 //! that cannot keep up, because its devices want more than all of its time, is refused here rather than found out in the field.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct Report {
     pub flash_bytes_per_day: u64,
     /// What is wrong, as `file:line:column: what was found`.
     pub problems: Vec<String>,
+    /// What looks odd about the profiles in use and may be meant so.
+    pub warnings: Vec<String>,
 }
 
 /// One link.
@@ -146,7 +149,16 @@ pub fn check(config: &Config, problems: &[Problem]) -> Report {
         uplink_bytes_per_day: flow.uplink_bytes().round() as u64,
         flash_bytes_per_day: flow.flash_bytes().round() as u64,
         problems: problems.iter().map(ToString::to_string).collect(),
+        warnings: warnings(config),
     }
+}
+
+/// Each profile once, whatever the number of its devices.
+fn warnings(config: &Config) -> Vec<String> {
+    let profiles: BTreeMap<_, _> = config.devices.iter().map(|device| (&device.profile.id, &device.profile)).collect();
+    let all =
+        profiles.into_iter().flat_map(|(id, profile)| profile.warnings().into_iter().map(move |text| format!("profile {id}: {text}")));
+    all.collect()
 }
 
 fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[DeviceIndex]) -> LinkReport {
@@ -251,6 +263,9 @@ impl fmt::Display for Report {
             let load = percent(link.load_percent);
             write!(f, "\nrefused: link {} is over its time: load {load}, at most 100 % are possible. ", link.name)?;
             writeln!(f, "Read its devices less often, read fewer points, or give some devices another link.")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "\nwarning: {warning}")?;
         }
         if !self.problems.is_empty() {
             let what = match self.problems.len() {

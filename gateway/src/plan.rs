@@ -34,7 +34,7 @@ pub struct Request {
     pub points: Vec<PointIndex>,
 }
 
-/// Where a point's words lie in one table.
+/// Where a point's words lie in one table, a scale register of its own included: what belongs together comes in one reply.
 #[derive(Clone, Copy)]
 struct Span {
     table: Table,
@@ -44,8 +44,9 @@ struct Span {
 
 impl Span {
     fn of(read: &ModbusRead) -> Self {
-        let start = u32::from(read.address);
-        Self { table: read.table, start, end: start + u32::from(read.encoding.len()) }
+        // A value that ends past the last address is not cut: its request is refused by the device.
+        let end = (u32::from(read.address) + u32::from(read.encoding.len())).max(u32::from(read.last()) + 1);
+        Self { table: read.table, start: u32::from(read.first()), end }
     }
 
     fn with(self, other: Self) -> Self {

@@ -107,10 +107,12 @@ impl Simulated {
         for (point, read) in self.points(table) {
             let value = values::value(self.seed, point, elapsed_ms);
             let Some(own) = values::words(read, &value) else { continue };
-            for (i, word) in own.into_iter().enumerate() {
-                let place = (usize::from(read.address) + i).checked_sub(usize::from(address));
-                if let Some(slot) = place.and_then(|place| words.get_mut(place)) {
-                    *slot = Some(word);
+            let own = own.into_iter().zip(read.masks()).enumerate().map(|(i, own)| (usize::from(read.address) + i, own));
+            let scale = read.scale_at.map(|at| (usize::from(at), (values::scale_register(read), u16::MAX)));
+            for (register, (word, mask)) in own.chain(scale) {
+                if let Some(slot) = register.checked_sub(usize::from(address)).and_then(|place| words.get_mut(place)) {
+                    // Points may share a register; each has its bits.
+                    *slot = Some(slot.unwrap_or(0) & !mask | word);
                 }
             }
         }
@@ -126,11 +128,15 @@ impl Simulated {
         })
     }
 
-    /// Whether this register lies between two points of one block, no further apart than the profile allows to read over.
+    /// Whether this register lies between two points of one block, no further apart than the profile allows to read over, or between
+    /// a value and its scale.
     fn in_hole(&self, table: Table, register: usize) -> bool {
         let limits = &self.profile.modbus;
-        let before = self.points(table).map(|(_, r)| usize::from(r.address) + usize::from(r.encoding.len())).filter(|end| *end <= register);
-        let after = self.points(table).map(|(_, r)| usize::from(r.address)).filter(|start| *start > register);
+        if self.points(table).any(|(_, r)| (usize::from(r.first())..=usize::from(r.last())).contains(&register)) {
+            return true;
+        }
+        let before = self.points(table).map(|(_, r)| usize::from(r.last()) + 1).filter(|end| *end <= register);
+        let after = self.points(table).map(|(_, r)| usize::from(r.first())).filter(|start| *start > register);
         let (Some(low), Some(high)) = (before.max(), after.min()) else { return false };
         let in_one_block = match (u16::try_from(low.saturating_sub(1)), u16::try_from(high)) {
             (Ok(low), Ok(high)) => limits.in_one_block(low, high),
@@ -162,10 +168,13 @@ impl Service for Connection {
 }
 
 #[cfg(test)]
+mod fixtures;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use pattoo_wire::{Kind, Reason, Sample};
+    use pattoo_wire::{Kind, Reason, Repr, Sample};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
@@ -174,7 +183,7 @@ mod tests {
     use crate::config::Transport;
     use crate::driver::Driver as _;
     use crate::driver::modbus::Modbus;
-    use crate::profile::{Encoding, ModbusLimits, WordOrder};
+    use crate::profile::{Encoding, Layout, ModbusLimits, WordOrder};
     use crate::reading::{DeviceIndex, PointIndex};
 
     fn profile() -> Arc<Profile> {
@@ -188,9 +197,18 @@ mod tests {
             read(Table::Holding, 120, Encoding::U64),
             read(Table::Coil, 3, Encoding::Bit),
             read(Table::Discrete, 9, Encoding::Bit),
+            ModbusRead { scale_at: Some(128), ..read(Table::Holding, 125, Encoding::I16) },
+            ModbusRead { bits: Some((3, 1)), ..read(Table::Holding, 130, Encoding::U16) },
+            ModbusRead { bits: Some((8, 4)), ..read(Table::Holding, 130, Encoding::U16) },
+            read(Table::Holding, 140, Encoding::Text(4)),
+            read(Table::Holding, 144, Encoding::DateTime(Layout::Six)),
         ];
         let point = |(i, read): (usize, ModbusRead)| {
-            let kind = if read.encoding == Encoding::Bit { Kind::State } else { Kind::Gauge };
+            let kind = match read.repr() {
+                Repr::Bool => Kind::State,
+                Repr::Text => Kind::Text,
+                _ => Kind::Gauge,
+            };
             let (repr, states, unit) = (read.repr(), BTreeMap::new(), "V".to_owned());
             Point { name: format!("p{i}"), unit, kind, repr, every: None, states, range: None, read: Read::Modbus(read) }
         };
@@ -214,19 +232,25 @@ mod tests {
         let (address, stop, served) = start().await;
         let mut driver =
             Modbus::new(&Transport::ModbusTcp { endpoint: address.to_string(), timeout: Duration::from_secs(5) }, Box::new(|| 0));
-        let points: Vec<_> = (0..8).map(PointIndex).collect();
+        let points: Vec<_> = (0..13).map(PointIndex).collect();
         for unit in [1, 7] {
             let every = Duration::from_secs(1);
             let device = Device { name: "x".into(), profile: profile(), unit, every, labels: BTreeMap::default() };
             let transactions = driver.read(DeviceIndex(0), &device, &points).await;
             let readings: Vec<_> = transactions.into_iter().flat_map(|t| t.readings).collect();
-            assert_eq!(readings.len(), 8);
+            assert_eq!(readings.len(), 13);
             for reading in readings {
                 let point = &device.profile.points[reading.point.0];
                 let Sample::Good(got) = &reading.sample else { panic!("{}: {:?}", point.name, reading.sample) };
                 // The value of some moment since the start: it was encoded, carried and decoded without a change.
                 let Read::Modbus(read) = &point.read else { unreachable!() };
-                let carried = |ms| values::words(read, &values::value(u64::from(unit), point, ms)).map(|words| read.decode(&words, None));
+                let carried = |ms| {
+                    let mut words = values::words(read, &values::value(u64::from(unit), point, ms))?;
+                    if read.scale_at.is_some() {
+                        words.extend([0, 0, values::scale_register(read)]);
+                    }
+                    Some(read.decode(&words, None))
+                };
                 assert!((0..20_000).any(|ms| carried(ms) == Some(Sample::Good(got.clone()))), "{}: {got}", point.name);
             }
         }

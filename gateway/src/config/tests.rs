@@ -296,8 +296,9 @@ fn a_bad_profile_costs_only_the_devices_that_use_it() {
         "goes on with: box\n\
          gateway.yaml:11:34: device `main-meter`, profile: the profile `meter` was refused, see its own problems\n\
          gateway.yaml:12:29: device `solar`, profile: the profile `meter` was refused, see its own problems\n\
-         profiles/meter.yaml:6:55: point `voltage`, read, type: found `f23`, expected one of u16, i16, u32, i32, u64, i64, f32, f64, bit; \
-         did you mean `f32`?\n"
+         profiles/meter.yaml:6:55: point `voltage`, read, type: found `f23`, expected one of u16, i16, u32, i32, u64, i64, f32, f64, \
+         u8_high, u8_low, i8_high, i8_low, u24, f16, bcd16, bcd32, mod10_2, mod10_3, mod10_4, text, datetime_iec, datetime_6, datetime_3, \
+         bit; did you mean `f32`?\n"
     );
 }
 

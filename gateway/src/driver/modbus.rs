@@ -163,8 +163,7 @@ impl<'a> Poll<'a> {
 
     fn sample(&self, request: &Request, point: PointIndex, words: &[u16]) -> Sample {
         let own = self.read_of(point).and_then(|read| {
-            let start = usize::from(read.address.checked_sub(request.address)?);
-            let words = words.get(start..start + usize::from(read.encoding.len()))?;
+            let words = read.in_reply(request.address, words)?;
             Some(read.decode(words, self.device.profile.points.get(point.0)?.range))
         });
         own.unwrap_or(Sample::Bad(Reason::Malformed))

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::Encoding;
+use crate::profile::{ByteOrder, Encoding, Half, Layout, WordOrder};
 
 fn limits(max_registers: u16, max_gap: u16) -> ModbusLimits {
     ModbusLimits { max_registers, max_gap, ..ModbusLimits::default() }
@@ -83,9 +83,15 @@ fn a_round_costs_a_trip_and_a_silence_per_request() {
 fn any_read() -> impl Strategy<Value = ModbusRead> {
     let register = prop::sample::select(vec![Encoding::U16, Encoding::F32, Encoding::F64]);
     let table = prop::sample::select(vec![Table::Coil, Table::Discrete, Table::Holding, Table::Input]);
-    (table, register, 0..300u16).prop_map(|(table, register, address)| {
+    (table, register, 0..300u16, prop::option::weighted(0.2, 0..2u16)).prop_map(|(table, register, address, scale)| {
         let bits = matches!(table, Table::Coil | Table::Discrete);
-        ModbusRead::new(table, address, if bits { Encoding::Bit } else { register })
+        let scale_at = scale
+            .filter(|_| register == Encoding::U16 && !bits)
+            .map(|behind| if behind == 0 { address + 3 } else { address.saturating_sub(2) });
+        ModbusRead {
+            scale_at: scale_at.filter(|at| *at != address),
+            ..ModbusRead::new(table, address, if bits { Encoding::Bit } else { register })
+        }
     })
 }
 
@@ -116,16 +122,16 @@ proptest! {
             let (start, end) = (request.address, request.address + request.count);
             let of = |i: &PointIndex| &reads[i.0];
             prop_assert!(request.points.iter().all(|i| of(i).table == request.table));
-            prop_assert!(request.points.iter().all(|i| of(i).address >= start && of(i).address + of(i).encoding.len() <= end));
-            prop_assert!(request.points.iter().any(|i| of(i).address == start));
-            prop_assert!(request.points.iter().any(|i| of(i).address + of(i).encoding.len() == end));
+            prop_assert!(request.points.iter().all(|i| of(i).first() >= start && of(i).last() < end));
+            prop_assert!(request.points.iter().any(|i| of(i).first() == start));
+            prop_assert!(request.points.iter().any(|i| of(i).last() + 1 == end));
             let bits = matches!(request.table, Table::Coil | Table::Discrete);
             let (most, gap) = if bits { (2000.min(max_registers * 16), max_gap * 16) } else { (max_registers, max_gap) };
             prop_assert!(request.count <= most);
             prop_assert!(request.points.len() == 1 || limits.in_one_block(start, end - 1));
             let mut hole = 0;
             for address in start..end {
-                let used = request.points.iter().any(|i| (of(i).address..of(i).address + of(i).encoding.len()).contains(&address));
+                let used = request.points.iter().any(|i| (of(i).first()..=of(i).last()).contains(&address));
                 hole = if used { 0 } else { hole + 1 };
                 prop_assert!(hole <= gap);
             }
@@ -205,12 +211,68 @@ proptest! {
         request_ms in 1..60u64,
         byte_us in 0..3000u64,
     ) {
-        let reads: Vec<_> = reads.into_iter().map(|read| ModbusRead { address: read.address % spread, ..read }).collect();
+        let moved = |read: ModbusRead| {
+            let address = read.address % spread;
+            ModbusRead { address, scale_at: read.scale_at.map(|at| if at > read.address { address + 3 } else { address + 1 }), ..read }
+        };
+        let reads: Vec<_> = reads.into_iter().map(moved).collect();
         let limits = ModbusLimits { blocks: vec![(0, edge - 1), (edge, 400)], ..limits(max_registers, max_gap) };
         let cost = LinkCost { request: Duration::from_millis(request_ms), gap: Duration::ZERO, byte: Duration::from_micros(byte_us) };
         let points: Vec<_> = reads.iter().enumerate().map(|(i, read)| (PointIndex(i), read)).collect();
         let planned = cycle_time(&plan(&points, &limits, &cost), &limits, &cost);
         let spans: Vec<_> = reads.iter().map(Span::of).collect();
         prop_assert_eq!(planned, exhaustive(&spans, &limits, &cost));
+    }
+}
+
+/// What a point is, whatever it is read with.
+fn any_point() -> impl Strategy<Value = ModbusRead> {
+    use Encoding::*;
+    let encodings =
+        vec![U8(Half::High), I8(Half::Low), U16, I16, U24, U32, I64, F16, F32, F64, Bcd32, Mod10(3), Text(7), DateTime(Layout::Iec)];
+    let encoding = prop::sample::select(encodings);
+    (encoding, any::<bool>(), 0..120u16, any::<[bool; 2]>(), prop::option::weighted(0.3, -4..6i16)).prop_map(
+        |(encoding, holding, address, [words, bytes], scale)| {
+            let mut read = ModbusRead::new(if holding { Table::Holding } else { Table::Input }, 20 + address, encoding);
+            if words {
+                read.words = WordOrder::LowFirst;
+            }
+            if bytes {
+                read.bytes = ByteOrder::LowFirst;
+            }
+            if encoding == U16 {
+                read.bits = (words != bytes).then_some((4, 3));
+            }
+            let at = scale.and_then(|scale| read.address.checked_add_signed(scale));
+            read.scale_at = at.filter(|at| matches!(encoding, I16 | U32 | I64) && !(read.address..=read.own_last()).contains(at));
+            read
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn values_are_those_of_single_reads_however_they_are_read_together(
+        reads in prop::collection::vec(any_point(), 1..40),
+        words in prop::collection::vec(prop_oneof![any::<u16>(), 0..11u16, 0x3030..0x3939u16], 300),
+        max_registers in 10..=125u16,
+        max_gap in 0..30u16,
+    ) {
+        let points: Vec<_> = reads.iter().enumerate().map(|(i, read)| (PointIndex(i), read)).collect();
+        let memory = |table, address: u16, count: u16| {
+            let start = usize::from(address) + if table == Table::Holding { 150 } else { 0 };
+            words.get(start..start + usize::from(count)).unwrap_or_default().to_vec()
+        };
+        for request in plan(&points, &limits(max_registers, max_gap), &LinkCost::default()) {
+            let reply = memory(request.table, request.address, request.count);
+            for point in &request.points {
+                let read = &reads[point.0];
+                let alone = memory(read.table, read.first(), read.last() - read.first() + 1);
+                let got = read.in_reply(request.address, &reply).map(|own| read.decode(own, None));
+                prop_assert_eq!(format!("{:?}", got), format!("{:?}", Some(read.decode(&alone, None))));
+            }
+        }
     }
 }

@@ -1,23 +1,23 @@
-//! Registers -> samples and back. Knows nothing of requests, requests' borders or devices.
+//! Registers -> samples. Knows nothing of requests, requests' borders or devices.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use pattoo_wire::{Decimal, Reason, Sample, Value};
 
-use super::{Encoding, ModbusRead, WordOrder};
+use super::{ByteOrder, Encoding, Half, ModbusRead, WordOrder, text};
+
+/// A scale factor is a power of ten from -10 to 10.
+const MAX_SCALE_FACTOR: i16 = 10;
+
+/// The scale register says that it holds no scale factor.
+const NO_SCALE_FACTOR: u16 = 0x8000;
 
 impl ModbusRead {
-    /// What these raw words mean: the point's registers in the order of their addresses, or one word 0 or 1 for a bit.
+    /// What these raw words mean: the registers from [`ModbusRead::first`] to [`ModbusRead::last`], or one word 0 or 1 for a bit.
     ///
     /// A value always has the representation of [`ModbusRead::repr`]; what cannot be one is bad, with its reason.
     #[must_use]
     pub fn decode(&self, words: &[u16], range: Option<(f64, f64)>) -> Sample {
-        if words.len() != usize::from(self.encoding.len()) {
-            return Sample::Bad(Reason::Malformed);
-        }
-        if self.invalid.iter().any(|mark| mark == words) {
-            return Sample::Bad(Reason::NotAValue);
-        }
-        let value = match self.value(self.join(words)) {
+        let value = match self.own(words).and_then(|(own, factor)| self.value(own, factor)) {
             Ok(value) => value,
             Err(reason) => return Sample::Bad(reason),
         };
@@ -27,54 +27,69 @@ impl ModbusRead {
         }
     }
 
-    /// The raw words that [`ModbusRead::decode`] would take for this value; none where no words mean it.
-    #[must_use]
-    pub fn encode(&self, value: &Value) -> Option<Vec<u16>> {
-        if value.repr() != self.repr() {
-            return None;
+    /// The words of the value itself, and the power of ten that its scale register holds.
+    fn own<'w>(&self, words: &'w [u16]) -> Result<(&'w [u16], i8), Reason> {
+        if words.len() != usize::from(self.last() - self.first()) + 1 {
+            return Err(Reason::Malformed);
         }
-        let raw = match (value, self.encoding) {
-            (Value::Bool(bit), _) => u64::from(*bit),
-            (Value::F32(x), _) => u64::from(x.to_bits()),
-            (Value::F64(x), _) => x.to_bits(),
-            (Value::Unsigned(n), _) => *n,
-            (Value::Decimal(d), Encoding::F32) => u64::from(d.to_string().parse::<f32>().ok()?.to_bits()),
-            (Value::Decimal(d), Encoding::F64) => d.to_string().parse::<f64>().ok()?.to_bits(),
-            (Value::Decimal(d), _) => self.unscale(d.mantissa)?,
-            (Value::Text(_), _) => return None,
+        let start = usize::from(self.address - self.first());
+        let own = words.get(start..start + usize::from(self.encoding.len())).ok_or(Reason::Malformed)?;
+        if self.invalid.iter().any(|mark| self.is_mark(mark, own)) {
+            return Err(Reason::NotAValue);
+        }
+        let Some(at) = self.scale_at else { return Ok((own, 0)) };
+        let factor = words.get(usize::from(at - self.first())).ok_or(Reason::Malformed)?;
+        let power = match self.bytes {
+            ByteOrder::HighFirst => *factor,
+            ByteOrder::LowFirst => factor.swap_bytes(),
         };
-        Some(self.split(raw))
-    }
-
-    /// The raw words with which the device says that it has no value: its first mark, or the float that is no number.
-    #[must_use]
-    pub fn no_value(&self) -> Option<Vec<u16>> {
-        match (self.invalid.first(), self.encoding) {
-            (Some(mark), _) => Some(mark.clone()),
-            (None, Encoding::F32) => Some(self.split(u64::from(f32::NAN.to_bits()))),
-            (None, Encoding::F64) => Some(self.split(f64::NAN.to_bits())),
-            (None, _) => None,
+        match (power, power.cast_signed()) {
+            (NO_SCALE_FACTOR, _) => Err(Reason::NotAValue),
+            (_, n) if n.abs() > MAX_SCALE_FACTOR => Err(Reason::OutOfRange),
+            (_, n) => Ok((own, i8::try_from(n).map_err(|_| Reason::OutOfRange)?)),
         }
     }
 
-    /// Splits a raw number into words in the order of their addresses.
-    pub(crate) fn split(&self, raw: u64) -> Vec<u16> {
-        let [.., a, b, c, d] = raw.to_be_bytes().as_chunks::<2>().0.iter().map(|pair| u16::from_be_bytes(*pair)).collect::<Vec<_>>()[..]
-        else {
-            return Vec::new();
-        };
-        let mut words = match self.encoding.len() {
-            1 => vec![d],
-            2 => vec![c, d],
-            _ => vec![a, b, c, d],
-        };
-        if self.words == WordOrder::LowFirst {
-            words.reverse();
+    /// A mark of half a register says nothing about the other half.
+    fn is_mark(&self, mark: &[u16], own: &[u16]) -> bool {
+        match self.encoding {
+            Encoding::U8(_) | Encoding::I8(_) | Encoding::U24 => self.join(mark) == self.join(own) & self.encoding.mask(),
+            _ => mark == own,
         }
-        words
     }
 
-    fn join(&self, words: &[u16]) -> u64 {
+    fn value(&self, own: &[u16], factor: i8) -> Result<Value, Reason> {
+        match self.encoding {
+            Encoding::Bit => Ok(Value::Bool(own.iter().any(|word| *word != 0))),
+            Encoding::Text(_) => text::decode(&self.ordered(own)).map(Value::Text),
+            Encoding::DateTime(layout) => text::decode_time(&self.ordered(own), layout).map(Value::Text),
+            #[expect(clippy::cast_possible_truncation, reason = "the number of registers bounds the raw number")]
+            Encoding::F16 => self.float(Value::F32(half_to_f32(self.join(own) as u16))),
+            #[expect(clippy::cast_possible_truncation, reason = "the number of registers bounds the raw number")]
+            Encoding::F32 => self.float(Value::F32(f32::from_bits(self.join(own) as u32))),
+            Encoding::F64 => self.float(Value::F64(f64::from_bits(self.join(own)))),
+            _ => {
+                let raw = self.integer(self.join(own))?;
+                match self.bits {
+                    Some((bit, 1)) => Ok(Value::Bool(raw >> bit & 1 == 1)),
+                    Some((first, count)) => self.scaled(raw >> first & ((1 << count) - 1), factor),
+                    None => self.scaled(raw, factor),
+                }
+            }
+        }
+    }
+
+    /// The words with the most significant byte of each first, in the order of their addresses.
+    fn ordered(&self, words: &[u16]) -> Vec<u16> {
+        match self.bytes {
+            ByteOrder::HighFirst => words.to_vec(),
+            ByteOrder::LowFirst => words.iter().map(|word| word.swap_bytes()).collect(),
+        }
+    }
+
+    /// Up to four words as one number; each 16 bits of it are one register.
+    pub(super) fn join(&self, words: &[u16]) -> u64 {
+        let words = self.ordered(words);
         let push = |raw: u64, word: &u16| raw << 16 | u64::from(*word);
         match self.words {
             WordOrder::HighFirst => words.iter().fold(0, push),
@@ -83,28 +98,62 @@ impl ModbusRead {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the number of registers bounds the raw number")]
-    fn value(&self, raw: u64) -> Result<Value, Reason> {
-        match self.encoding {
-            Encoding::Bit => Ok(Value::Bool(raw != 0)),
-            Encoding::U16 | Encoding::U32 => self.scaled(i128::from(raw)),
-            Encoding::U64 if self.scale == (1, 0) => Ok(Value::Unsigned(raw)),
-            Encoding::U64 => self.scaled(i128::from(raw)),
-            Encoding::I16 => self.scaled(i128::from((raw as u16).cast_signed())),
-            Encoding::I32 => self.scaled(i128::from((raw as u32).cast_signed())),
-            Encoding::I64 => self.scaled(i128::from(raw.cast_signed())),
-            Encoding::F32 => self.float(Value::F32(f32::from_bits(raw as u32))),
-            Encoding::F64 => self.float(Value::F64(f64::from_bits(raw))),
-        }
+    fn integer(&self, raw: u64) -> Result<i128, Reason> {
+        Ok(match self.encoding {
+            Encoding::U8(Half::High) => i128::from(raw as u16 >> 8),
+            Encoding::U8(Half::Low) => i128::from(raw as u8),
+            Encoding::I8(Half::High) => i128::from(((raw >> 8) as u8).cast_signed()),
+            Encoding::I8(Half::Low) => i128::from((raw as u8).cast_signed()),
+            Encoding::I16 => i128::from((raw as u16).cast_signed()),
+            Encoding::U24 => i128::from(raw & 0x00FF_FFFF),
+            Encoding::I32 => i128::from((raw as u32).cast_signed()),
+            Encoding::I64 => i128::from(raw.cast_signed()),
+            Encoding::Bcd16 | Encoding::Bcd32 => from_bcd(raw)?,
+            Encoding::Mod10(registers) => from_mod10(raw, registers)?,
+            _ => i128::from(raw),
+        })
     }
 
-    fn scaled(&self, raw: i128) -> Result<Value, Reason> {
-        let mantissa = i64::try_from(raw * i128::from(self.scale.0)).map_err(|_| Reason::Overflow)?;
-        Ok(Value::Decimal(Decimal { mantissa, exponent: self.scale.1 }))
+    /// `raw * scale * 10^factor + offset` in exact decimals, or as the nearest double where only the device knows how many there are.
+    fn scaled(&self, raw: i128, factor: i8) -> Result<Value, Reason> {
+        if self.encoding == Encoding::U64 && self.repr() == pattoo_wire::Repr::Unsigned {
+            return u64::try_from(raw).map(Value::Unsigned).map_err(|_| Reason::Overflow);
+        }
+        let exponent = self.exponent();
+        let scaled = raw.checked_mul(i128::from(self.scale.0)).ok_or(Reason::Overflow)?;
+        if self.scale_at.is_some() {
+            return self.with_factor(scaled, self.scale.1 + factor);
+        }
+        let grown = scaled.checked_mul(power_of_ten(self.scale.1 - exponent)).ok_or(Reason::Overflow)?;
+        let sum = grown.checked_add(self.offset_at(exponent)).ok_or(Reason::Overflow)?;
+        decimal(sum, exponent)
+    }
+
+    /// The offset as a mantissa to this power of ten, which is none coarser than its own.
+    pub(super) fn offset_at(&self, exponent: i8) -> i128 {
+        if self.offset.0 == 0 { 0 } else { i128::from(self.offset.0) * power_of_ten(self.offset.1 - exponent) }
+    }
+
+    fn with_factor(&self, mantissa: i128, exponent: i8) -> Result<Value, Reason> {
+        let Some(decimals) = self.decimals else {
+            // By way of its text the double is the nearest one, whatever the power.
+            return format!("{mantissa}e{exponent}").parse().map(Value::F64).map_err(|_| Reason::Overflow);
+        };
+        let power = exponent + decimals.cast_signed();
+        let rounded = if power >= 0 {
+            mantissa.checked_mul(power_of_ten(power)).ok_or(Reason::Overflow)?
+        } else {
+            div_rounded(mantissa, power_of_ten(-power))
+        };
+        decimal(rounded, -decimals.cast_signed())
     }
 
     /// A float that is no number, or infinite, is no value. `decimals` rounds what the register prints, half away from zero.
     fn float(&self, value: Value) -> Result<Value, Reason> {
-        let number = value.to_f64().filter(|x| x.is_finite()).ok_or(Reason::NotAValue)?;
+        let finite = |value: &Value| value.to_f64().filter(|x| x.is_finite());
+        finite(&value).ok_or(Reason::NotAValue)?;
+        let value = self.scaled_float(value);
+        let number = finite(&value).ok_or(Reason::Overflow)?;
         let Some(decimals) = self.decimals else { return Ok(value) };
         let mantissa = (number * 10f64.powi(i32::from(decimals))).round();
         // 2^63 is exact in a double, i64::MAX is not.
@@ -116,179 +165,73 @@ impl ModbusRead {
         Ok(Value::Decimal(Decimal { mantissa, exponent: -decimals.cast_signed() }))
     }
 
-    /// The raw number that scales to this mantissa, cut to its registers; none where it does not divide or fit.
-    fn unscale(&self, mantissa: i64) -> Option<u64> {
-        let (mantissa, scale) = (i128::from(mantissa), i128::from(self.scale.0));
-        if mantissa % scale != 0 {
-            return None;
+    #[expect(clippy::cast_possible_truncation, reason = "rounded once to the precision of the register")]
+    fn scaled_float(&self, value: Value) -> Value {
+        if self.scale == (1, 0) && self.offset.0 == 0 {
+            return value;
         }
-        let raw = mantissa / scale;
-        let (low, high) = self.encoding.integers()?;
-        // Two's complement: the low bits are the register's.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked against the bounds of the encoding")]
-        (low..=high).contains(&raw).then_some(raw as u64)
+        let real = |x: f64| {
+            // Dividing by a power of ten rounds once, multiplying by 0.1 twice.
+            let power = 10f64.powi(i32::from(self.scale.1).abs());
+            let scaled = if self.scale.1 < 0 { x * self.scale.0 as f64 / power } else { x * self.scale.0 as f64 * power };
+            // A zero keeps its sign where nothing is added.
+            if self.offset.0 == 0 { scaled } else { scaled + Decimal { mantissa: self.offset.0, exponent: self.offset.1 }.to_f64() }
+        };
+        match value {
+            Value::F32(x) => Value::F32(real(f64::from(x)) as f32),
+            Value::F64(x) => Value::F64(real(x)),
+            other => other,
+        }
     }
 }
 
-impl Encoding {
-    /// Least and greatest integer it holds; none for floats and bits.
-    pub(crate) fn integers(self) -> Option<(i128, i128)> {
-        match self {
-            Self::U16 => Some((0, i128::from(u16::MAX))),
-            Self::I16 => Some((i128::from(i16::MIN), i128::from(i16::MAX))),
-            Self::U32 => Some((0, i128::from(u32::MAX))),
-            Self::I32 => Some((i128::from(i32::MIN), i128::from(i32::MAX))),
-            Self::U64 => Some((0, i128::from(u64::MAX))),
-            Self::I64 => Some((i128::from(i64::MIN), i128::from(i64::MAX))),
-            Self::Bit | Self::F32 | Self::F64 => None,
-        }
+fn decimal(mantissa: i128, exponent: i8) -> Result<Value, Reason> {
+    let mantissa = i64::try_from(mantissa).map_err(|_| Reason::Overflow)?;
+    Ok(Value::Decimal(Decimal { mantissa, exponent }))
+}
+
+/// 10^n; 10^38 is the largest that fits.
+pub(super) fn power_of_ten(n: i8) -> i128 {
+    10i128.pow(u32::try_from(n).unwrap_or(0).min(38))
+}
+
+/// Rounds half away from zero.
+pub(super) fn div_rounded(n: i128, by: i128) -> i128 {
+    let (whole, rest) = (n / by, n % by);
+    if rest.unsigned_abs() >= by.unsigned_abs() - rest.unsigned_abs() { whole + if (n < 0) == (by < 0) { 1 } else { -1 } } else { whole }
+}
+
+/// Eight decimal digits at most; a digit above 9 is no number.
+fn from_bcd(raw: u64) -> Result<i128, Reason> {
+    (0..8).rev().try_fold(0i128, |number, place| match raw >> (4 * place) & 0xF {
+        digit @ 0..=9 => Ok(number * 10 + i128::from(digit)),
+        _ => Err(Reason::NotAValue),
+    })
+}
+
+/// Registers of four decimal digits, all of one sign.
+fn from_mod10(raw: u64, registers: u8) -> Result<i128, Reason> {
+    #[expect(clippy::cast_possible_truncation, reason = "one register")]
+    let parts = (0..registers).rev().map(|place| i128::from(((raw >> (16 * place)) as u16).cast_signed()));
+    let parts: Vec<_> = parts.collect();
+    let one_sign = parts.iter().all(|part| *part >= 0) || parts.iter().all(|part| *part <= 0);
+    if !one_sign || parts.iter().any(|part| part.abs() > 9_999) {
+        return Err(Reason::NotAValue);
+    }
+    Ok(parts.iter().fold(0, |number, part| number * 10_000 + part))
+}
+
+/// IEEE 754 half precision; every half float is exact in single precision.
+fn half_to_f32(half: u16) -> f32 {
+    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(half >> 10 & 0x1F), f32::from(half & 0x3FF));
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        0x1F if fraction == 0.0 => f32::INFINITY,
+        0x1F => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::profile::Table;
-
-    fn point(encoding: Encoding, scale: (i64, i8), words: WordOrder) -> ModbusRead {
-        ModbusRead { scale, words, ..ModbusRead::new(Table::Input, 0, encoding) }
-    }
-
-    fn plain(encoding: Encoding) -> ModbusRead {
-        point(encoding, (1, 0), WordOrder::HighFirst)
-    }
-
-    fn decimal(mantissa: i64, exponent: i8) -> Sample {
-        Sample::Good(Value::Decimal(Decimal { mantissa, exponent }))
-    }
-
-    #[test]
-    fn registers_decode_as_the_tables_of_vendors_have_them() {
-        use Encoding::*;
-        for (encoding, scale, words, expected) in [
-            (U16, (1, -1), &[2301][..], decimal(2301, -1)),
-            (U16, (1, 0), &[0xFFFF], decimal(65_535, 0)),
-            (I16, (1, -2), &[0xFFFF], decimal(-1, -2)),
-            (I16, (-1, 0), &[0x8000], decimal(32_768, 0)),
-            (U32, (1, 0), &[0x0001, 0x0002], decimal(65_538, 0)),
-            (U32, (10, 0), &[0xFFFF, 0xFFFF], decimal(42_949_672_950, 0)),
-            (I32, (5, -3), &[0xFFFF, 0xFFFE], decimal(-10, -3)),
-            (U64, (1, 0), &[0xFFFF; 4], Sample::Good(Value::Unsigned(u64::MAX))),
-            (U64, (1, -3), &[0, 0, 0, 7], decimal(7, -3)),
-            (U64, (1, -3), &[0x8000, 0, 0, 0], Sample::Bad(Reason::Overflow)),
-            (I64, (1, 0), &[0x8000, 0, 0, 0], decimal(i64::MIN, 0)),
-            (I64, (10, 0), &[0x7FFF, 0, 0, 0], Sample::Bad(Reason::Overflow)),
-            (F32, (1, 0), &[0x4366, 0x199A], Sample::Good(Value::F32(230.1))),
-            (F32, (1, 0), &[0x7FC0, 0], Sample::Bad(Reason::NotAValue)),
-            (F32, (1, 0), &[0xFF80, 0], Sample::Bad(Reason::NotAValue)),
-            (F64, (1, 0), &[0x406C, 0xC333, 0x3333, 0x3333], Sample::Good(Value::F64(230.1))),
-            (F64, (1, 0), &[0x7FF8, 0, 0, 0], Sample::Bad(Reason::NotAValue)),
-            (Bit, (1, 0), &[1], Sample::Good(Value::Bool(true))),
-            (Bit, (1, 0), &[0], Sample::Good(Value::Bool(false))),
-            // A device that answers with another number of registers than asked.
-            (U32, (1, 0), &[1], Sample::Bad(Reason::Malformed)),
-            (U16, (1, 0), &[], Sample::Bad(Reason::Malformed)),
-        ] {
-            assert_eq!(point(encoding, scale, WordOrder::HighFirst).decode(words, None), expected, "{encoding:?} {words:X?}");
-            let turned = words.iter().rev().copied().collect::<Vec<_>>();
-            assert_eq!(point(encoding, scale, WordOrder::LowFirst).decode(&turned, None), expected, "{encoding:?} {turned:X?}");
-        }
-    }
-
-    #[test]
-    fn marks_and_limits_make_a_reading_bad() {
-        let mut read = point(Encoding::U32, (1, -1), WordOrder::LowFirst);
-        read.invalid = vec![vec![0, 0x8000], vec![0xFFFF, 0xFFFF]];
-        assert_eq!(read.decode(&[0, 0x8000], None), Sample::Bad(Reason::NotAValue));
-        assert_eq!(read.decode(&[0xFFFF, 0xFFFF], None), Sample::Bad(Reason::NotAValue));
-        assert_eq!(read.decode(&[0x8000, 0], None), decimal(0x8000, -1));
-        assert_eq!(read.no_value(), Some(vec![0, 0x8000]));
-        let range = Some((0.5, 10.0));
-        for (raw, expected) in [(4, Sample::Bad(Reason::OutOfRange)), (5, decimal(5, -1)), (100, decimal(100, -1))] {
-            assert_eq!(read.decode(&[raw, 0], range), expected, "{raw}");
-        }
-        assert_eq!(read.decode(&[101, 0], range), Sample::Bad(Reason::OutOfRange));
-        let float = plain(Encoding::F32);
-        assert_eq!(float.decode(&float.no_value().unwrap(), None), Sample::Bad(Reason::NotAValue));
-        assert_eq!(plain(Encoding::U16).no_value(), None);
-    }
-
-    #[test]
-    fn decimals_round_what_the_register_prints() {
-        for (encoding, decimals, text, expected) in [
-            (Encoding::F32, 1, "230.1", decimal(2_301, -1)),
-            (Encoding::F32, 2, "0.125", decimal(13, -2)),
-            (Encoding::F32, 2, "-0.125", decimal(-13, -2)),
-            (Encoding::F32, 0, "49.98", decimal(50, 0)),
-            (Encoding::F64, 3, "1234.5675", decimal(1_234_568, -3)),
-            (Encoding::F64, 3, "1e18", Sample::Bad(Reason::Overflow)),
-        ] {
-            let read = ModbusRead { decimals: Some(decimals), ..plain(encoding) };
-            let raw = match encoding {
-                Encoding::F32 => u64::from(text.parse::<f32>().unwrap().to_bits()),
-                _ => text.parse::<f64>().unwrap().to_bits(),
-            };
-            assert_eq!(read.decode(&read.split(raw), None), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_no_register_means_is_not_encoded() {
-        let value = |mantissa, exponent| Value::Decimal(Decimal { mantissa, exponent });
-        assert_eq!(point(Encoding::U16, (5, 0), WordOrder::HighFirst).encode(&value(7, 0)), None);
-        assert_eq!(plain(Encoding::U16).encode(&value(65_536, 0)), None);
-        assert_eq!(plain(Encoding::U16).encode(&value(-1, 0)), None);
-        assert_eq!(plain(Encoding::I16).encode(&value(-1, 0)), Some(vec![0xFFFF]));
-        assert_eq!(plain(Encoding::U16).encode(&value(1, -1)), None);
-        assert_eq!(plain(Encoding::F32).encode(&Value::F64(1.0)), None);
-    }
-
-    fn reads() -> impl Strategy<Value = ModbusRead> {
-        use Encoding::*;
-        let encodings = prop::sample::select(vec![Bit, U16, I16, U32, I32, U64, I64, F32, F64]);
-        let scales = prop::sample::select(vec![(1, 0), (1, -1), (-1, -3), (10, 0), (25, -2), (i64::MAX, 0)]);
-        (encodings, scales, prop::bool::ANY).prop_map(|(encoding, scale, low)| {
-            let scale = if encoding.integers().is_some() { scale } else { (1, 0) };
-            point(encoding, scale, if low { WordOrder::LowFirst } else { WordOrder::HighFirst })
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn a_good_value_has_the_representation_of_its_point_and_encodes_to_its_words(
-            read in reads(), words in prop::collection::vec(any::<u16>(), 0..5),
-        ) {
-            match read.decode(&words, None) {
-                Sample::Good(value) => {
-                    prop_assert_eq!(value.repr(), read.repr());
-                    // Any word but 0 is a set bit.
-                    let words = if read.encoding == Encoding::Bit { vec![u16::from(words[0] != 0)] } else { words };
-                    prop_assert_eq!(read.encode(&value), Some(words));
-                }
-                Sample::Bad(Reason::Malformed) => prop_assert_ne!(words.len(), usize::from(read.encoding.len())),
-                Sample::Bad(Reason::Overflow) => prop_assert!(read.encoding.integers().is_some() && read.scale != (1, 0)),
-                other => prop_assert_eq!(other, Sample::Bad(Reason::NotAValue)),
-            }
-        }
-
-        #[test]
-        fn what_is_encoded_decodes_to_itself(read in reads(), raw in any::<u64>()) {
-            let read = ModbusRead { invalid: Vec::new(), ..read };
-            if let Sample::Good(value) = read.decode(&read.split(raw), None) {
-                let words = read.encode(&value).unwrap();
-                prop_assert_eq!(read.decode(&words, None), Sample::Good(value));
-            }
-        }
-
-        #[test]
-        fn rounded_floats_of_common_size_survive_the_way_through_registers(mantissa in -999_999i64..=999_999, decimals in 0u8..=4) {
-            for encoding in [Encoding::F32, Encoding::F64] {
-                let read = ModbusRead { decimals: Some(decimals), ..plain(encoding) };
-                let value = Value::Decimal(Decimal { mantissa, exponent: -decimals.cast_signed() });
-                prop_assert_eq!(read.decode(&read.encode(&value).unwrap(), None), Sample::Good(value));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Whether the points of a profile go together: one protocol, within the device's limits, no register with two meanings.
 
-use super::read::TYPES;
-use super::{ModbusLimits, ModbusRead, Point, Read};
+use super::source::type_name;
+use super::{Encoding, ModbusLimits, ModbusRead, Point, Read};
 use crate::yaml::{Position, Problems, quoted};
 
 /// Checks all points; those limits that are there.
@@ -25,10 +25,13 @@ fn one_protocol(points: &[(Position, Point)], problems: &mut Problems<'_>) {
 fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: &mut Problems<'_>) {
     for (at, point) in points {
         let Read::Modbus(read) = &point.read else { continue };
-        let (name, first, last) = (quoted(&point.name), read.address, read.last());
-        if read.encoding.len() > limits.max_registers {
+        let (name, first, last) = (quoted(&point.name), read.first(), read.last());
+        // Bits have a limit of their own, and a point takes one.
+        let taken = u32::from(last) - u32::from(first) + 1;
+        if taken > u32::from(limits.max_registers) {
             let max = limits.max_registers;
-            problems.add(*at, format!("point {name}: takes {} registers, max_registers allows {max} in one request", read.encoding.len()));
+            let with = if read.scale_at.is_some() { " with its scale register" } else { "" };
+            problems.add(*at, format!("point {name}: takes {taken} registers{with}, max_registers allows {max} in one request"));
         }
         if !limits.in_one_block(first, last) {
             problems.add(*at, format!("point {name}: registers {first:#06X} to {last:#06X} are not inside one of modbus, blocks"));
@@ -36,7 +39,8 @@ fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: 
     }
 }
 
-/// Two points may share registers only when they are the same registers of the same type: one value, two names.
+/// Two points may share registers when they take the same ones as the same type (one value, two names), or when one of them takes only
+/// a part of them (bits, halves) and the other the whole, or both a part.
 fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
     let mut reads: Vec<(&ModbusRead, Position, &Point)> = points
         .iter()
@@ -46,40 +50,53 @@ fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
         })
         .collect();
     reads.sort_by_key(|(read, at, _)| (read.table, read.address, at.line, at.column));
-    // The point that reaches furthest so far; its neighbours are compared with it.
-    let mut furthest: Option<(&ModbusRead, Position, &Point)> = None;
+    // Those that reach furthest so far, the whole values and the parts; their neighbours are compared with them.
+    let mut furthest: [Option<(&ModbusRead, Position, &Point)>; 2] = [None, None];
     for (read, at, point) in reads {
-        if let Some((other, other_at, other_point)) = furthest
-            && other.table == read.table
-            && read.address <= other.last()
-        {
-            let same = other.address == read.address && other.encoding == read.encoding;
-            if !same {
-                let ((at, point, read), (_, before, other)) = if (at.line, at.column) > (other_at.line, other_at.column) {
-                    ((at, point, read), (other_at, other_point, other))
-                } else {
-                    ((other_at, other_point, other), (at, point, read))
-                };
-                problems.add(at, overlap(point, read, before, other));
-            }
+        let clash = furthest.iter().flatten().find(|(other, ..)| clash(read, other));
+        if let Some((other, other_at, other_point)) = clash {
+            let ((at, point, read), (_, before, other)) = if (at.line, at.column) > (other_at.line, other_at.column) {
+                ((at, point, read), (other_at, other_point, other))
+            } else {
+                ((*other_at, *other_point, *other), (&at, &point, &read))
+            };
+            problems.add(at, overlap(point, read, before, other));
         }
-        if furthest.is_none_or(|(other, ..)| other.table != read.table || other.last() < read.last()) {
-            furthest = Some((read, at, point));
+        let [whole, parts] = &mut furthest;
+        let slot = if is_part(read) { parts } else { whole };
+        if slot.is_none_or(|(other, ..)| other.table != read.table || other.own_last() < read.own_last()) {
+            *slot = Some((read, at, point));
         }
     }
 }
 
+fn is_part(read: &ModbusRead) -> bool {
+    read.bits.is_some() || matches!(read.encoding, Encoding::U8(_) | Encoding::I8(_) | Encoding::U24)
+}
+
+/// Whether the later of two points may not begin where it does.
+fn clash(read: &ModbusRead, before: &ModbusRead) -> bool {
+    if before.table != read.table || read.address > before.own_last() {
+        return false;
+    }
+    let same_place = before.address == read.address && before.encoding.len() == read.encoding.len();
+    match (is_part(read), is_part(before)) {
+        (true, true) => false,
+        (false, false) => !(same_place && before.encoding == read.encoding),
+        _ => !same_place,
+    }
+}
+
 fn overlap(point: &Point, read: &ModbusRead, before: &Point, other: &ModbusRead) -> String {
-    let type_of = |read: &ModbusRead| TYPES.iter().find(|(_, e)| *e == read.encoding).map_or("", |(name, _)| *name);
     format!(
         "point {}: registers {} to {} ({}) overlap point {} at {} to {} ({}); expected registers of its own, or the same address and type",
         quoted(&point.name),
         read.address,
-        read.last(),
-        type_of(read),
+        read.own_last(),
+        type_name(read.encoding),
         quoted(&before.name),
         other.address,
-        other.last(),
-        type_of(other),
+        other.own_last(),
+        type_name(other.encoding),
     )
 }

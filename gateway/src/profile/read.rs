@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pattoo_wire::{Kind, Repr};
 
-use super::{Encoding, ModbusLimits, ModbusRead, Parity, Point, Profile, Read, Serial, Table, WordOrder, fit};
+use super::source::{self, Marks};
+use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
-use crate::driver::host::Metric;
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
 /// Largest profile file, in bytes.
@@ -16,35 +16,22 @@ pub const MAX_PROFILE_BYTES: usize = 256 * 1024;
 /// Most points of a profile.
 pub const MAX_POINTS: usize = 2_000;
 /// Longest id of a profile and name of a point, in bytes.
-const MAX_NAME_BYTES: usize = 64;
+pub(super) const MAX_NAME_BYTES: usize = 64;
 /// Longest manufacturer, model and state text, in characters.
-const MAX_TEXT_CHARS: usize = 60;
+pub(super) const MAX_TEXT_CHARS: usize = 60;
 /// Longest unit, in characters.
-const MAX_UNIT_CHARS: usize = 16;
+pub(super) const MAX_UNIT_CHARS: usize = 16;
 /// Most states of a point, invalid marks of a point, blocks of a device.
-const MAX_ITEMS: usize = 256;
+pub(super) const MAX_ITEMS: usize = 256;
 /// Longest silence that a device may want between two requests.
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
-const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "points"];
-const POINT_KEYS: &[&str] = &["name", "unit", "kind", "read", "every", "states", "range"];
-const READ_KEYS: &[&str] = &["input", "holding", "coil", "discrete", "host", "type", "words", "scale", "decimals", "invalid"];
-const TABLES: &[(&str, Table)] =
-    &[("input", Table::Input), ("holding", Table::Holding), ("coil", Table::Coil), ("discrete", Table::Discrete)];
-pub(super) const TYPES: &[(&str, Encoding)] = &[
-    ("u16", Encoding::U16),
-    ("i16", Encoding::I16),
-    ("u32", Encoding::U32),
-    ("i32", Encoding::I32),
-    ("u64", Encoding::U64),
-    ("i64", Encoding::I64),
-    ("f32", Encoding::F32),
-    ("f64", Encoding::F64),
-    ("bit", Encoding::Bit),
-];
-const KINDS: &[(&str, Kind)] = &[("gauge", Kind::Gauge), ("counter", Kind::Counter), ("state", Kind::State), ("text", Kind::Text)];
-const WORDS: &[(&str, WordOrder)] = &[("high_first", WordOrder::HighFirst), ("low_first", WordOrder::LowFirst)];
-const PARITIES: &[(&str, Parity)] = &[("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
+pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "points"];
+pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "read", "every", "states", "range"];
+pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
+pub(super) const KINDS: &[(&str, Kind)] =
+    &[("gauge", Kind::Gauge), ("counter", Kind::Counter), ("state", Kind::State), ("text", Kind::Text)];
+pub(super) const PARITIES: &[(&str, Parity)] = &[("none", Parity::None), ("even", Parity::Even), ("odd", Parity::Odd)];
 
 impl Profile {
     /// Reads a profile from the content of its file, whose name must be its id.
@@ -70,9 +57,10 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let manufacturer = fields.required("manufacturer", "a name", problems).and_then(|f| text(&f, "a name", MAX_TEXT_CHARS, problems));
     let model = fields.required("model", "a name", problems).and_then(|f| text(&f, "a name", MAX_TEXT_CHARS, problems));
     let section = fields.optional("modbus");
-    let modbus = section.as_ref().map_or_else(|| Some(ModbusLimits::default()), |field| limits(field.node, problems));
+    let (modbus, marks) =
+        section.as_ref().map_or_else(|| (Some(ModbusLimits::default()), Marks::default()), |field| limits(field.node, problems));
     let list = fields.required("points", "a list of points", problems)?;
-    let points = points(&list, modbus.as_ref(), problems)?;
+    let points = points(&list, modbus.as_ref(), &marks, problems)?;
     if let (Some(section), Some(Read::Host(_))) = (section, points.first().map(|p| &p.read)) {
         section.problem("has no place in a profile that reads host metrics", problems);
     }
@@ -103,9 +91,10 @@ fn text(field: &Field<'_>, expected: &str, max_chars: usize, problems: &mut Prob
     Some(text.to_owned())
 }
 
-fn limits(node: &Node, problems: &mut Problems<'_>) -> Option<ModbusLimits> {
+/// The limits, where they are good, and what says "no value" on all points of a type.
+fn limits(node: &Node, problems: &mut Problems<'_>) -> (Option<ModbusLimits>, Marks) {
     let before = problems.count();
-    let fields = Fields::read(node, "modbus", &["max_registers", "max_gap", "min_gap", "blocks", "serial"], problems)?;
+    let Some(fields) = Fields::read(node, "modbus", MODBUS_KEYS, problems) else { return (None, Marks::default()) };
     let mut limits = ModbusLimits::default();
     if let Some(max) = fields.optional("max_registers").and_then(|f| register(&f, 1, 125, "a number of registers", problems)) {
         limits.max_registers = max;
@@ -122,10 +111,14 @@ fn limits(node: &Node, problems: &mut Problems<'_>) -> Option<ModbusLimits> {
     if let Some(field) = fields.optional("serial") {
         limits.serial = serial(field.node, problems);
     }
-    (problems.count() == before).then_some(limits)
+    if let Some(field) = fields.optional("checked") {
+        limits.checked = field.choice(&[("true", true), ("false", false)], problems).unwrap_or_default();
+    }
+    let marks = fields.optional("invalid").and_then(|field| Marks::read(&field, problems)).unwrap_or_default();
+    ((problems.count() == before).then_some(limits), marks)
 }
 
-fn register(field: &Field<'_>, min: u16, max: u16, what: &str, problems: &mut Problems<'_>) -> Option<u16> {
+pub(super) fn register(field: &Field<'_>, min: u16, max: u16, what: &str, problems: &mut Problems<'_>) -> Option<u16> {
     field.integer(min.into(), max.into(), what, problems).and_then(|n| u16::try_from(n).ok())
 }
 
@@ -154,7 +147,7 @@ fn blocks(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Vec<(u16, u1
 }
 
 /// The two values of `[a, b]`.
-fn pair<'t>(field: &Field<'t>, expected: &str, problems: &mut Problems<'_>) -> Option<(Field<'t>, Field<'t>)> {
+pub(super) fn pair<'t>(field: &Field<'t>, expected: &str, problems: &mut Problems<'_>) -> Option<(Field<'t>, Field<'t>)> {
     let [a, b] = field.list(expected, problems)? else {
         field.problem(&format!("found a list of another length, expected {expected}"), problems);
         return None;
@@ -162,7 +155,7 @@ fn pair<'t>(field: &Field<'t>, expected: &str, problems: &mut Problems<'_>) -> O
     Some((field.item(a), field.item(b)))
 }
 
-fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, problems: &mut Problems<'_>) -> Option<Vec<Point>> {
+fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, marks: &Marks, problems: &mut Problems<'_>) -> Option<Vec<Point>> {
     let items = list.list("a list of points", problems)?;
     if items.is_empty() || items.len() > MAX_POINTS {
         list.problem(&format!("found {} points, expected 1 to {MAX_POINTS}", items.len()), problems);
@@ -172,7 +165,7 @@ fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, problems: &mut Proble
     let mut points: Vec<(Position, Point)> = Vec::new();
     for (index, node) in items.iter().enumerate() {
         let what = name_of(node).map_or_else(|| format!("point {}", index + 1), |name| format!("point {}", quoted(name)));
-        let Some(point) = point(node, &what, problems) else { continue };
+        let Some(point) = point(node, &what, marks, problems) else { continue };
         if let Some(line) = lines.insert(point.name.clone(), node.at.line) {
             problems.add(node.at, format!("{what}: this name is there twice, first in line {line}"));
         }
@@ -191,7 +184,7 @@ pub(crate) fn name_of(node: &Node) -> Option<&str> {
     })
 }
 
-fn point(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Point> {
+fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) -> Option<Point> {
     let before = problems.count();
     let fields = Fields::read(node, what, POINT_KEYS, problems)?;
     let name = fields.required("name", "a name such as voltage_l1", problems).and_then(|field| point_name(&field, problems));
@@ -200,7 +193,7 @@ fn point(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Point> 
         None => String::new(),
     };
     let read = fields.required("read", "where the point is read from, such as { input: 0, type: f32 }", problems)?;
-    let read = source(read.node, what, problems)?;
+    let read = source::read(read.node, what, marks, problems)?;
     let repr = match &read {
         Read::Modbus(read) => read.repr(),
         Read::Host(metric) => metric.repr(),
@@ -215,6 +208,7 @@ fn point(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Point> 
     };
     let kind = match fields.optional("kind") {
         Some(field) => kind(&field, repr, !states.is_empty(), problems)?,
+        None if repr == Repr::Text => Kind::Text,
         None if repr == Repr::Bool || !states.is_empty() => Kind::State,
         None => Kind::Gauge,
     };
@@ -244,6 +238,7 @@ fn kind(field: &Field<'_>, repr: Repr, has_states: bool, problems: &mut Problems
     let kind = field.choice(KINDS, problems)?;
     let why = match (kind, repr) {
         (Kind::Text, _) if repr != Repr::Text => "text is not possible: this point has numbers",
+        (Kind::Counter | Kind::Gauge | Kind::State, Repr::Text) => "text has no other kind than text",
         (Kind::Counter | Kind::Gauge, Repr::Bool) => "a bit is a state, neither a gauge nor a counter",
         (Kind::State, Repr::F32 | Repr::F64) => "a float is not a state",
         (Kind::State, Repr::Decimal { exponent }) if exponent != 0 => "a state is a whole number, this point is scaled",
@@ -275,7 +270,7 @@ fn states(field: &Field<'_>, repr: Repr, problems: &mut Problems<'_>) -> Option<
 
 fn range(field: &Field<'_>, repr: Repr, problems: &mut Problems<'_>) -> Option<(f64, f64)> {
     if matches!(repr, Repr::Bool | Repr::Text) {
-        field.problem("a bit has no range", problems);
+        field.problem(if repr == Repr::Text { "text has no range" } else { "a bit has no range" }, problems);
         return None;
     }
     let expected = "[lowest, highest] value that is possible";
@@ -286,108 +281,4 @@ fn range(field: &Field<'_>, repr: Repr, problems: &mut Problems<'_>) -> Option<(
         return None;
     }
     Some((low, high))
-}
-
-fn source(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Read> {
-    let what = format!("{what}, read");
-    let fields = Fields::read(node, &what, READ_KEYS, problems)?;
-    let places: Vec<_> =
-        ["input", "holding", "coil", "discrete", "host"].iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
-    let [(place, field)] = places.as_slice() else {
-        let found =
-            if places.is_empty() { "none".to_owned() } else { places.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ") };
-        problems.add(node.at, format!("{what}: found {found}, expected exactly one of input, holding, coil, discrete, host"));
-        return None;
-    };
-    if *place == "host" {
-        let metric = field.choice(Metric::NAMES, problems)?;
-        if let Some(extra) = ["type", "words", "scale", "decimals", "invalid"].iter().find_map(|key| fields.optional(key)) {
-            extra.problem("is for registers, a host metric has none", problems);
-            return None;
-        }
-        return Some(Read::Host(metric));
-    }
-    let table = TABLES.iter().find(|(name, _)| name == place).map(|(_, table)| *table)?;
-    modbus(table, place, field, &fields, problems).map(Read::Modbus)
-}
-
-fn modbus(table: Table, place: &str, field: &Field<'_>, fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<ModbusRead> {
-    let address = register(field, 0, u16::MAX, "a 0-based protocol address", problems)?;
-    let bits = matches!(table, Table::Coil | Table::Discrete);
-    let encoding = match fields.optional("type") {
-        Some(field) => encoding(&field, bits, place, problems)?,
-        None if bits => Encoding::Bit,
-        None => fields.required("type", "one of u16, i16, u32, i32, u64, i64, f32, f64", problems)?.choice(TYPES, problems)?,
-    };
-    if usize::from(address) + usize::from(encoding.len()) > 1 + usize::from(u16::MAX) {
-        field.problem(&format!("a value of {} registers at {address} ends past register 65535, the last one", encoding.len()), problems);
-        return None;
-    }
-    let mut read = ModbusRead::new(table, address, encoding);
-    if let Some(field) = fields.optional("words") {
-        if encoding.len() == 1 {
-            field.problem("there is no order in a single register", problems);
-            return None;
-        }
-        read.words = field.choice(WORDS, problems)?;
-    }
-    if let Some(field) = fields.optional("scale") {
-        read.scale = scale(&field, encoding, problems)?;
-    }
-    if let Some(field) = fields.optional("decimals") {
-        if !matches!(encoding, Encoding::F32 | Encoding::F64) {
-            field.problem("only a float is rounded to decimals; an integer has a scale", problems);
-            return None;
-        }
-        read.decimals = Some(u8::try_from(field.integer(0, 12, "a number of decimals", problems)?).ok()?);
-    }
-    if let Some(field) = fields.optional("invalid") {
-        read.invalid = invalid(&field, &read, problems)?;
-    }
-    Some(read)
-}
-
-fn encoding(field: &Field<'_>, bits: bool, place: &str, problems: &mut Problems<'_>) -> Option<Encoding> {
-    let encoding = field.choice(TYPES, problems)?;
-    if bits != (encoding == Encoding::Bit) {
-        let holds = if bits { "bits" } else { "16-bit registers" };
-        field.wrong(&format!("a type that fits: {place} holds {holds}"), problems);
-        return None;
-    }
-    Some(encoding)
-}
-
-fn scale(field: &Field<'_>, encoding: Encoding, problems: &mut Problems<'_>) -> Option<(i64, i8)> {
-    if encoding.integers().is_none() {
-        let kind = if encoding == Encoding::Bit { "a bit has no scale" } else { "a float has no scale: `decimals` rounds it" };
-        field.problem(kind, problems);
-        return None;
-    }
-    let expected = "a decimal number such as 0.1, not 0 and with at most 18 decimals";
-    let scale = field.decimal(expected, problems)?;
-    if scale.0 == 0 {
-        field.wrong(expected, problems);
-        return None;
-    }
-    Some(scale)
-}
-
-fn invalid(field: &Field<'_>, read: &ModbusRead, problems: &mut Problems<'_>) -> Option<Vec<Vec<u16>>> {
-    if read.encoding == Encoding::Bit {
-        field.problem("a bit is always a value", problems);
-        return None;
-    }
-    let bits = 16 * u32::from(read.encoding.len());
-    let marks = match &field.node.tree {
-        yaml::Tree::List(items) => items.iter().take(MAX_ITEMS).map(|item| field.item(item)).collect(),
-        _ => vec![field.clone()],
-    };
-    let what = format!("the raw {bits} bits of \"no value\", such as 0x{},", "8".to_owned() + &"0".repeat(bits as usize / 4 - 1));
-    let low = read.encoding.integers().map_or(0, |(low, _)| low);
-    let marks = marks.iter().map(|mark| {
-        let raw = mark.integer(low, (1 << bits) - 1, &what, problems)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "two's complement, bounded above")]
-        Some(read.split(raw as u64))
-    });
-    marks.collect()
 }

@@ -8,7 +8,7 @@ schema: 1
 id: meter
 manufacturer: Someone
 model: M1
-modbus: { max_registers: 10, max_gap: 4, min_gap: 50ms, blocks: [[0, 0x63], [200, 299]], serial: { baud: 19200, parity: even } }
+modbus: { max_registers: 10, max_gap: 4, min_gap: 50ms, invalid: { i8_low: 0x80, i16: [0x8000, 0x7FFF] }, blocks: [[0, 0x63], [200, 299]], serial: { baud: 19200, parity: even } }
 points:
   - { name: voltage, unit: V, read: { input: 0, type: u16, scale: 0.10, invalid: 0xFFFF }, range: [0, 500.5] }
   - { name: power, unit: W, read: { input: 2, type: i32, words: low_first, invalid: [0x80000000, -1] } }
@@ -17,6 +17,12 @@ points:
   - { name: mode, read: { holding: 200, type: u16 }, states: { 0: off, 1: on, 0x10: test } }
   - { name: pump, read: { coil: 7 }, states: { 0: off, 1: on } }
   - { name: door, read: { discrete: 7, type: bit } }
+  - { name: label, read: { holding: 210, type: text, registers: 5, bytes: low_first } }
+  - { name: alarm, read: { holding: 216, type: u16, bit: 3 } }
+  - { name: step, read: { holding: 216, type: u16, bits: [4, 6] }, states: { 0: idle, 5: full } }
+  - { name: current, unit: A, read: { holding: 220, type: i16, scale_at: 225, decimals: 2 } }
+  - { name: outside, unit: °C, read: { modicon: 40231, type: i8_low, scale: 0.5, offset: -40 } }
+  - { name: since, read: { input: 20, type: datetime_6 } }
 ";
 
 fn read(text: &str) -> Result<Profile, String> {
@@ -38,6 +44,7 @@ fn a_good_profile_becomes_what_it_says() {
             min_gap: Duration::from_millis(50),
             blocks: vec![(0, 0x63), (200, 299)],
             serial: Some(Serial { baud: 19_200, parity: Parity::Even }),
+            checked: false,
         }
     );
     let expected = [
@@ -48,6 +55,12 @@ fn a_good_profile_becomes_what_it_says() {
         ("mode", "", Kind::State, Repr::Decimal { exponent: 0 }),
         ("pump", "", Kind::State, Repr::Bool),
         ("door", "", Kind::State, Repr::Bool),
+        ("label", "", Kind::Text, Repr::Text),
+        ("alarm", "", Kind::State, Repr::Bool),
+        ("step", "", Kind::State, Repr::Decimal { exponent: 0 }),
+        ("current", "A", Kind::Gauge, Repr::Decimal { exponent: -2 }),
+        ("outside", "°C", Kind::Gauge, Repr::Decimal { exponent: -1 }),
+        ("since", "", Kind::Text, Repr::Text),
     ];
     let found = profile.points.iter().map(|p| (p.name.as_str(), p.unit.as_str(), p.kind, p.repr)).collect::<Vec<_>>();
     assert_eq!(found, expected);
@@ -61,6 +74,15 @@ fn a_good_profile_becomes_what_it_says() {
     let states = |pairs: &[(i64, &str)]| pairs.iter().map(|(n, text)| (*n, (*text).to_owned())).collect::<BTreeMap<_, _>>();
     assert_eq!(profile.points[4].states, states(&[(0, "off"), (1, "on"), (16, "test")]));
     assert_eq!((modbus(5).table, modbus(6).table, modbus(6).address), (Table::Coil, Table::Discrete, 7));
+    assert_eq!((modbus(7).encoding, modbus(7).bytes), (Encoding::Text(5), ByteOrder::LowFirst));
+    assert_eq!((modbus(8).bits, modbus(9).bits), (Some((3, 1)), Some((4, 3))));
+    let current = modbus(10);
+    assert_eq!((current.first(), current.last(), current.scale_at), (220, 225, Some(225)));
+    assert_eq!(current.invalid, vec![vec![0x8000], vec![0x7FFF]], "those of its type");
+    let outside = modbus(11);
+    assert_eq!((outside.table, outside.address, outside.encoding), (Table::Holding, 230, Encoding::I8(Half::Low)));
+    assert_eq!((outside.scale, outside.offset, outside.invalid), ((5, -1), (-40, 0), vec![vec![0x0080]]));
+    assert_eq!(modbus(1).invalid.len(), 2, "its own marks");
 }
 
 /// Name of the case, text of [`GOOD`], what stands there instead.
@@ -102,7 +124,34 @@ const BAD: &[(&str, &str, &str)] = &[
     ("scale of nothing", "scale: 0.10", "scale: 0.0"),
     ("scale that is text", "scale: 0.10", "scale: 1/10"),
     ("scale too fine", "scale: 0.10", "scale: 1e-19"),
-    ("scale of a float", "decimals: 2", "scale: 0.1"),
+    ("offset that is text", "offset: -40", "offset: 40 below"),
+    ("scale of a text", "registers: 5,", "registers: 5, scale: 2,"),
+    ("text without a length", "registers: 5, ", ""),
+    ("length of a number", "type: i8_low", "type: i8_low, registers: 2"),
+    ("text of too many registers", "registers: 5", "registers: 126"),
+    ("word order of a text", "bytes: low_first", "words: low_first"),
+    ("byte order of a half", "type: i8_low", "type: i8_low, bytes: low_first"),
+    ("bit past the register", "bit: 3", "bit: 16"),
+    ("bit of a signed number", "type: u16, bit: 3", "type: i16, bit: 3"),
+    ("bits backwards", "bits: [4, 6]", "bits: [6, 4]"),
+    ("all bits", "bits: [4, 6]", "bits: [0, 15]"),
+    ("bit and bits", "bits: [4, 6]", "bit: 4, bits: [4, 6]"),
+    ("scale register of a float", "type: i16, scale_at", "type: f16, scale_at"),
+    ("scale register that is the value", "scale_at: 225", "scale_at: 220"),
+    ("scale register too far away", "scale_at: 225", "scale_at: 232"),
+    ("scale register and offset", "scale_at: 225", "scale_at: 225, offset: 1"),
+    ("modicon of no table", "modicon: 40231", "modicon: 20231"),
+    ("modicon of register 0", "modicon: 40231", "modicon: 40000"),
+    ("modicon that is an address", "modicon: 40231", "modicon: 230"),
+    ("modicon past the last", "modicon: 40231", "modicon: 465537"),
+    ("marks of an unknown type", "i8_low: 0x80", "int8: 0x80"),
+    ("marks of a text", "i8_low: 0x80", "text: 0"),
+    ("mark too wide for its type", "i8_low: 0x80", "i8_low: 0x180"),
+    ("marks of a text itself", "registers: 5", "registers: 5, invalid: 0"),
+    ("part of a register in another value", "holding: 216, type: u16, bit: 3", "holding: 214, type: u16, bit: 3"),
+    ("range of a text", "{ name: label,", "{ name: label, range: [0, 1],"),
+    ("counter of texts", "{ name: label,", "{ name: label, kind: counter,"),
+    ("checked by whom", "max_gap: 4,", "max_gap: 4, checked: yes,"),
     ("scale of a bit", "discrete: 7, type: bit", "discrete: 7, type: bit, scale: 2"),
     ("decimals of an integer", "scale: 0.10", "decimals: 1"),
     ("invalid mark that does not fit", "invalid: 0xFFFF", "invalid: 0x10000"),
@@ -138,7 +187,7 @@ fn each_bad_profile_gets_its_own_message() {
 #[test]
 fn one_value_may_have_two_names() {
     let text = format!("{GOOD}  - {{ name: voltage_raw, read: {{ input: 0, type: u16 }} }}\n");
-    assert_eq!(read(&text).unwrap().points.len(), 8);
+    assert_eq!(read(&text).unwrap().points.len(), 14);
 }
 
 #[test]
@@ -170,6 +219,61 @@ fn every_profile_that_we_ship_is_good() {
     assert_eq!(problems, []);
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().unwrap() == "yaml");
     assert_eq!(profiles.len(), files.count());
+    for profile in profiles.values() {
+        assert_eq!(profile.warnings(), Vec::<String>::new(), "{}", profile.id);
+    }
+}
+
+#[test]
+fn bits_and_halves_may_share_registers() {
+    let head = "schema: 1\nid: meter\nmanufacturer: a\nmodel: b\npoints:\n";
+    let points = "  - { name: status, read: { holding: 3, type: u16 } }
+  - { name: running, read: { holding: 3, type: u16, bit: 11 } }
+  - { name: high, read: { holding: 3, type: u8_high } }
+  - { name: low, read: { holding: 3, type: u8_low } }
+  - { name: wide, read: { holding: 4, type: u32, bit: 31 } }
+  - { name: narrow, read: { holding: 4, type: u16, bit: 15 } }
+";
+    assert_eq!(read(&format!("{head}{points}")).unwrap().points.len(), 6);
+    let clash = read(&format!("{head}{points}  - {{ name: other, read: {{ holding: 2, type: u32 }} }}\n")).unwrap_err();
+    assert!(clash.contains("point `other`: registers 2 to 3 (u32) overlap point `status`"), "{clash}");
+}
+
+/// Name, points, part of the warning or nothing.
+const ODD: &[(&str, &str, Option<&str>)] = &[
+    ("numbers of the vendor", "holding: 40001, type: u16|holding: 40010, type: f32", Some("`modicon: 40001` is protocol address 0")),
+    ("the SunSpec place", "holding: 40072, type: u16, scale_at: 40076", None),
+    ("input of the vendor", "input: 30001, type: u16", Some("`modicon: 30001`")),
+    ("holding registers that are there", "holding: 30001, type: u16", None),
+    ("a list from 1", "input: 1, type: f32|input: 3, type: f32", Some("is this list 1-based?")),
+    ("a list from 0", "input: 0, type: f32|input: 2, type: f32", None),
+    ("single registers from 1", "input: 1, type: u16|input: 2, type: u16", None),
+    (
+        "one of many",
+        "input: 0, type: f32|input: 2, type: f32|input: 4, type: f32|input: 6, type: f32|input: 9, type: f32|input: 12, type: f32|input: 14, type: \
+         f32|input: 16, type: f32|input: 18, type: f32",
+        Some("point `p4` begins at register 9, all other values of several registers at even ones"),
+    ),
+    (
+        "one far from many",
+        "input: 0, type: f32|input: 2, type: f32|input: 4, type: f32|input: 6, type: f32|input: 8, type: f32|input: 12, type: f32|input: 14, type: \
+         f32|input: 16, type: f32|input: 101, type: f32",
+        None,
+    ),
+];
+
+#[test]
+fn addresses_that_look_off_by_one_get_a_warning_unless_they_were_checked() {
+    for (title, points, expected) in ODD {
+        let points = points.split('|').enumerate().map(|(i, point)| format!("  - {{ name: p{i}, read: {{ {point} }} }}\n"));
+        let points: String = points.collect();
+        for (modbus, expected) in [("", *expected), ("modbus: { checked: true }\n", None)] {
+            let profile = read(&format!("schema: 1\nid: meter\nmanufacturer: a\nmodel: b\n{modbus}points:\n{points}")).unwrap();
+            let warnings = profile.warnings();
+            assert_eq!(warnings.len(), usize::from(expected.is_some()), "{title}: {warnings:?}");
+            assert!(warnings.iter().zip(expected).all(|(warning, part)| warning.contains(part)), "{title}: {warnings:?}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use pattoo_wire::{Decimal, Kind, Repr, Value};
 
 use crate::mix::mix;
-use crate::profile::{ModbusRead, Point};
+use crate::profile::{ByteOrder, Encoding, ModbusRead, Point, Read};
 
 /// Counters of a simulated device start here, in the unit of the point: a device that has been in use for a while.
 const COUNTER_START: f64 = 1000.0;
@@ -11,13 +11,19 @@ const COUNTER_START: f64 = 1000.0;
 /// What a counter gains per second without a nominal power behind it.
 const COUNTER_PER_SECOND: f64 = 0.5;
 
-/// Decimal digits of the largest mantissa.
-const MAX_DIGITS: usize = 19;
+/// Power of ten of every scale register, for points share them.
+const SCALE_FACTOR: i8 = -1;
+
+/// Midnight, when the clock of every simulated device starts.
+const DATE: &str = "2026-01-01T";
 
 /// The value of a point `elapsed_ms` after the start of the device with this seed.
 #[must_use]
 pub fn value(seed: u64, point: &Point, elapsed_ms: u64) -> Value {
     let own = mix(seed ^ hash(&point.name));
+    if let Read::Modbus(ModbusRead { encoding: Encoding::DateTime(_), .. }) = &point.read {
+        return Value::Text(time_of_day(elapsed_ms / 1000));
+    }
     let seconds = elapsed_ms as f64 / 1000.0;
     let number = match point.kind {
         Kind::Counter => counter(own, &point.unit, seconds),
@@ -28,19 +34,17 @@ pub fn value(seed: u64, point: &Point, elapsed_ms: u64) -> Value {
     typed(number, point.repr)
 }
 
-/// The registers that a device would hold for this value. What its registers cannot mean is made smaller until they can: a
-/// simulated device may be modest, but not broken.
+/// The registers that a device would hold for this value, or for the nearest one that its registers can mean: a simulated device may
+/// be modest, but not broken.
 #[must_use]
 pub fn words(read: &ModbusRead, value: &Value) -> Option<Vec<u16>> {
-    let Value::Decimal(Decimal { mut mantissa, exponent }) = *value else { return read.encode(value) };
-    for _ in 0..=MAX_DIGITS {
-        let whole = mantissa - mantissa.checked_rem(read.scale.0).unwrap_or(0);
-        if let Some(words) = read.encode(&Value::Decimal(Decimal { mantissa: whole, exponent })) {
-            return Some(words);
-        }
-        mantissa /= 10;
-    }
-    None
+    read.nearest(value, SCALE_FACTOR)
+}
+
+/// What the scale register of a point holds.
+pub(super) fn scale_register(read: &ModbusRead) -> u16 {
+    let factor = i16::from(SCALE_FACTOR).cast_unsigned();
+    if read.bytes == ByteOrder::LowFirst { factor.swap_bytes() } else { factor }
 }
 
 /// Around the nominal value of the unit: a slow wave, a faster one, and a little noise that changes each second.
@@ -81,6 +85,11 @@ fn counter(own: u64, unit: &str, seconds: f64) -> f64 {
     let period = 600.0 / std::f64::consts::TAU;
     // The wave's slope is at most half of the mean rate, so the sum rises always.
     start + rate * (seconds + 0.5 * period * (seconds / period).sin())
+}
+
+/// A day that begins again and again.
+fn time_of_day(seconds: u64) -> String {
+    format!("{DATE}{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
 }
 
 /// Moves to another of its states every half minute or so.
@@ -125,7 +134,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::profile::{Encoding, ModbusRead, Read, Table};
+    use crate::profile::Table;
 
     fn point(name: &str, unit: &str, kind: Kind, encoding: Encoding) -> Point {
         let read = ModbusRead::new(Table::Input, 0, encoding);

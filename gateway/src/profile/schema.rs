@@ -1,0 +1,155 @@
+//! The JSON Schema of a profile file, for editors: made from the names that the reader itself knows, and kept beside the profiles.
+//!
+//! It says less than the reader: what depends on other keys (a scale of a bit, registers that overlap) only the reader refuses.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::read::{KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
+use super::source::{BYTES, HOW, MAX_TEXT_REGISTERS, PLACES, TYPES, WORDS, has_marks};
+use crate::driver::host::Metric;
+
+const FILE: &str = "../hw-profiles/profile.schema.json";
+
+fn names<T>(all: &[(&str, T)]) -> Value {
+    json!({ "enum": all.iter().map(|(name, _)| *name).collect::<Vec<_>>() })
+}
+
+fn integer(min: i64, max: i64, about: &str) -> Value {
+    json!({ "type": "integer", "minimum": min, "maximum": max, "description": about })
+}
+
+fn text(max: usize, about: &str) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": max, "description": about })
+}
+
+fn about(mut value: Value, about: &str) -> Value {
+    value["description"] = about.into();
+    value
+}
+
+/// One number or several.
+fn marks() -> Value {
+    json!({ "anyOf": [{ "type": "integer" }, { "type": "array", "items": { "type": "integer" } }] })
+}
+
+/// A mapping with these keys and no others.
+fn object(keys: &[&str], required: &[&str], of: impl Fn(&str) -> Value) -> Value {
+    let properties: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), of(key))).collect();
+    json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
+}
+
+fn duration(about: &str) -> Value {
+    json!({ "type": "string", "pattern": "^([0-9]+ *[a-z]+ *)+$", "description": about })
+}
+
+fn modbus_key(key: &str) -> Value {
+    match key {
+        "max_registers" => integer(1, 125, "Most registers in one request; 60 where absent."),
+        "max_gap" => integer(0, 124, "Most unused registers that a request may read over to join two points; none where absent."),
+        "min_gap" => duration("Silence that the device wants between two requests, such as 100ms."),
+        "blocks" => json!({
+            "description": "First and last register of each block that the device keeps together: no request crosses an edge.",
+            "type": "array",
+            "items": { "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 65535 }, "minItems": 2, "maxItems": 2 },
+        }),
+        "serial" => about(
+            object(&["baud", "parity"], &["baud", "parity"], |key| match key {
+                "baud" => integer(300, 1_000_000, "Bits per second."),
+                "parity" => names(PARITIES),
+                other => panic!("{other} is not described"),
+            }),
+            "How its serial port leaves the factory.",
+        ),
+        "invalid" => {
+            let types: Vec<_> = TYPES.iter().filter(|(_, encoding)| has_marks(*encoding)).map(|(name, _)| *name).collect();
+            about(
+                object(&types, &[], |_| marks()),
+                "The raw bits of \"no value\" of all points of a type that say nothing else themselves.",
+            )
+        }
+        "checked" => json!({ "type": "boolean", "description": "Somebody compared the addresses with a device: nothing warns of them." }),
+        other => panic!("{other} is not described"),
+    }
+}
+
+fn read_key(key: &str) -> Value {
+    match key {
+        "input" | "holding" | "coil" | "discrete" => integer(0, 65_535, "0-based protocol address."),
+        "modicon" => json!({
+            "description": "Register as some vendors number them: 40001 is holding register 0.",
+            "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 465_536 }, { "type": "string", "pattern": "^[0134][0-9]{4,5}$" }],
+        }),
+        "host" => about(names(Metric::NAMES), "A metric of this Linux host."),
+        "type" => about(names(TYPES), "What the registers hold."),
+        "registers" => integer(1, i64::from(MAX_TEXT_REGISTERS), "Registers of a text."),
+        "words" => about(names(WORDS), "Which word of a longer value comes first; the high one where absent."),
+        "bytes" => about(names(BYTES), "Which byte of a word comes first; the high one where absent."),
+        "bit" => integer(0, 63, "The one bit that is meant, 0 for the lowest."),
+        "bits" => json!({
+            "description": "Lowest and highest bit of those that are meant.",
+            "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": 63 }, "minItems": 2, "maxItems": 2,
+        }),
+        "scale" => json!({ "type": "number", "not": { "const": 0 }, "description": "Multiplier, an exact decimal such as 0.1." }),
+        "offset" => json!({ "type": "number", "description": "Added after scaling, an exact decimal such as -40." }),
+        "scale_at" => integer(0, 465_536, "Register with the power of ten to multiply with, in the numbering of the point itself."),
+        "decimals" => integer(0, 12, "Decimals that a float, or a value with scale_at, is rounded to."),
+        "invalid" => about(marks(), "The raw bits that say \"no value\"."),
+        other => panic!("{other} is not described"),
+    }
+}
+
+fn point_key(key: &str) -> Value {
+    match key {
+        "name" => json!({ "type": "string", "pattern": format!("^[a-z][a-z0-9_]{{0,{}}}$", MAX_NAME_BYTES - 1) }),
+        "unit" => text(MAX_UNIT_CHARS, "Unit such as V or kWh."),
+        "kind" => about(names(KINDS), "What its values mean; gauge where absent, state for bits and points with states, text for texts."),
+        "read" => {
+            let mut read = object(&[PLACES, HOW].concat(), &[], read_key);
+            read["oneOf"] = PLACES.iter().map(|place| json!({ "required": [place] })).collect();
+            about(read, "Where the point is read from.")
+        }
+        "every" => duration("How often it is read, such as 60s; the device's interval where absent."),
+        "states" => json!({
+            "description": "Texts of whole numbers.",
+            "type": "object",
+            "propertyNames": { "pattern": "^(-?[0-9]+|0x[0-9A-Fa-f]+)$" },
+            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": MAX_TEXT_CHARS },
+        }),
+        "range" => json!({
+            "description": "Lowest and highest value that is possible; others are bad.",
+            "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2,
+        }),
+        other => panic!("{other} is not described"),
+    }
+}
+
+fn schema() -> Value {
+    let mut schema = object(KEYS, &["schema", "id", "manufacturer", "model", "points"], |key| match key {
+        "schema" => json!({ "const": 1 }),
+        "id" => {
+            json!({ "type": "string", "pattern": format!("^[a-z0-9-]{{1,{MAX_NAME_BYTES}}}$"), "description": "Name of the file without .yaml." })
+        }
+        "manufacturer" | "model" => text(MAX_TEXT_CHARS, "A name."),
+        "modbus" => about(object(MODBUS_KEYS, &[], modbus_key), "How a Modbus device of this model wants to be asked."),
+        "points" => json!({
+            "type": "array", "minItems": 1, "maxItems": MAX_POINTS, "items": object(POINT_KEYS, &["name", "read"], point_key),
+        }),
+        other => panic!("{other} is not described"),
+    });
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["title"] = "Pattoo device profile".into();
+    schema
+}
+
+/// Every key and name of the reader is in the schema, or this panics; the file is made anew where it differs.
+#[test]
+fn the_schema_beside_the_profiles_is_that_of_the_reader() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+    let made = serde_json::to_string_pretty(&schema()).unwrap() + "\n";
+    if std::fs::read_to_string(&file).unwrap_or_default() != made {
+        std::fs::write(&file, made).unwrap();
+        panic!("{} was not up to date and has been made anew", file.display());
+    }
+}
