@@ -3,14 +3,19 @@
 //! | key | default | bounds |
 //! |---|---|---|
 //! | `gateway` | none | a name |
-//! | `uplink.url` | none | `mqtt://` or `mqtts://`; without `uplink.credentials` only to this machine itself |
-//! | `uplink.ca` | the system's own | |
+//! | `uplink.url` | none | `mqtt://` or `mqtts://`; without credentials or certificate only to this machine itself |
+//! | `uplink.credentials` | none | a file with one line `user:password` |
+//! | `uplink.certificate`, `.key` | none | PEM files that show the broker who this is; only with `mqtts://` |
+//! | `uplink.ca` | the system's own | PEM file of the authorities that may have signed the broker's certificate |
+//! | `uplink.brokers` | none | instead of these five: a list of 1 to 8 of them, the preferred one first |
+//! | `uplink.prefer_after` | [`PREFER_AFTER`] | 10 s to 24 h on another broker, then the preferred ones are looked for |
 //! | `uplink.acknowledge` | `server` | `server` |
 //! | `uplink.max_unacknowledged` | [`MAX_UNACKNOWLEDGED`] | 1 to 1000 batches |
 //! | `uplink.ack_timeout` | [`ACK_TIMEOUT`] | 1 s to 1 h |
 //! | `uplink.order` | `live-first` | `live-first`, `newest-first` (also what had to wait), `oldest-first` |
 //! | `uplink.backfill_share` | [`BACKFILL_PERCENT`] % | 1% to 90%: turns and places of what had to wait, while something new waits |
 //! | `uplink.rate_limit` | none | 100B to 1GB in a second |
+//! | `uplink.compress` | `auto` | `auto`: batches where it pays; `never` |
 //! | `buffer.path` | [`BUFFER_PATH`] | |
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
@@ -27,7 +32,7 @@
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
 //!
-//! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
+//! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` (one broker) and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
 //! has no link; it belongs to the built-in link `host`.
 #![warn(missing_docs)]
 
@@ -71,6 +76,8 @@ pub const MAX_UNACKNOWLEDGED: usize = 32;
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default of `uplink.backfill_share`, in percent.
 pub const BACKFILL_PERCENT: u32 = 50;
+/// Default of `uplink.prefer_after`.
+pub const PREFER_AFTER: Duration = Duration::from_secs(600);
 /// Default of `buffer.path`.
 pub const BUFFER_PATH: &str = "/var/lib/pattoo/buffer";
 /// Default of `buffer.max_bytes`.
@@ -116,12 +123,10 @@ pub struct Config {
 /// The way to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
-    /// `mqtt://host:1883` or `mqtts://host:8883`.
-    pub url: String,
-    /// File with one line `user:password`; none for an anonymous broker on loopback.
-    pub credentials: Option<PathBuf>,
-    /// PEM file of the authority that signed the broker's certificate; the system's own where absent.
-    pub ca: Option<PathBuf>,
+    /// Brokers in the order of preference; at least one.
+    pub brokers: Vec<Broker>,
+    /// How long it stays with another broker before it looks for the preferred ones.
+    pub prefer_after: Duration,
     /// Most batches that wait for an acknowledgement, 1 to 1000.
     pub max_unacknowledged: usize,
     /// Silence after which unacknowledged batches are sent again.
@@ -132,6 +137,30 @@ pub struct Uplink {
     pub backfill_percent: u32,
     /// Most bytes in a second; none for no limit.
     pub rate_limit: Option<u64>,
+    /// Whether batches are compressed where that pays.
+    pub compress: bool,
+}
+
+/// One broker, and how to show it who this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// `mqtt://host:1883` or `mqtts://host:8883`.
+    pub url: String,
+    /// File with one line `user:password`.
+    pub credentials: Option<PathBuf>,
+    /// PEM file of the authority that signed the broker's certificate; the system's own where absent.
+    pub ca: Option<PathBuf>,
+    /// Certificate and key.
+    pub identity: Option<Identity>,
+}
+
+/// What shows in TLS who this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// PEM file of the certificate, with those between it and its authority, if there are any.
+    pub certificate: PathBuf,
+    /// PEM file of its key.
+    pub key: PathBuf,
 }
 
 impl Uplink {
@@ -139,9 +168,9 @@ impl Uplink {
     #[must_use]
     pub fn to(url: String) -> Self {
         Self {
-            url,
-            credentials: None,
-            ca: None,
+            brokers: vec![Broker { url, credentials: None, ca: None, identity: None }],
+            prefer_after: PREFER_AFTER,
+            compress: true,
             max_unacknowledged: MAX_UNACKNOWLEDGED,
             ack_timeout: ACK_TIMEOUT,
             order: Order::default(),

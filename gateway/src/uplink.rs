@@ -16,6 +16,7 @@
 //! - The server may ask again for what it had acknowledged (it was restored from a backup): what can still be read goes again.
 //! - With a rate limit, what goes out in any time is at most the rate, a second's worth more, and the last message.
 
+mod brokers;
 mod ledger;
 pub mod mqtt;
 mod ranges;
@@ -34,6 +35,10 @@ use crate::config::{Order, Uplink as Config};
 /// How far the borne silence may grow, in multiples of `ack_timeout`.
 pub const MAX_PATIENCE: u32 = 32;
 
+/// Where there are several brokers: how patient it is before it leaves one over which the server is not heard, in multiples of
+/// `ack_timeout`. Three silences of 1, 2 and 4 have passed then.
+const LEAVE_AT_PATIENCE: u32 = 8;
+
 /// Time between two hellos on a connection, in ms.
 pub const HELLO_EVERY_MS: i64 = 60_000;
 
@@ -50,6 +55,8 @@ pub struct Policy {
     pub backfill_percent: u32,
     /// Most bytes in a second.
     pub rate_limit: Option<u64>,
+    /// There is more than one broker.
+    pub has_choice: bool,
 }
 
 impl From<&Config> for Policy {
@@ -60,6 +67,7 @@ impl From<&Config> for Policy {
             order: config.order,
             backfill_percent: config.backfill_percent,
             rate_limit: config.rate_limit,
+            has_choice: config.brokers.len() > 1,
         }
     }
 }
@@ -133,8 +141,11 @@ pub enum Action {
         /// And these ranges (first, last) beyond it.
         ahead: Vec<(u64, u64)>,
     },
-    /// Drop the connection and make a new one: the broker takes nothing.
-    Reconnect,
+    /// Drop the connection and make a new one.
+    Reconnect {
+        /// To another broker if there is one, because the server is not heard over this one; else because it takes nothing.
+        silent: bool,
+    },
 }
 
 /// What was counted.
@@ -155,6 +166,7 @@ pub struct Counters {
 pub struct Uplink {
     max_unacknowledged: u64,
     ack_timeout_ms: i64,
+    has_choice: bool,
     ledger: Ledger,
     rate: Rate,
     connected: bool,
@@ -181,6 +193,7 @@ impl Uplink {
         Self {
             max_unacknowledged,
             ack_timeout_ms: i64::try_from(policy.ack_timeout.as_millis()).unwrap_or(i64::MAX).max(1),
+            has_choice: policy.has_choice,
             ledger: Ledger::new(policy.order, max_unacknowledged, policy.backfill_percent, stats),
             rate: Rate::new(policy.rate_limit),
             connected: false,
@@ -261,6 +274,12 @@ impl Uplink {
         self.rate.spend(bytes);
     }
 
+    /// How long so many bytes take where there is a rate.
+    #[must_use]
+    pub fn time_for(&self, bytes: u64) -> Duration {
+        self.rate.time_for(bytes)
+    }
+
     /// Forgets what the lost connection carried.
     fn restart(&mut self, now_ms: i64) {
         self.counters.resends += self.ledger.requeue_all();
@@ -334,7 +353,9 @@ impl Uplink {
         self.progress_ms = now_ms;
         if self.in_hand > 0 {
             // Sending more to a broker that takes nothing would only fill the client.
-            actions.push(Action::Reconnect);
+            actions.push(Action::Reconnect { silent: false });
+        } else if self.has_choice && self.patience >= LEAVE_AT_PATIENCE {
+            actions.push(Action::Reconnect { silent: true });
         } else {
             self.counters.resends += self.ledger.requeue_all();
             self.ledger.all_is_backlog();

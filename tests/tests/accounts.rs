@@ -31,29 +31,40 @@ fn shown(site: &Site, own: &Files, name: &str) -> Result<Option<u8>> {
 }
 
 #[test]
-fn the_real_gateway_works_with_what_gateway_add_gave_until_it_is_revoked() -> Result<()> {
+fn the_real_gateway_works_with_the_token_that_gateway_add_gave_until_it_is_revoked() -> Result<()> {
+    works_until_revoked(&[], &[("credentials", "gateway.token")])
+}
+
+#[test]
+fn the_real_gateway_works_with_the_certificate_that_gateway_add_gave_until_it_is_revoked() -> Result<()> {
+    works_until_revoked(&["--certificate"], &[("certificate", "gateway.pem"), ("key", "gateway.key")])
+}
+
+/// `keys` are those of the gateway's configuration and the files that they name.
+fn works_until_revoked(means: &[&str], keys: &[(&str, &str)]) -> Result<()> {
     let mut site = Site::start("{ names: [localhost] }", "127.0.0.1")?;
     let good = Good::at(&site)?;
     let folder = site.stack.folder().join("given");
     std::fs::create_dir(&folder)?;
-    let given = site.change(&["add", "plant7", "--out", &folder.to_string_lossy(), "--host", "localhost"], "")?;
-    ensure!(given.contains("url: mqtts://localhost:") && given.contains("credentials: /etc/pattoo/gateway.token"), "{given}");
-    for (name, secret) in [("gateway.token", true), ("ca.pem", true)] {
+    let out = folder.display().to_string();
+    let add = |site: &Site, more: &[&str]| {
+        let args = [&["add", "plant7", "--out", &out, "--host", "localhost"], means, more].concat();
+        site.change(&args, "")
+    };
+    let given = add(&site, &[])?;
+    ensure!(given.contains("url: mqtts://localhost:"), "{given}");
+    let mut uplink = format!("url: 'mqtts://localhost:{}', ack_timeout: 2s", site.secure.port());
+    for (key, name) in keys.iter().chain(&[("ca", "ca.pem")]) {
         use std::os::unix::fs::PermissionsExt;
+        ensure!(given.contains(&format!("{key}: /etc/pattoo/{name}\n")), "{given}");
         let mode = folder.join(name).metadata()?.permissions().mode() & 0o777;
-        ensure!(!secret || mode == 0o600, "{name} has mode {mode:o}");
+        ensure!(mode == 0o600, "{name} has mode {mode:o}");
+        uplink += &format!(", {key}: {}", folder.join(name).display());
     }
     let config = site.stack.folder().join("gateway.yaml");
-    let (token, ca) = (folder.join("gateway.token"), folder.join("ca.pem"));
-    let uplink = format!(
-        "uplink: {{ url: 'mqtts://localhost:{}', credentials: {}, ca: {}, ack_timeout: 2s }}",
-        site.secure.port(),
-        token.display(),
-        ca.display()
-    );
     let rest = "batch: { every: 1s }\ndevices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
     let buffer = site.stack.folder().join("buffer");
-    std::fs::write(&config, format!("gateway: plant7\n{uplink}\nbuffer: {{ path: {} }}\n{rest}", buffer.display()))?;
+    std::fs::write(&config, format!("gateway: plant7\nuplink: {{ {uplink} }}\nbuffer: {{ path: {} }}\n{rest}", buffer.display()))?;
     site.stack.start_gateway(&config)?;
     let api = site.stack.api()?;
     let output = |site: &Site| Ok::<_, anyhow::Error>(site.stack.gateway.as_ref().context("it runs")?.output());
@@ -69,13 +80,17 @@ fn the_real_gateway_works_with_what_gateway_add_gave_until_it_is_revoked() -> Re
     site.told("revoked", "plant7", "ended: its account is not what it was")?;
     let again = || (site.refusals("revoked", "plant7").ok()? >= 2).then_some(());
     wait_for("the revoked gateway to come back in vain", PATIENCE, again)?;
+    let told = output(&site)?.iter().any(|line| line.contains("pattoo-server gateway add"));
+    ensure!(told, "the gateway does not say what to do");
 
     // A new secret for the same gateway: it goes on where it was, and nothing is lost.
-    let replaced = site.change(&["add", "plant7", "--replace", "--json", "--host", "localhost"], "")?;
+    for (_, name) in keys.iter().chain(&[("ca", "ca.pem")]) {
+        std::fs::remove_file(folder.join(name))?;
+    }
+    add(&site, &["--replace"])?;
     let mut gateway = site.stack.gateway.take().context("it runs")?;
     gateway.stop()?;
     let before = buffered(&gateway.output())?;
-    std::fs::write(&token, format!("plant7:{}\n", token_of("plant7", &replaced)?))?;
     site.stack.start_gateway(&config)?;
     wait_stored(api, "plant7", &before, PATIENCE)?;
     good.undisturbed(UNDISTURBED)?;

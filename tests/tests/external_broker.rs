@@ -139,7 +139,7 @@ impl Secured {
 }
 
 /// Who can be the real gateway here.
-const REAL_GATEWAY: &[Means] = &[Means::Password];
+const REAL_GATEWAY: &[Means] = &[Means::Password, Means::Certificate];
 
 fn over_tls(means: Means) -> Result<()> {
     let mut secured = Secured::start(means)?;

@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "gateway/src/batch.rs",
     "gateway/src/timebase.rs",
     "gateway/src/uplink.rs",
+    "gateway/src/uplink/brokers.rs",
     "gateway/src/uplink/ledger.rs",
     "gateway/src/uplink/ranges.rs",
     "gateway/src/uplink/rate.rs",

@@ -100,7 +100,8 @@ fn the_prediction_agrees_with_what_was_measured_on_the_wire() {
     profile.points = vec![point; 200];
     config.devices.drain(..2);
     config.devices[0].profile = profile.into();
-    for (batch_s, measured) in [(10, 3.57), (60, 1.81)] {
+    for (batch_s, compress, measured) in [(10, true, 3.57), (60, true, 1.62), (10, false, 3.57), (60, false, 1.81)] {
+        config.uplink.compress = compress;
         config.batch.every = Duration::from_secs(batch_s);
         let flow = Flow::of(&config, &entries([(DeviceIndex(0), &config.devices[0])]));
         let per_reading = flow.uplink_bytes() / (200.0 * 8640.0);

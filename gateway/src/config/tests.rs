@@ -97,9 +97,13 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(
         config.uplink,
         Uplink {
-            credentials: Some("/etc/pattoo/gateway.token".into()),
-            ca: Some("/etc/pattoo/ca.pem".into()),
-            ..Uplink::to("mqtts://ops.example:8883".to_owned())
+            brokers: vec![Broker {
+                url: "mqtts://ops.example:8883".to_owned(),
+                credentials: Some("/etc/pattoo/gateway.token".into()),
+                ca: Some("/etc/pattoo/ca.pem".into()),
+                identity: None,
+            }],
+            ..Uplink::to(String::new())
         }
     );
     assert_eq!(
@@ -143,6 +147,23 @@ fn the_shortest_configuration_gets_the_documented_defaults() {
 }
 
 #[test]
+fn brokers_may_be_a_list_and_each_its_own_way_of_showing_who_this_is() {
+    let list =
+        "[ { url: mqtts://a.example, certificate: g.pem, key: g.key, ca: ca.pem },\n    { url: mqtts://b.example, credentials: token } ]";
+    let text = format!("gateway: a\nuplink: {{ brokers: {list}, prefer_after: 1h, compress: never }}\n");
+    let uplink = Files::new(&text).load().unwrap().config.uplink;
+    let identity = Some(Identity { certificate: "g.pem".into(), key: "g.key".into() });
+    let first = Broker { url: "mqtts://a.example".into(), credentials: None, ca: Some("ca.pem".into()), identity };
+    let second = Broker { url: "mqtts://b.example".into(), credentials: Some("token".into()), ca: None, identity: None };
+    let hour = Duration::from_secs(3600);
+    assert_eq!(uplink, Uplink { brokers: vec![first, second], prefer_after: hour, compress: false, ..Uplink::to(String::new()) });
+    // All problems of all brokers are told at once.
+    let text = "gateway: a\nuplink: { brokers: [ { url: mqtts://a.example }, { url: http://b }, { credentials: x } ] }\n";
+    let problems = Files::new(text).load().unwrap_err();
+    assert_eq!(problems.iter().filter(|problem| problem.to_string().contains("uplink, brokers")).count(), 3, "{problems:?}");
+}
+
+#[test]
 fn the_environment_goes_before_the_file_and_is_checked_like_it() {
     let env = |name: &str| match name {
         "PATTOO_GATEWAY" => Some("other".to_owned()),
@@ -152,7 +173,7 @@ fn the_environment_goes_before_the_file_and_is_checked_like_it() {
     };
     for file in [GOOD, "devices: [{ name: box, profile: machine }]\n"] {
         let config = Files::new(file).load_with(&env).unwrap().config;
-        assert_eq!((config.gateway.as_str(), config.uplink.url.as_str()), ("other", "mqtt://localhost:4711"));
+        assert_eq!((config.gateway.as_str(), config.uplink.brokers[0].url.as_str()), ("other", "mqtt://localhost:4711"));
         assert_eq!(config.buffer.path, Path::new("/tmp/b"));
     }
     // An empty variable counts as none.
@@ -190,6 +211,9 @@ const BAD: &[(&str, &str, &str)] = &[
     ("anonymous on another machine", "credentials: /etc/pattoo/gateway.token, ", ""),
     ("acknowledged by something else", "acknowledge: server", "acknowledge: broker"),
     ("too many unacknowledged", "acknowledge: server", "max_unacknowledged: 5000"),
+    ("a certificate without its key", "credentials: /etc/pattoo/gateway.token", "certificate: /etc/pattoo/gateway.pem"),
+    ("a certificate without TLS", "url: mqtts://ops.example:8883,", "url: mqtt://ops.example, certificate: a.pem, key: a.key,"),
+    ("a broker beside the list", "acknowledge: server", "brokers: [ { url: mqtt://localhost } ]"),
     ("no such order", "acknowledge: server", "order: live"),
     ("all for the backlog", "acknowledge: server", "backfill_share: 100%"),
     ("a share without its unit", "acknowledge: server", "backfill_share: 20"),

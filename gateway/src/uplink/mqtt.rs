@@ -17,8 +17,8 @@ use pattoo_wire::DeviceStatus;
 use rumqttc::v5::{AsyncClient, EventLoop};
 use tokio::sync::{mpsc, watch};
 
-use self::pump::pump;
-use self::session::Session;
+use self::pump::{Route, pump};
+use self::session::{Outside, Session};
 pub use self::setup::SetupError;
 use super::Policy;
 use crate::buffer::worker::Handle;
@@ -44,29 +44,34 @@ pub struct Time {
 pub struct Client {
     gateway: String,
     policy: Policy,
+    compress: bool,
     client: AsyncClient,
     eventloop: EventLoop,
+    route: Route,
 }
 
 impl Client {
     /// Reads the uplink's configuration and the files that it names. Connects nothing.
     ///
     /// # Errors
-    /// A URL, credentials file or CA file that cannot be used.
+    /// A URL, or a file of credentials, certificates or keys, that cannot be used.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
-        let options = setup::options(&config.gateway, &config.uplink, status::last_will())?;
-        let (client, eventloop) = AsyncClient::new(options, setup::queue_len(config.uplink.max_unacknowledged));
-        Ok(Self { gateway: config.gateway.clone(), policy: Policy::from(&config.uplink), client, eventloop })
+        let Config { gateway, uplink, .. } = config;
+        let options = setup::options(gateway, uplink, &status::last_will())?;
+        let first = options.first().cloned().ok_or(SetupError::NoBroker)?;
+        let (client, eventloop) = AsyncClient::new(first, setup::queue_len(uplink.max_unacknowledged));
+        let route = Route::new(options, uplink.prefer_after);
+        Ok(Self { gateway: gateway.clone(), policy: Policy::from(uplink), compress: uplink.compress, client, eventloop, route })
     }
 
     /// Sends what the buffer holds until `shutdown` becomes true or its sender is gone, or the buffer has stopped. Ends at most
     /// [`session::FAREWELL`] later.
     pub async fn run(self, buffer: Handle, health: Health, time: Time, shutdown: watch::Receiver<bool>) {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
-        let (reconnect, reconnects) = mpsc::channel(1);
-        let session = Session::new(self.gateway, self.policy, self.client, reconnect, buffer, health, time);
+        let (leave, leaves) = mpsc::channel(1);
+        let session = Session::new(self.gateway, self.policy, self.compress, self.client, leave, Outside { buffer, health, time });
         tokio::select! {
-            () = pump(self.eventloop, events, reconnects) => {}
+            () = pump(self.eventloop, self.route, events, leaves) => {}
             () = session.run(inbox, shutdown) => {}
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! What is sent may be larger than what is in the bucket, because a message cannot be cut: the debt is paid before the next one.
 
+use std::time::Duration;
+
 /// Most that gathers while nothing is sent, in seconds of the rate.
 const BURST_S: u64 = 1;
 
@@ -36,6 +38,11 @@ impl Rate {
         if self.bytes_per_s.is_some() {
             self.left = self.left.saturating_sub(i64::try_from(bytes.saturating_mul(1000)).unwrap_or(i64::MAX));
         }
+    }
+
+    /// How long so many bytes take at the rate.
+    pub(super) fn time_for(&self, bytes: u64) -> Duration {
+        self.bytes_per_s.map_or(Duration::ZERO, |rate| Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1)))
     }
 
     fn full(&self) -> i64 {
@@ -75,5 +82,6 @@ mod tests {
         assert!(!rate.allows(i64::MAX));
         assert!(!rate.allows(0), "going back gives nothing");
         assert!(Rate::new(None).allows(0));
+        assert_eq!((rate.time_for(500), Rate::new(None).time_for(500)), (Duration::from_millis(500), Duration::ZERO));
     }
 }

@@ -23,6 +23,7 @@ fn policy(order: Order) -> Policy {
         order,
         backfill_percent: 50,
         rate_limit: None,
+        has_choice: false,
     }
 }
 
@@ -254,7 +255,28 @@ fn a_broker_that_takes_nothing_is_left() {
     let mut uplink = uplink(Order::LiveFirst, stats(1, 3));
     drive(&mut uplink, 0, Event::Connected);
     drive(&mut uplink, 0, Event::Taken);
-    assert_eq!(drive(&mut uplink, TIMEOUT_MS, Event::Tick), [Action::Reconnect]);
+    assert_eq!(drive(&mut uplink, TIMEOUT_MS, Event::Tick), [Action::Reconnect { silent: false }]);
+}
+
+#[test]
+fn where_there_is_a_choice_a_broker_over_which_the_server_is_not_heard_is_left() {
+    let mut uplink = Uplink::new(Policy { has_choice: true, ..policy(Order::LiveFirst) }, stats(1, 2));
+    let mut now_ms = 0;
+    drive(&mut uplink, now_ms, Event::Connected);
+    for patience in [1, 2] {
+        drive(&mut uplink, now_ms, Event::Taken);
+        now_ms += patience * TIMEOUT_MS;
+        assert_eq!(drive(&mut uplink, now_ms, Event::Tick), [publish(1)]);
+    }
+    drive(&mut uplink, now_ms, Event::Taken);
+    now_ms += 4 * TIMEOUT_MS;
+    assert_eq!(drive(&mut uplink, now_ms, Event::Tick), [Action::Reconnect { silent: true }]);
+    // The next one is given some time.
+    drive(&mut uplink, now_ms, Event::Disconnected);
+    drive(&mut uplink, now_ms, Event::Connected);
+    drive(&mut uplink, now_ms, Event::Taken);
+    assert_eq!(drive(&mut uplink, now_ms + 8 * TIMEOUT_MS - 1, Event::Tick), []);
+    assert_eq!(drive(&mut uplink, now_ms + 8 * TIMEOUT_MS - 1, ack(1)), [release(1, &[])]);
 }
 
 #[test]

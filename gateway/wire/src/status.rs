@@ -23,6 +23,9 @@ pub struct Status {
     /// How it knows the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockStatus>,
+    /// How it sends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<UplinkStatus>,
     /// Batches waiting for the server's acknowledgement.
     #[serde(default)]
     pub buffer_batches: u64,
@@ -47,6 +50,19 @@ pub struct ClockStatus {
     pub server_offset_ms: Option<i64>,
     /// How often the system's clock was set, or the times of readings jumped, since the program started.
     pub steps: u64,
+}
+
+/// How a gateway sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// `host:port` of the broker in use.
+    pub broker: String,
+    /// Batches that were sent and are not acknowledged.
+    pub unacknowledged: u64,
+    /// Batches that are still to be sent.
+    pub backlog: u64,
+    /// Batches that had to be sent again, since the program started.
+    pub resends: u64,
 }
 
 /// Health of one device.

@@ -157,7 +157,7 @@ impl Process {
                     let _ = self.buffer.release(through);
                     actions.extend(self.uplink.step(boot_ms, UplinkEvent::Buffer(self.buffer.stats())));
                 }
-                Action::Reconnect => wants.push(Want::Reconnect),
+                Action::Reconnect { .. } => wants.push(Want::Reconnect),
             }
         }
         let (out, most) = (self.uplink.unacknowledged(), self.config.uplink.max_unacknowledged);

@@ -1,66 +1,205 @@
-//! Polls the MQTT connection and passes on what happens; connects again, with growing pauses, when it breaks.
+//! Polls the MQTT connection and passes on what happens; connects again when it breaks, to the broker that is next.
 //!
-//! Decides nothing about batches.
+//! Decides nothing about batches, and leaves it to [`Brokers`] which broker is next.
 
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rumqttc::v5::{Event, EventLoop, MqttState};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
+use rumqttc::v5::{ConnectionError, Event, EventLoop, MqttOptions, MqttState};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{info, warn};
+
+use crate::uplink::brokers::Brokers;
 
 /// A poll that takes longer hangs in a write: pings make one return every 15 s, and connecting has its own bound.
 const MAX_POLL: Duration = Duration::from_secs(120);
 
-/// First and longest pause before connecting again.
-const MIN_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Longest wait for a preferred broker to accept a connection, while another one works.
+const MAX_PROBE: Duration = Duration::from_secs(5);
 
 /// What the pump tells.
 pub(super) enum Up {
+    /// The connection that is made now is to this broker.
+    Broker(String),
     /// An event of the connection.
     Event(Box<Event>),
     /// The connection is gone. The pump goes on once it is answered.
     Down(oneshot::Sender<()>),
 }
 
+/// Why the session wants another connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// The broker takes nothing.
+    Stuck,
+    /// The server is not heard over this broker.
+    Silent,
+}
+
+/// The brokers, and how to connect to each.
+pub(super) struct Route {
+    brokers: Brokers,
+    options: Vec<MqttOptions>,
+    prefer_after: Duration,
+}
+
+impl Route {
+    pub(super) fn new(options: Vec<MqttOptions>, prefer_after: Duration) -> Self {
+        Self { brokers: Brokers::new(options.len()), options, prefer_after }
+    }
+
+    fn current(&self) -> Option<&MqttOptions> {
+        self.options.get(self.brokers.current())
+    }
+
+    fn address(&self) -> String {
+        self.current().map(address).unwrap_or_default()
+    }
+
+    /// Ends when one answers that is preferred to the current one.
+    fn better(&self) -> Search {
+        let preferred = self.options.iter().take(self.brokers.current()).map(address).collect();
+        Some(Box::pin(better(preferred, self.prefer_after)))
+    }
+}
+
+/// A search for a better broker, if there can be one.
+type Search = Option<Pin<Box<dyn Future<Output = usize> + Send>>>;
+
+/// How a connection ended.
+enum End {
+    Failed(String),
+    Better(usize),
+}
+
 /// Runs until nobody listens.
-pub(super) async fn pump(mut eventloop: EventLoop, events: mpsc::Sender<Up>, mut reconnects: mpsc::Receiver<()>) {
-    let mut pause = MIN_PAUSE;
+pub(super) async fn pump(mut eventloop: EventLoop, mut route: Route, events: mpsc::Sender<Up>, mut leaves: mpsc::Receiver<Leave>) {
     loop {
-        let error = tokio::select! {
-            polled = timeout(MAX_POLL, eventloop.poll()) => match polled {
-                Ok(Ok(event)) => {
-                    // Only a broker that takes messages ends the growth: one that accepts and throws out does not.
-                    if matches!(event, Event::Incoming(Packet::PubAck(_))) {
-                        pause = MIN_PAUSE;
-                    }
-                    if events.send(Up::Event(Box::new(event))).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("nothing moved for {} s", MAX_POLL.as_secs()),
-            },
-            Some(()) = reconnects.recv() => "given up".to_owned(),
-        };
+        if let Some(options) = route.current() {
+            eventloop.options = options.clone();
+        }
+        let Some(end) = connection(&mut eventloop, &mut route, &events, &mut leaves).await else { return };
         forget(&mut eventloop);
         let (done, answered) = oneshot::channel();
         if events.send(Up::Down(done)).await.is_err() || answered.await.is_err() {
             return;
         }
-        let wait = jittered(pause);
-        let (host, port) = eventloop.options.broker_address();
-        warn!(broker = format!("{host}:{port}"), error, again_in_ms = wait.as_millis() as u64, "no connection to the broker");
-        sleep(wait).await;
-        pause = (pause * 2).min(MAX_PAUSE);
+        let broker = route.address();
+        match end {
+            End::Better(index) => {
+                route.brokers.found(index);
+                info!(broker = route.address(), instead_of = broker, "a preferred broker answers again");
+            }
+            End::Failed(error) => {
+                let wait = jittered(route.brokers.failed());
+                warn!(broker, error, next = route.address(), again_in_ms = wait.as_millis() as u64, "no connection to the broker");
+                sleep(wait).await;
+            }
+        }
         // What was queued before the answer belongs to the old connection.
         forget(&mut eventloop);
-        while reconnects.try_recv().is_ok() {}
+        while leaves.try_recv().is_ok() {}
     }
 }
+
+/// One connection, from the attempt to its end; none where nobody listens any more.
+async fn connection(
+    eventloop: &mut EventLoop,
+    route: &mut Route,
+    events: &mpsc::Sender<Up>,
+    leaves: &mut mpsc::Receiver<Leave>,
+) -> Option<End> {
+    let mut search: Search = None;
+    loop {
+        let found = async {
+            match &mut search {
+                Some(search) => search.await,
+                None => pending().await,
+            }
+        };
+        let event = tokio::select! {
+            polled = timeout(MAX_POLL, eventloop.poll()) => match polled {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => return Some(End::Failed(explained(&error))),
+                Err(_) => return Some(End::Failed(format!("nothing moved for {} s", MAX_POLL.as_secs()))),
+            },
+            Some(leave) = leaves.recv() => {
+                if leave == Leave::Silent {
+                    route.brokers.silent();
+                }
+                return Some(End::Failed("given up".to_owned()));
+            }
+            index = found => return Some(End::Better(index)),
+        };
+        match &event {
+            Event::Incoming(Packet::ConnAck(_)) => {
+                search = route.better();
+                events.send(Up::Broker(route.address())).await.ok()?;
+            }
+            Event::Incoming(Packet::PubAck(_)) => route.brokers.took(),
+            // Only the server writes on the topics that are subscribed.
+            Event::Incoming(Packet::Publish(_)) => route.brokers.heard(),
+            _ => {}
+        }
+        events.send(Up::Event(Box::new(event))).await.ok()?;
+    }
+}
+
+async fn better(preferred: Vec<String>, after: Duration) -> usize {
+    if preferred.is_empty() {
+        return pending().await;
+    }
+    loop {
+        sleep(after).await;
+        for (index, address) in preferred.iter().enumerate() {
+            if matches!(timeout(MAX_PROBE, TcpStream::connect(address)).await, Ok(Ok(_))) {
+                return index;
+            }
+        }
+    }
+}
+
+fn address(options: &MqttOptions) -> String {
+    let (host, port) = options.broker_address();
+    format!("{host}:{port}")
+}
+
+/// What went wrong and, where that is known, what to do about it.
+fn explained(error: &ConnectionError) -> String {
+    use ConnectReturnCode::{BadAuthenticationMethod, BadUserNamePassword, Banned, ClientIdentifierNotValid, NotAuthorized};
+    if let ConnectionError::ConnectionRefused(code) = error {
+        let advice = match code {
+            BadUserNamePassword | NotAuthorized | Banned | BadAuthenticationMethod | ClientIdentifierNotValid => {
+                "; this gateway has no account there, or another one: `pattoo-server gateway add` makes one and prints what the gateway needs"
+            }
+            _ => "",
+        };
+        return format!("refused: {code:?}{advice}");
+    }
+    let text = error.to_string();
+    let advice = HINTS.iter().find(|(word, _)| text.contains(word)).map_or("", |(_, advice)| advice);
+    format!("{text}{advice}")
+}
+
+/// Words in the errors of TLS, and what to do.
+const HINTS: &[(&str, &str)] = &[
+    ("UnknownIssuer", "; set uplink.ca to the authority that signed the broker's certificate"),
+    ("NotValidForName", "; the URL must name the broker as its certificate does"),
+    ("Expired", "; a certificate is too old, or the clock of this machine is wrong"),
+    ("NotValidYet", "; the clock of this machine may be wrong"),
+    ("ProtocolVersion", "; the broker must speak TLS 1.3"),
+    ("CertificateRequired", "; the broker wants a certificate: set uplink.certificate and uplink.key"),
+    ("CertificateUnknown", "; the broker does not accept uplink.certificate"),
+    ("CertificateRevoked", "; the broker does not accept uplink.certificate any more"),
+    ("BadCertificate", "; the broker does not accept uplink.certificate"),
+    ("UnknownCA", "; the broker does not trust the authority that signed uplink.certificate"),
+    ("InvalidContentType", "; the broker does not speak TLS on this port"),
+    ("onnection refused", "; nothing listens there: is the broker running, and the port right?"),
+];
 
 /// The buffer is the session: nothing of a connection may live on in the next one. The library would keep in-flight messages,
 /// and a collision of packet numbers for ever.
@@ -81,11 +220,13 @@ fn jittered(pause: Duration) -> Duration {
 mod tests {
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(30);
+
     #[test]
     fn pauses_are_spread_between_half_and_all() {
         for _ in 0..1000 {
-            let wait = jittered(MAX_PAUSE);
-            assert!(wait >= MAX_PAUSE / 2 && wait <= MAX_PAUSE, "{wait:?}");
+            let wait = jittered(LONGEST);
+            assert!(wait >= LONGEST / 2 && wait <= LONGEST, "{wait:?}");
         }
     }
 }

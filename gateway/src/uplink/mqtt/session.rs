@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pattoo_wire::{Ack, Ask, DeviceStatus, Header, Hello, SchemaId, data_message, topic};
+use pattoo_wire::{Ack, Ask, DeviceStatus, Header, Hello, SchemaId, WireError, compressed, data_message, topic};
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAck, PubAckReason, Publish, SubAck, SubscribeReasonCode};
@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
-use super::pump::Up;
+use super::pump::{Leave, Up};
 use super::{Health, Time};
 use crate::buffer::Stored;
 use crate::buffer::worker::Handle;
@@ -55,18 +55,29 @@ pub(super) enum Sent {
     Status,
 }
 
+/// What a session has to do with.
+pub(super) struct Outside {
+    pub(super) buffer: Handle,
+    pub(super) health: Health,
+    pub(super) time: Time,
+}
+
 pub(super) struct Session {
-    uplink: Uplink,
+    pub(super) uplink: Uplink,
     gateway: String,
     pub(super) topics: Topics,
     client: AsyncClient,
-    reconnect: mpsc::Sender<()>,
+    leave: mpsc::Sender<Leave>,
+    compress: bool,
+    /// The broker that is connected to, or was.
+    pub(super) broker: String,
     pub(super) buffer: Handle,
     pub(super) health: Health,
     pub(super) time: Time,
     pub(super) started: Instant,
     pub(super) connected: bool,
     pub(super) status_sent: Option<Instant>,
+    pub(super) status_bytes: u64,
     /// Quality and reason of each device as last published.
     pub(super) health_told: BTreeMap<String, DeviceStatus>,
     /// The message of the batch that waits to be published.
@@ -80,24 +91,26 @@ impl Session {
     pub(super) fn new(
         gateway: String,
         policy: Policy,
+        compress: bool,
         client: AsyncClient,
-        reconnect: mpsc::Sender<()>,
-        buffer: Handle,
-        health: Health,
-        time: Time,
+        leave: mpsc::Sender<Leave>,
+        Outside { buffer, health, time }: Outside,
     ) -> Self {
         Self {
             uplink: Uplink::new(policy, buffer.stats()),
             topics: Topics::of(&gateway),
             gateway,
             client,
-            reconnect,
+            leave,
+            compress,
+            broker: String::new(),
             buffer,
             health,
             time,
             started: Instant::now(),
             connected: false,
             status_sent: None,
+            status_bytes: 0,
             health_told: BTreeMap::new(),
             fetched: None,
             queued: VecDeque::new(),
@@ -143,6 +156,7 @@ impl Session {
                 // The pump waits for this: nothing of the old connection may be queued into the new one.
                 let _: Result<(), ()> = done.send(());
             }
+            Up::Broker(broker) => self.broker = broker,
             Up::Event(event) => match *event {
                 MqttEvent::Incoming(packet) => self.incoming(packet).await,
                 MqttEvent::Outgoing(outgoing) => self.outgoing(&outgoing),
@@ -161,11 +175,11 @@ impl Session {
     async fn incoming(&mut self, packet: Packet) {
         match packet {
             Packet::ConnAck(_) => {
-                info!(gateway = self.gateway, "connected to the broker");
+                info!(gateway = self.gateway, broker = self.broker, "connected to the broker");
                 self.connected = true;
                 let filters = [&self.topics.ack, &self.topics.ask].map(|topic| Filter::new(topic, QoS::AtLeastOnce));
                 if self.client.try_subscribe_many(filters).is_err() {
-                    return self.give_up_connection("the queue of the client is full");
+                    return self.give_up_connection(Leave::Stuck, "the queue of the client is full");
                 }
                 self.publish_status(true);
                 self.step(Event::Connected).await;
@@ -259,18 +273,19 @@ impl Session {
                     debug!(through, ?ahead, "the server has it");
                     actions.extend(self.uplink.step(clock::boot_ms(), Event::Buffer(self.buffer.stats())));
                 }
-                Action::Reconnect => self.give_up_connection("the broker takes no messages"),
+                Action::Reconnect { silent: false } => self.give_up_connection(Leave::Stuck, "the broker takes no messages"),
+                Action::Reconnect { silent: true } => self.give_up_connection(Leave::Silent, "the server is not heard over this broker"),
             }
         }
     }
 
     async fn fetch(&mut self, seq: u64) -> Vec<Event> {
         match self.buffer.get(seq).await {
-            Ok(Some(stored)) => match self.message(&stored) {
-                Ok(message) => {
+            Ok(Some(stored)) => match self.message(stored) {
+                Ok((schema, message)) => {
                     let bytes = bytes_of(&self.topics.data, &message);
                     self.fetched = Some((seq, message));
-                    vec![Event::Fetched { seq, schema: stored.schema, bytes }]
+                    vec![Event::Fetched { seq, schema, bytes }]
                 }
                 Err(error) => {
                     warn!(%error, seq, "BUG: a stored batch cannot be sent");
@@ -288,9 +303,11 @@ impl Session {
         }
     }
 
-    fn message(&self, stored: &Stored) -> Result<Vec<u8>, pattoo_wire::WireError> {
+    fn message(&self, stored: Stored) -> Result<(SchemaId, Vec<u8>), WireError> {
+        let Stored { seq, schema, body } = stored;
         let stats = self.buffer.stats();
-        data_message(&Header { stream: stats.stream, seq: stored.seq, oldest: stats.kept.min(stored.seq) }, &stored.body)
+        let body = if self.compress { compressed(body)? } else { body };
+        Ok((schema, data_message(&Header { stream: stats.stream, seq, oldest: stats.kept.min(seq) }, &body)?))
     }
 
     async fn publish_schema(&mut self, id: SchemaId) {
@@ -325,14 +342,14 @@ impl Session {
         match self.client.try_publish(topic, QoS::AtLeastOnce, retain, message) {
             Ok(()) => self.queued.push_back(sent),
             // The queue holds more than the window: the broker takes nothing. All is sent again on the next connection.
-            Err(_) => self.give_up_connection("the queue of the client is full"),
+            Err(_) => self.give_up_connection(Leave::Stuck, "the queue of the client is full"),
         }
     }
 
-    fn give_up_connection(&mut self, why: &str) {
-        warn!(why, "connecting again");
+    fn give_up_connection(&mut self, leave: Leave, why: &str) {
+        warn!(broker = self.broker, why, "connecting again");
         // One order that waits is enough.
-        let _ = self.reconnect.try_send(());
+        let _ = self.leave.try_send(leave);
     }
 
     /// Says goodbye if the broker still listens.

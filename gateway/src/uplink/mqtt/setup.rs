@@ -12,13 +12,13 @@ use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tracing::warn;
 
-use crate::config::Uplink;
+use crate::config::{Broker, Identity, Uplink};
 
 /// Largest MQTT packet in both directions, in bytes: twice the largest schema.
 const MAX_PACKET_BYTES: u32 = 2 << 20;
@@ -34,6 +34,9 @@ const SPARE_QUEUE: usize = 64;
 
 /// Largest credentials file, in bytes.
 const MAX_CREDENTIALS_BYTES: u64 = 64 << 10;
+
+/// Largest file of certificates or keys, in bytes; a system's list of authorities has 250 kB.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Where systems keep the authorities that they trust.
 const SYSTEM_CA_FILES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -60,14 +63,27 @@ pub enum SetupError {
     /// Credentials that are not `user:password`.
     #[error("{}: expected one line user:password", .0.display())]
     Credentials(PathBuf),
-    /// No certificate that can be used.
-    #[error("{}: {why}; expected certificates in PEM form", path.display())]
-    Ca {
+    /// No certificate or key that can be used.
+    #[error("{}: {why}; expected {expected} in PEM form", path.display())]
+    Pem {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+        /// What it should hold.
+        expected: &'static str,
     },
+    /// A certificate and a key that are not of each other.
+    #[error("{} and {}: {error}; expected the certificate and its own key", identity.certificate.display(), identity.key.display())]
+    Identity {
+        /// The files.
+        identity: Identity,
+        /// What is wrong with them.
+        error: rustls::Error,
+    },
+    /// No broker at all.
+    #[error("BUG: an uplink without a broker")]
+    NoBroker,
     /// No authorities at all.
     #[error("this system has no list of certificate authorities at {}: install ca-certificates or set uplink.ca", SYSTEM_CA_FILES.join(", "))]
     NoAuthorities,
@@ -81,13 +97,18 @@ pub(super) fn queue_len(max_unacknowledged: usize) -> usize {
     2 * max_unacknowledged + SPARE_QUEUE
 }
 
-pub(super) fn options(gateway: &str, uplink: &Uplink, last_will: Vec<u8>) -> Result<MqttOptions, SetupError> {
-    let Broker { tls, host, port } = broker(&uplink.url)?;
+/// What it takes to connect to each broker, in their order.
+pub(super) fn options(gateway: &str, uplink: &Uplink, last_will: &[u8]) -> Result<Vec<MqttOptions>, SetupError> {
+    uplink.brokers.iter().map(|broker| options_for(gateway, uplink, broker, last_will.to_vec())).collect()
+}
+
+fn options_for(gateway: &str, uplink: &Uplink, broker: &Broker, last_will: Vec<u8>) -> Result<MqttOptions, SetupError> {
+    let Endpoint { tls, host, port } = endpoint(&broker.url)?;
     let mut options = MqttOptions::new(format!("pattoo-{gateway}"), host, port);
     if tls {
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls_config(uplink.ca.as_deref())?))));
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls_config(broker)?))));
     }
-    if let Some(path) = &uplink.credentials {
+    if let Some(path) = &broker.credentials {
         let (user, password) = credentials(path)?;
         options.set_credentials(user, password);
     }
@@ -109,13 +130,13 @@ pub(super) fn options(gateway: &str, uplink: &Uplink, last_will: Vec<u8>) -> Res
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Broker {
+struct Endpoint {
     tls: bool,
     host: String,
     port: u16,
 }
 
-fn broker(url: &str) -> Result<Broker, SetupError> {
+fn endpoint(url: &str) -> Result<Endpoint, SetupError> {
     let wrong = |why: &str| SetupError::Url { url: url.to_owned(), why: why.to_owned() };
     let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
         (Some(rest), _) => (false, rest),
@@ -142,45 +163,65 @@ fn broker(url: &str) -> Result<Broker, SetupError> {
     if tls && bare.is_some() {
         return Err(wrong("TLS to an IPv6 address needs a host name"));
     }
-    Ok(Broker { tls, host: host.to_owned(), port })
+    Ok(Endpoint { tls, host: host.to_owned(), port })
 }
 
 fn credentials(path: &Path) -> Result<(String, String), SetupError> {
-    let file = |error| SetupError::File { path: path.to_owned(), error };
-    let meta = path.metadata().map_err(file)?;
-    if meta.permissions().mode() & 0o004 != 0 {
-        warn!(path = %path.display(), "everybody on this machine can read the uplink's password: chmod o-r it");
-    }
-    if meta.len() > MAX_CREDENTIALS_BYTES {
-        return Err(SetupError::Credentials(path.to_owned()));
-    }
-    let text = std::fs::read_to_string(path).map_err(file)?;
+    let wrong = || SetupError::Credentials(path.to_owned());
+    let text = String::from_utf8(secret(path, MAX_CREDENTIALS_BYTES)?.ok_or_else(wrong)?).map_err(|_| wrong())?;
     let mut lines = text.lines();
     match (lines.next().and_then(|line| line.split_once(':')), lines.next()) {
         (Some((user, password)), None) if !user.is_empty() => Ok((user.to_owned(), password.to_owned())),
-        _ => Err(SetupError::Credentials(path.to_owned())),
+        _ => Err(wrong()),
     }
 }
 
-fn tls_config(ca: Option<&Path>) -> Result<ClientConfig, SetupError> {
-    let path = match ca {
-        Some(path) => path.to_owned(),
+/// The content of a file; none where that is too large.
+fn content(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, SetupError> {
+    let file = |error| SetupError::File { path: path.to_owned(), error };
+    if path.metadata().map_err(file)?.len() > max_bytes {
+        return Ok(None);
+    }
+    std::fs::read(path).map(Some).map_err(file)
+}
+
+/// The same, of a file that only its owner should read.
+fn secret(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, SetupError> {
+    let content = content(path, max_bytes)?;
+    if path.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
+        warn!(path = %path.display(), "everybody on this machine can read the uplink's secret: chmod o-r it");
+    }
+    Ok(content)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+    let wrong = |why: String| SetupError::Pem { path: path.to_owned(), why, expected: "certificates" };
+    let pem = content(path, MAX_PEM_BYTES)?.ok_or_else(|| wrong("too large".into()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let certificates = certificates.map_err(|e| wrong(e.to_string()))?;
+    if certificates.is_empty() { Err(wrong("no certificate in it".into())) } else { Ok(certificates) }
+}
+
+fn tls_config(broker: &Broker) -> Result<ClientConfig, SetupError> {
+    let path = match &broker.ca {
+        Some(path) => path.clone(),
         None => SYSTEM_CA_FILES.map(PathBuf::from).into_iter().find(|path| path.exists()).ok_or(SetupError::NoAuthorities)?,
     };
-    let pem = std::fs::read(&path).map_err(|error| SetupError::File { path: path.clone(), error })?;
     let mut roots = RootCertStore::empty();
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|e| SetupError::Ca { path: path.clone(), why: e.to_string() })?;
     // A system's list may hold old ones that rustls cannot read; a list without any good one is an error.
-    let (added, _) = roots.add_parsable_certificates(certificates);
+    let (added, _) = roots.add_parsable_certificates(certificates(&path)?);
     if added == 0 {
-        return Err(SetupError::Ca { path, why: "no certificate in it".into() });
+        return Err(SetupError::Pem { path, why: "no certificate in it".into(), expected: "certificates" });
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?.with_root_certificates(roots);
+    let Some(identity) = &broker.identity else { return Ok(builder.with_no_client_auth()) };
+    let wrong = |why: String| SetupError::Pem { path: identity.key.clone(), why, expected: "a key" };
+    let pem = secret(&identity.key, MAX_PEM_BYTES)?.ok_or_else(|| wrong("too large".into()))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong(e.to_string()))?;
+    let chain = certificates(&identity.certificate)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| SetupError::Identity { identity: identity.clone(), error })
 }
 
 #[cfg(test)]
@@ -206,8 +247,8 @@ mod tests {
             ("mqtt://ops/path", None),
             ("mqtt://user:secret@ops", None),
         ] {
-            let found = broker(url);
-            let expected = expected.map(|(tls, host, port)| Broker { tls, host: host.into(), port });
+            let found = endpoint(url);
+            let expected = expected.map(|(tls, host, port)| Endpoint { tls, host: host.into(), port });
             assert_eq!(found.as_ref().ok(), expected.as_ref(), "{url}");
             if let Err(error) = found {
                 assert!(!error.to_string().contains("secret"));
@@ -244,7 +285,8 @@ mod tests {
         let path = folder.path().join("ca.pem");
         for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
-            let error = tls_config(Some(&path)).unwrap_err().to_string();
+            let broker = Broker { url: String::new(), credentials: None, ca: Some(path.clone()), identity: None };
+            let error = tls_config(&broker).unwrap_err().to_string();
             assert!(error.contains("ca.pem"), "{error}");
         }
     }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pattoo_wire::{ClockStatus, DeviceStatus, Status};
+use pattoo_wire::{ClockStatus, DeviceStatus, Status, UplinkStatus};
 
 use super::session::{Sent, Session};
 use crate::clock;
 
 /// Longest time between two status documents.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// Where there is a rate, at most one part in so many of it is spent on status documents.
+const RATE_PARTS: u32 = 20;
 
 /// Shortest time between two status documents, however often health changes.
 const STATUS_GAP: Duration = Duration::from_secs(1);
@@ -32,18 +35,27 @@ impl Session {
             uptime_s: self.started.elapsed().as_secs(),
             time_ms: time.utc_ms(clock::boot_ms()).unwrap_or_else(clock::now_ms),
             clock: Some(ClockStatus { source: time.source.to_string(), server_offset_ms: time.server_offset_ms, steps: time.steps }),
+            uplink: Some(UplinkStatus {
+                broker: self.broker.clone(),
+                unacknowledged: self.uplink.unacknowledged(),
+                backlog: self.uplink.unsent(),
+                resends: self.uplink.counters().resends,
+            }),
             buffer_batches: stats.batches,
             buffer_bytes: stats.bytes,
             dropped_readings: stats.dropped_readings,
             devices,
         };
-        self.publish(self.topics.status.clone(), true, encoded(&status), Sent::Status);
+        let message = encoded(&status);
+        self.status_bytes = message.len() as u64;
+        self.publish(self.topics.status.clone(), true, message, Sent::Status);
     }
 
     /// Publishes the status when it is due, or when the health of a device has changed.
     pub(super) fn refresh_status(&mut self) {
         let age = self.status_sent.map_or(Duration::MAX, |sent| sent.elapsed());
-        let due = age >= STATUS_EVERY || (age >= STATUS_GAP && differs(&self.health_told, &self.health.borrow()));
+        let pause = self.uplink.time_for(self.status_bytes) * RATE_PARTS;
+        let due = age >= STATUS_EVERY.max(pause) || (age >= STATUS_GAP.max(pause) && differs(&self.health_told, &self.health.borrow()));
         if self.connected && due {
             self.publish_status(true);
         }

@@ -28,7 +28,7 @@ use crate::buffer::memory::{Medium, Memory};
 use crate::buffer::worker::{channel, serve};
 use crate::buffer::{Buffer, Limits};
 use crate::clock;
-use crate::config::{Batching, Clock, Uplink as UplinkConfig};
+use crate::config::{Batching, Broker, Clock, Uplink as UplinkConfig};
 use crate::timebase::Trust;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -111,7 +111,12 @@ fn closed(i: i64) -> Closed {
 fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
     Config {
         gateway: "g1".into(),
-        uplink: UplinkConfig { ca, max_unacknowledged: 8, ack_timeout: Duration::from_secs(2), ..UplinkConfig::to(url) },
+        uplink: UplinkConfig {
+            brokers: vec![Broker { url, credentials: None, ca, identity: None }],
+            max_unacknowledged: 8,
+            ack_timeout: Duration::from_secs(2),
+            ..UplinkConfig::to(String::new())
+        },
         buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, max_age: Duration::from_secs(1 << 20) },
         batch: Batching { every: Duration::from_secs(1) },
         clock: Clock { trust: Trust::Auto, ntp_file: "/nowhere".into() },
@@ -356,6 +361,31 @@ async fn a_broker_that_is_killed_and_forgets_everything_costs_nothing() {
 }
 
 #[tokio::test]
+async fn the_next_broker_takes_over_and_the_preferred_one_is_gone_back_to() {
+    let (mut first, second) = (Mosquitto::start(""), Mosquitto::start(""));
+    first.child.kill().unwrap();
+    first.child.wait().unwrap();
+    let url = |broker: &Mosquitto| format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut config = config(url(&first), None);
+    config.uplink.brokers.push(Broker { url: url(&second), ..config.uplink.brokers[0].clone() });
+    config.uplink.prefer_after = Duration::from_millis(200);
+    let over_second = Server::start(second.port, "server");
+    let gateway = Gateway::start(&config, 20).await;
+    gateway.drained().await;
+    over_second.seen.lock().unwrap().assert_has_all(20);
+    let broker = |seen: &Seen| seen.statuses.last().and_then(|status| status.uplink.clone()).map(|uplink| uplink.broker);
+    assert_eq!(broker(&over_second.seen.lock().unwrap()), Some(format!("127.0.0.1:{}", second.port)));
+    first.replace();
+    let over_first = Server::start(first.port, "server");
+    let address = format!("127.0.0.1:{}", first.port);
+    over_first.until("the gateway", |seen| broker(seen) == Some(address.clone())).await;
+    gateway.buffer.append(closed(20)).await.unwrap();
+    gateway.drained().await;
+    assert_eq!(over_first.seen.lock().unwrap().batches.keys().collect::<Vec<_>>(), [&21]);
+    assert_eq!(over_second.seen.lock().unwrap().batches.len(), 20);
+}
+
+#[tokio::test]
 async fn a_connection_that_is_cut_again_and_again_costs_nothing() {
     let broker = Mosquitto::start("");
     let server = Server::start(broker.port, "server");
@@ -372,7 +402,10 @@ async fn a_connection_that_is_cut_again_and_again_costs_nothing() {
             cut_after(near, far, if cut < 6 { 700 + 311 * cut } else { usize::MAX }).await;
         }
     });
-    let gateway = Gateway::start(&config(url, None), 40).await;
+    let mut config = config(url, None);
+    // Compressed, all of it would be through before the last cut.
+    config.uplink.compress = false;
+    let gateway = Gateway::start(&config, 40).await;
     gateway.drained().await;
     server.seen.lock().unwrap().assert_has_all(40);
     assert!(cuts.load(Ordering::SeqCst) > 6, "{cuts:?}");

@@ -139,7 +139,7 @@ impl World {
                     self.release(through, &ahead);
                     waiting.extend(self.uplink.step(self.now_ms, Event::Buffer(self.stats)));
                 }
-                Action::Reconnect => waiting.extend(self.disconnect()),
+                Action::Reconnect { .. } => waiting.extend(self.disconnect()),
             }
         }
     }

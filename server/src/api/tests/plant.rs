@@ -57,6 +57,7 @@ impl Plant {
             uptime_s: 900,
             time_ms: now,
             clock: None,
+            uplink: None,
             buffer_batches: 3,
             buffer_bytes: 2100,
             dropped_readings: 340,
