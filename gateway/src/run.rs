@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use pattoo_wire::{DeviceStatus, Quality, Reason, Sample};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
 use self::batcher::Batcher;
@@ -29,7 +29,7 @@ use crate::uplink::mqtt::{self, Client};
 
 /// Transactions between the links and the batcher.
 const MAX_QUEUED_TRANSACTIONS: usize = 256;
-/// How long stopping may take before what is left is abandoned; nothing buffered is lost by that.
+/// How long what fills the buffer may take to stop, and then the uplink, before either is ended; nothing buffered is lost by that.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 type Health = BTreeMap<String, DeviceStatus>;
@@ -80,19 +80,34 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let _ = stop.wait_for(|stop| *stop).await;
 
     info!("stopping");
-    let stopped = tokio::time::timeout(STOP_WITHIN, async {
-        while links.join_next().await.is_some() {}
-        let _ = batcher.await;
-        let _ = uplink_stop_in.send(true);
-        let _ = uplink.await;
-    });
-    if stopped.await.is_err() {
-        warn!("not everything stopped within {STOP_WITHIN:?}; what is buffered stays so");
-    }
+    wind_up(links, batcher, uplink_stop_in, uplink, STOP_WITHIN).await;
     drop(handle);
     let _ = tokio::task::spawn_blocking(move || buffer_thread.join()).await;
     info!("stopped");
     Ok(())
+}
+
+/// Waits for the tasks in reverse order of start. Whoever takes too long is ended: it holds the buffer, which could never close.
+async fn wind_up(
+    mut links: JoinSet<()>,
+    batcher: JoinHandle<()>,
+    stop_uplink: watch::Sender<bool>,
+    uplink: JoinHandle<()>,
+    within: Duration,
+) {
+    let rest = [batcher.abort_handle(), uplink.abort_handle()];
+    let stored = tokio::time::timeout(within, async {
+        while links.join_next().await.is_some() {}
+        let _ = batcher.await;
+    });
+    let stored = stored.await.is_ok();
+    let _ = stop_uplink.send(true);
+    let told = tokio::time::timeout(within, uplink).await.is_ok();
+    if !stored || !told {
+        warn!("not everything stopped within {within:?}; what is buffered stays so");
+    }
+    links.abort_all();
+    rest.iter().for_each(AbortHandle::abort);
 }
 
 /// Polls the devices of one link, each when it is due, until told to stop.
@@ -189,4 +204,44 @@ pub fn in_background(task: impl Future<Output = ()> + Send + 'static) {
 /// Sets the jitter of back-offs, so that gateways that lost the same switch do not come back in step.
 fn seed() -> u64 {
     getrandom::u64().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A disk that takes its time once kept the uplink running, which held the buffer, which was waited for in vain.
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_stop_is_ended_and_lets_go_of_the_buffer() {
+        for (batcher_hangs, uplink_hangs) in [(false, false), (true, false), (false, true), (true, true)] {
+            let buffer = Arc::new(());
+            let hang = |hangs: bool, stop: Option<watch::Receiver<bool>>| {
+                let buffer = Arc::clone(&buffer);
+                async move {
+                    if hangs {
+                        std::future::pending::<()>().await;
+                    }
+                    if let Some(mut stop) = stop {
+                        let _ = stop.wait_for(|stop| *stop).await;
+                    }
+                    drop(buffer);
+                }
+            };
+            let (stop, stopped) = watch::channel(false);
+            let mut links = JoinSet::new();
+            links.spawn(hang(false, None));
+            let (done, all_done) = oneshot::channel();
+            let (batcher, uplink) = (tokio::spawn(hang(batcher_hangs, None)), tokio::spawn(hang(uplink_hangs, Some(stopped))));
+            tokio::spawn(async move {
+                wind_up(links, batcher, stop, uplink, STOP_WITHIN).await;
+                let _ = done.send(());
+            });
+            tokio::time::timeout(3 * STOP_WITHIN, all_done).await.expect("it is bounded").unwrap();
+            // Ended tasks go when the runtime has its turn.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(Arc::strong_count(&buffer), 1, "{batcher_hangs} {uplink_hangs}");
+        }
+    }
 }

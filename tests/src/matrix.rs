@@ -26,10 +26,46 @@ use crate::wait_for;
 const GATEWAY: &str = "plant7";
 /// How long all may take to arrive once everything is healed, on a loaded machine.
 const CATCH_UP: Duration = Duration::from_secs(180);
-/// Points of the simulated meter. All must have come, so that the equation is not one of nothing.
-const METER_POINTS: usize = 40;
+/// What the gateway reads, and how much of it it may keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Simulated meters; each is read with one request.
+    meters: u8,
+    /// Points of each. All must have come, so that the equation is not one of nothing.
+    points: usize,
+    /// Type of each point, and the registers that it has.
+    kind: (&'static str, usize),
+    every: &'static str,
+    max_bytes: &'static str,
+}
 
-/// A server, a gateway that reads a simulated meter and this host, and the relay between them.
+impl Load {
+    /// Some hundred readings a second, and room for all of them.
+    pub const LIGHT: Self = Self { meters: 1, points: 40, kind: ("u16", 1), every: "200ms", max_bytes: "64MiB" };
+    /// As many bytes as a meter can give, and the least room that may be configured.
+    pub const FLOOD: Self = Self { meters: 30, points: 31, kind: ("f64", 4), every: "100ms", max_bytes: "1MiB" };
+
+    fn profile(&self) -> String {
+        let (kind, registers) = self.kind;
+        let point = |n: usize| format!("  - {{ name: p{n}, unit: V, read: {{ input: {}, type: {kind} }} }}\n", n * registers);
+        let points: String = (0..self.points).map(point).collect();
+        let limits = format!("modbus: {{ max_registers: {} }}", self.points * registers);
+        format!("schema: 1\nid: matrix-meter\nmanufacturer: nobody\nmodel: none\n{limits}\npoints:\n{points}")
+    }
+
+    /// The part of the configuration that names them, each with a connection of its own to a simulator there.
+    fn devices(&self, address: &str) -> String {
+        let Self { meters, every, .. } = self;
+        let link = |unit| format!("  line-{unit}: {{ tcp: '{address}' }}\n");
+        let meter =
+            |unit| format!("  - {{ name: meter-{unit}, profile: matrix-meter, link: line-{unit}, unit: {unit}, every: {every} }}\n");
+        let (links, meters): (String, String) = ((1..=*meters).map(link).collect(), (1..=*meters).map(meter).collect());
+        let host = "  - { name: this-host, profile: linux-host, every: 500ms }\n";
+        format!("batch: {{ every: 200ms }}\nlinks:\n{links}devices:\n{meters}{host}")
+    }
+}
+
+/// A server, a gateway that reads a simulated meters and this host, and the relay between them.
 pub struct Plant {
     /// Folder, programs and relay.
     pub stack: Stack,
@@ -42,6 +78,7 @@ pub struct Plant {
     /// What else belongs to it and ends with it.
     pub peers: Vec<Program>,
     config: PathBuf,
+    load: Load,
     lives: Vec<Vec<Batch>>,
 }
 
@@ -50,11 +87,11 @@ impl Plant {
     ///
     /// # Errors
     /// Something does not get ready.
-    pub fn start() -> Result<Self> {
+    pub fn start(load: Load) -> Result<Self> {
         let mut stack = Stack::new()?;
         stack.start_server()?;
         let url = format!("url: 'mqtt://{}'", stack.relay.address());
-        Self::on(stack, &url)
+        Self::on(stack, &url, load)
     }
 
     /// Starts everything, with mosquitto between gateway and server; both find it under the relay's address.
@@ -69,40 +106,34 @@ impl Plant {
         let data = stack.folder().join("data");
         std::fs::write(&server, format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ {url} }}\n", data.display()))?;
         stack.start_server_with(&server)?;
-        let mut plant = Self::on(stack, &url)?;
+        let mut plant = Self::on(stack, &url, Load::LIGHT)?;
         plant.broker = Some(broker);
         Ok(plant)
     }
 
-    /// Starts the gateway of a server that runs already; it reads five times a second and makes as many batches.
+    /// Starts the gateway of a server that runs already; it makes five batches a second.
     ///
     /// # Errors
     /// Something does not get ready.
-    pub fn on(mut stack: Stack, uplink: &str) -> Result<Self> {
+    pub fn on(mut stack: Stack, uplink: &str, load: Load) -> Result<Self> {
         let profiles = stack.folder().join("profiles");
         std::fs::create_dir(&profiles)?;
-        std::fs::write(profiles.join("matrix-meter.yaml"), meter())?;
+        std::fs::write(profiles.join("matrix-meter.yaml"), load.profile())?;
         stack.more_profiles = Some(profiles.clone());
+        let units = (1..=load.meters).map(|unit| unit.to_string()).collect::<Vec<_>>();
         let mut command = stack.gateway_command()?;
-        command.arg("--profiles").arg(&profiles).args(["simulate", "matrix-meter", "--listen", "127.0.0.1:0"]);
+        command.arg("--profiles").arg(&profiles).args(["simulate", "matrix-meter", "--listen", "127.0.0.1:0", "--units", &units.join(",")]);
         let meter = Program::start("simulator", &mut command)?;
         let line = meter.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
-        let address = line.trim_start_matches("listening ").trim();
-        let (config, buffer) = (stack.folder().join("gateway.yaml"), stack.folder().join("buffer"));
-        let buffer = buffer.display();
-        let text = format!(
-            "gateway: {GATEWAY}
-uplink: {{ {uplink}, ack_timeout: 1s }}
-buffer: {{ path: {buffer}, max_bytes: 64MiB }}
-batch: {{ every: 200ms }}
-links: {{ line: {{ tcp: '{address}' }} }}
-devices:
-  - {{ name: main-meter, profile: matrix-meter, link: line, unit: 1, every: 200ms }}
-  - {{ name: this-host, profile: linux-host, every: 500ms }}
-"
+        let config = stack.folder().join("gateway.yaml");
+        let buffer = stack.folder().join("buffer");
+        let head = format!(
+            "gateway: {GATEWAY}\nuplink: {{ {uplink}, ack_timeout: 1s }}\nbuffer: {{ path: {}, max_bytes: {} }}\n",
+            buffer.display(),
+            load.max_bytes
         );
-        std::fs::write(&config, text)?;
-        let mut plant = Self { stack, seed: 0, faults: 0, broker: None, peers: vec![meter], config, lives: Vec::new() };
+        std::fs::write(&config, head + &load.devices(line.trim_start_matches("listening ").trim()))?;
+        let mut plant = Self { stack, seed: 0, faults: 0, broker: None, peers: vec![meter], config, load, lives: Vec::new() };
         plant.start_gateway()?;
         Ok(plant)
     }
@@ -164,6 +195,17 @@ devices:
         self.stack.relay.set_target(Some(broker.address))
     }
 
+    /// Stops the server cleanly; gives its data folder.
+    ///
+    /// # Errors
+    /// It does not stop cleanly.
+    pub fn stop_server(&mut self) -> Result<PathBuf> {
+        let mut server = self.stack.server.take().context("the server does not run")?;
+        ensure!(server.stop()?.success(), "the server did not stop cleanly: {}", server.tail());
+        self.stack.relay.set_target(None)?;
+        Ok(self.stack.folder().join("data"))
+    }
+
     /// Lets everything run for a time from this range: part of the scenario, not a wait for a condition.
     pub fn go_on(&self, random: &mut Rng, range_ms: std::ops::Range<u64>) {
         let span = Duration::from_millis(random.u64(range_ms));
@@ -202,19 +244,22 @@ devices:
         let found = found.with_context(|| format!("{last}\n{}\n{}", tail(&self.stack.gateway), tail(&self.stack.server)))?;
         ensure!(found.holds(), "{found:?}");
         let keys = self.lives.iter().flatten().flat_map(|batch| batch.readings.keys());
-        let points: BTreeSet<_> = keys.filter(|(device, _, _)| device == "main-meter").map(|(_, point, _)| point).collect();
-        ensure!(points.len() == METER_POINTS, "only these points of the meter came: {points:?}");
+        let points: BTreeSet<_> = keys.filter(|(device, _, _)| device != "this-host").map(|(device, point, _)| (device, point)).collect();
+        let expected = usize::from(self.load.meters) * self.load.points;
+        ensure!(points.len() == expected, "{expected} points should have come, only these did: {points:?}");
         Ok(found)
     }
 }
 
-/// The profile of a meter that is read with one request.
-fn meter() -> String {
-    let point = |n: usize| format!("  - {{ name: p{n}, unit: V, read: {{ input: {n}, type: u16 }} }}\n");
-    let points: String = (0..METER_POINTS).map(point).collect();
-    format!(
-        "schema: 1\nid: matrix-meter\nmanufacturer: nobody\nmodel: none\nmodbus: {{ max_registers: {METER_POINTS} }}\npoints:\n{points}"
-    )
+/// What a cell must come to, beside the equation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gaps {
+    /// No fault of it is a reason to drop anything.
+    None,
+    /// Something was dropped, and how much of it is known.
+    Numbered,
+    /// Something may be gone for good, in a number that nobody knows.
+    Any,
 }
 
 /// Runs the rounds of a cell, each on a plant of its own, and prints the line of the table for it.
@@ -224,6 +269,7 @@ fn meter() -> String {
 pub fn cell(
     name: &str,
     few: u64,
+    gaps: Gaps,
     start: impl Fn(&mut Rng) -> Result<Plant>,
     fail: impl Fn(&mut Rng, &mut Plant) -> Result<()>,
 ) -> Result<()> {
@@ -240,15 +286,22 @@ pub fn cell(
             plant.seed = seed;
             fail(&mut random, &mut plant)?;
             faults += plant.faults;
-            plant.settle()
+            let found = plant.settle()?;
+            let as_expected = match gaps {
+                Gaps::None => found.in_gaps == 0,
+                Gaps::Numbered => found.in_gaps > 0 && found.unnumbered == 0,
+                Gaps::Any => true,
+            };
+            ensure!(as_expected, "gaps should be {gaps:?}: {found:?}");
+            anyhow::Ok(found)
         };
         sum.add(&{ round }().with_context(|| format!("{name}: again with PATTOO_TEST_SEED={seed} PATTOO_TEST_ROUNDS=1"))?);
     }
     ensure!(faults > 0 || rounds == 0, "{name}: nothing failed");
-    let Balance { buffered, stored, in_gaps, unlogged, lost, twice } = sum;
+    let Balance { buffered, stored, in_gaps, unnumbered, unlogged, lost, twice } = sum;
     let last = first + rounds.saturating_sub(1);
     eprintln!(
-        "| {name} | {rounds} | {first} to {last} | {faults} | {buffered} | {stored} | {in_gaps} | {lost} | {twice} | {unlogged} | {:.0} |",
+        "| {name} | {rounds} | {first} to {last} | {faults} | {buffered} | {stored} | {in_gaps} | {unnumbered} | {lost} | {twice} | {unlogged} | {:.0} |",
         began.elapsed().as_secs_f64()
     );
     Ok(())

@@ -94,7 +94,11 @@ impl Program {
     /// It does not end in time.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let status = wait_for(&format!("{} to end", self.name), PATIENCE, || self.child.try_wait().ok().flatten());
-        self.drain();
+        match status {
+            Ok(_) => self.drain(),
+            // Its output has no end before it has one.
+            Err(_) => self.kill(),
+        };
         status.with_context(|| self.tail())
     }
 

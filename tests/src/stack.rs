@@ -71,11 +71,19 @@ impl Stack {
         let mut server = Program::start("server", &mut command)?;
         let bound = server.wait_ready(&ready)?;
         self.server = Some(server);
-        if bound.get("mqtt").is_some_and(Value::is_string) {
-            self.relay.set_target(Some(address(&bound, "mqtt")?))?;
-        }
         self.bound = bound;
-        Ok(())
+        self.reach_server()
+    }
+
+    /// Lets the relay lead to the server's own broker, if it has one.
+    ///
+    /// # Errors
+    /// The relay has died.
+    pub fn reach_server(&self) -> Result<()> {
+        match self.bound.get("mqtt").is_some_and(Value::is_string) {
+            true => self.relay.set_target(Some(self.address("mqtt")?)),
+            false => Ok(()),
+        }
     }
 
     /// SIGKILL for the server; the relay refuses until the next start.

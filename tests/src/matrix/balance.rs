@@ -59,6 +59,8 @@ pub struct Balance {
     pub stored: u64,
     /// Readings in gap records.
     pub in_gaps: u64,
+    /// Of these, how many are in records that know no number of readings: they were counted as many as are missing.
+    pub unnumbered: u64,
     /// Readings in the store of batches whose line in the log the kill of a gateway came before; not in `buffered`.
     pub unlogged: u64,
     /// Readings that are neither in the store nor in a gap record.
@@ -73,6 +75,7 @@ impl Balance {
         self.buffered += other.buffered;
         self.stored += other.stored;
         self.in_gaps += other.in_gaps;
+        self.unnumbered += other.unnumbered;
         self.unlogged += other.unlogged;
         self.lost += other.lost;
         self.twice += other.twice;
@@ -119,6 +122,7 @@ pub fn balance(lives: &[Vec<Batch>], stored: &Readings, gaps: &[Lost]) -> Result
         let explained = (before - missing_ms.len()) as u64;
         let told = if window.unknown { window.readings.max(explained) } else { window.readings };
         balance.in_gaps += told;
+        balance.unnumbered += told - window.readings;
         balance.lost += explained.saturating_sub(told);
         balance.twice += told.saturating_sub(explained);
     }
