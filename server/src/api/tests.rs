@@ -73,7 +73,9 @@ fn gateways_tell_their_state_and_what_came_from_them() {
     assert_eq!((&plant7["online"], &plant7["version"]), (&json!(true), &json!("0.1.0")));
     assert_eq!((&plant7["buffer_batches"], &plant7["dropped_readings"]), (&json!(3), &json!(340)));
     assert_eq!(plant7["received"]["rejects"], json!({"truncated": 2}));
+    assert_eq!((&plant7["clock"]["offset"], &plant7["clock"]["source"]), (&json!(-1500), &json!("ntp")));
     let silent = &found["gateways"][0];
+    assert_eq!(silent["clock"], json!(null));
     assert_eq!((&silent["name"], &silent["online"], &silent["last_seen"]), (&json!("barn"), &json!(false), &json!(null)));
 }
 
@@ -249,6 +251,8 @@ fn metrics_count_what_happens_and_escape_what_gateways_say() {
         r#"pattoo_rejects_total{gateway="",reason="unknown topic"} 1"#,
         r#"pattoo_rejects_total{gateway="plant7",reason="truncated"} 2"#,
         r#"pattoo_gateway_buffer_batches{gateway="plant7"} 3"#,
+        r#"pattoo_gateway_clock_offset_seconds{gateway="plant7"} -1.5"#,
+        "pattoo_replaced_readings_total 0",
         "pattoo_store_up 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\nin\n{text}");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pattoo_wire::{Ack, Sample, Status, Value, topic};
+use pattoo_wire::{Ack, Ask, ClockSource, Echo, Sample, Status, Value, topic};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
@@ -181,6 +181,30 @@ async fn from_a_gateway_into_the_store_and_back_as_an_acknowledgement() {
     gateway.acknowledged(6).await;
     assert_eq!(server.live.gateway("g1").unwrap().counters.replays, 1);
     assert_eq!(values(&server.store).len(), 6);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hello_gets_the_time_and_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let mut gateway = Gateway::connect(server.port, None).await;
+    gateway.subscribe(&topic::ask("g1")).await;
+    gateway.publish_schema(&schema("V")).await;
+    gateway.publish_batch(2).await;
+    let before_ms = crate::clock::now_ms();
+    let hello = Hello { stream: STREAM, oldest: 1, next: 5, sent_ms: 77, time_ms: before_ms - 5000, source: ClockSource::None };
+    gateway.publish(topic::hello("g1"), false, hello.encode().unwrap()).await;
+    let ask = |packet| match packet {
+        Packet::Publish(publish) if publish.topic == topic::ask("g1") => Some(Ask::decode(&publish.payload).unwrap()),
+        _ => None,
+    };
+    let answer = gateway.next("the answer", ask).await;
+    assert_eq!((answer.stream, answer.missing, answer.schemas), (STREAM, vec![(1, 1), (3, 4)], vec![]));
+    let Echo { sent_ms, time_ms } = answer.echo.unwrap();
+    assert!(sent_ms == 77 && (before_ms..=crate::clock::now_ms()).contains(&time_ms), "{time_ms}");
+    let clock = server.live.gateway("g1").unwrap().clock.unwrap();
+    assert!(clock.offset_ms >= 5000 && clock.source == ClockSource::None, "{clock:?}");
     server.stop().await;
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pattoo_wire::{Decimal, DeviceStatus, Gap, GapReason, Kind, Quality, Reason, Repr, Sample, Series, Status, Value};
+use pattoo_wire::{ClockSource, Decimal, DeviceStatus, Gap, GapReason, Kind, Quality, Reason, Repr, Sample, Series, Status, Value};
 
-use crate::live::Live;
+use crate::live::{Clock, Live};
 use crate::store::memory::Memory;
 use crate::store::{Commit, Reading, SeriesEntry, SeriesId, Store};
 
@@ -64,7 +64,10 @@ impl Plant {
             devices: [("main-meter".to_owned(), health(Quality::Good, None)), ("pump".to_owned(), health(Quality::Bad, Some("timeout")))]
                 .into(),
         };
-        self.live.heard("plant7", Some(now), |gateway| gateway.status = Some(status));
+        self.live.heard("plant7", Some(now), |gateway| {
+            gateway.status = Some(status);
+            gateway.clock = Some(Clock { offset_ms: -1500, source: ClockSource::Ntp, at_ms: now });
+        });
     }
 }
 
