@@ -23,6 +23,10 @@ use crate::uplink::{Action, Event, Policy, Uplink};
 /// How often the state machine is told that time went by.
 const TICK: Duration = Duration::from_millis(500);
 
+/// Ticks for which time must have been known until what the buffer does not give counts as gone: it gives out what waited for the time
+/// a moment later than that is told here.
+const SETTLED_TICKS: u32 = 10;
+
 /// Longest time for the farewell at a clean stop.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -78,6 +82,7 @@ pub(super) struct Session {
     pub(super) connected: bool,
     pub(super) status_sent: Option<Instant>,
     pub(super) status_bytes: u64,
+    ticks_with_time: u32,
     /// Quality and reason of each device as last published.
     pub(super) health_told: BTreeMap<String, DeviceStatus>,
     /// The message of the batch that waits to be published.
@@ -111,6 +116,7 @@ impl Session {
             connected: false,
             status_sent: None,
             status_bytes: 0,
+            ticks_with_time: 0,
             health_told: BTreeMap::new(),
             fetched: None,
             queued: VecDeque::new(),
@@ -137,6 +143,8 @@ impl Session {
                 Ok(()) = health.changed() => self.refresh_status(),
                 _ = ticks.tick() => {
                     self.refresh_status();
+                    let known = self.time.state.borrow().offset_ms.is_some();
+                    self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
                     self.step(Event::Tick).await;
                 }
                 // Any end of the sender is an end of the daemon.
@@ -294,7 +302,10 @@ impl Session {
             },
             Ok(None) => {
                 let stats = self.buffer.stats();
-                vec![Event::Buffer(stats), Event::Missing { seq, gone: !(stats.oldest..stats.next).contains(&seq) }]
+                // What waits for the time is there later; anything else was released ahead of others, maybe before this program
+                // started. Where that is wrong, the server asks for it.
+                let waits = self.ticks_with_time < SETTLED_TICKS && (stats.oldest..stats.next).contains(&seq);
+                vec![Event::Buffer(stats), Event::Missing { seq, gone: !waits }]
             }
             Err(error) => {
                 warn!(%error, seq, "a batch cannot be read now");
