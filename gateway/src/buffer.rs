@@ -3,48 +3,55 @@
 //! Does not talk to the server and spawns nothing. All calls block: one thread owns a [`Buffer`] (see [`worker`]).
 //!
 //! # What is stored
-//! An ordered map of bytes, see [`Store`]. Keys are a letter and a big-endian number, values at most 8192 bytes:
+//! See [`Store`]. Batches lie in *chunks*: each is a small store of its own for a run of numbers, is filled once, and leaves the disk
+//! as a whole when none of its batches waits any more. So disk use follows what waits, damage costs one chunk, and opening a full buffer
+//! means opening the two chunks at its ends.
 //!
-//! | key | value |
+//! | what | holds |
 //! |---|---|
-//! | `m` | head: stream, oldest, next, bytes, dropped readings, CRC |
-//! | `b` + seq u64 | batch: times, number of readings, CRC of these, body (which has its own CRC) |
-//! | `g` + first seq u64 | a gap record that no batch carries yet |
-//! | `s` + schema id u32 | length of a schema, last batch that names it |
-//! | `c` + schema id u32 + number u16 | a piece of a schema |
+//! | head | stream, oldest, next, ranges released ahead, dropped readings, gap records that no batch carries yet, schemas in use |
+//! | schema | its message |
+//! | chunk | groups of batches, each under the number of its first: times, number of readings, CRC of these, body (which has its own CRC) |
+//! | note of a sealed chunk | its numbers, bytes, readings, times: what must be known of it without opening it |
 //!
 //! # What holds
+//! - A batch that was committed is on stable storage before the call returns. The head need not be: what it says of numbers is also
+//!   told by the newest chunk, what it says of releases may be lost (batches are then sent again), and gap records that a batch behind it
+//!   carries are found there when it is opened.
 //! - Sequence numbers have no holes: what cannot be read is replaced, under its number, by a batch that only says so.
-//! - A batch is dropped only by [`Limits`] or by a full disk; the drop, its gap record and the batch that made it necessary are one
-//!   commit. A gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
+//! - A batch is dropped only by [`Limits`] or by a full disk. A head with its gap record is on stable storage before the batch is gone. A
+//!   gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
+//! - A chunk is removed only when a head that no longer needs it is on stable storage.
 //! - A schema stays while a batch names it or the latest batch did.
 
+mod chunks;
 pub mod disk;
 mod drops;
+mod load;
 pub mod memory;
 mod record;
+mod schemas;
 mod store;
 pub mod worker;
 
-use std::collections::BTreeMap;
-
-use pattoo_wire::{Body, Gap, Schema, SchemaId, WireError};
+use pattoo_wire::{Body, Gap, SchemaId, WireError};
 use thiserror::Error;
 
 use crate::batch::{Closed, MAX_CARRIED_GAPS};
-use record::{BatchRecord, Head, SchemaRecord, batch_key, gap_key, piece_key, schema_key};
-pub use store::{Change, Notice, Pair, Store, StoreError};
+use chunks::{Chunk, Chunks, Policy};
+use record::{BatchRecord, Head};
+pub use store::{Listed, Notice, Numbered, Store, StoreError};
 
-/// Largest piece of a schema, in bytes: what fits one value.
-const MAX_PIECE_BYTES: usize = 8000;
+/// Bytes up to which batches of one commit share a value. A larger batch has its own.
+const MAX_GROUP_BYTES: usize = 7000;
 
-/// Most batches that one commit deletes: bounds its memory and time.
-const MAX_DELETES: usize = 1024;
+/// Most ranges of batches released ahead that are remembered; more are only sent again.
+const MAX_AHEAD: usize = 256;
 
 /// How much the buffer may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most bytes of waiting batches.
+    /// Most bytes on the disk, without `ballast_bytes` and what was set aside.
     pub max_bytes: u64,
     /// Age in ms of the oldest batch that is kept.
     pub max_age_ms: i64,
@@ -89,13 +96,14 @@ pub struct Stored {
 pub struct Stats {
     /// This life of the buffer.
     pub stream: u64,
-    /// Oldest batch that can still be read; released ones that are not erased yet are among them. At most `oldest`.
+    /// Oldest batch that can surely still be had, at most `oldest`. What is released stays as long as a batch beside it waits, and is given
+    /// out until then, but nothing is promised of it.
     pub kept: u64,
-    /// Oldest batch it holds; the next one's number when it is empty.
+    /// Oldest batch that waits; the next one's number when none does.
     pub oldest: u64,
     /// Number of the next batch.
     pub next: u64,
-    /// Batches it holds.
+    /// Batches that wait.
     pub batches: u64,
     /// Bytes of these batches.
     pub bytes: u64,
@@ -121,12 +129,19 @@ pub struct Buffer<S> {
     store: S,
     limits: Limits,
     head: Head,
-    gaps: BTreeMap<u64, Gap>,
-    schemas: BTreeMap<SchemaId, SchemaRecord>,
-    /// Changes since the last commit.
-    staged: Vec<Change>,
+    chunks: Chunks,
+    /// Batches since the last commit, up to the head's next.
+    staged: Vec<BatchRecord>,
+    /// Gap records that these carry, by batch.
+    carried: Vec<(u64, Gap)>,
     /// All batches below are on stable storage.
     durable: u64,
+    /// The store failed and could not be opened again: what is in memory says nothing of what is on the disk.
+    broken: bool,
+    /// The group that was read last, by its first batch.
+    cached: Option<(u64, Vec<Vec<u8>>)>,
+    /// The oldest batch and the time of its latest reading, once that was looked up.
+    oldest_to_ms: Option<(u64, i64)>,
     notices: Vec<Notice>,
 }
 
@@ -136,14 +151,23 @@ impl<S: Store> Buffer<S> {
     /// # Errors
     /// A store that fails and cannot recover.
     pub fn open(store: S, limits: Limits, now_ms: i64) -> Result<Self, BufferError> {
-        let (head, gaps, schemas, staged) = (Head::default(), BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut buffer = Self { store, limits, head, gaps, schemas, staged, durable: 0, notices: Vec::new() };
-        if let Err(error) = buffer.load() {
-            buffer.recover(&error)?;
-        }
+        let mut buffer = Self {
+            store,
+            limits,
+            head: Head::default(),
+            chunks: Chunks::default(),
+            staged: Vec::new(),
+            carried: Vec::new(),
+            durable: 0,
+            broken: false,
+            cached: None,
+            oldest_to_ms: None,
+            notices: Vec::new(),
+        };
+        buffer.load_or_begin()?;
         // The ends are where damage shows first.
         for seq in [buffer.head.oldest, buffer.head.next.saturating_sub(1)] {
-            buffer.get(seq, now_ms)?;
+            buffer.look_up(seq, now_ms)?;
         }
         Ok(buffer)
     }
@@ -151,32 +175,35 @@ impl<S: Store> Buffer<S> {
     /// Numbers a batch, adds the gap records that wait, and makes room for it. Durable after [`Buffer::commit`].
     ///
     /// # Errors
-    /// A store that fails. Nothing is changed then, once the store has recovered.
+    /// A store that fails. Nothing is changed then, once the store has recovered; what was appended since the last commit is gone.
     pub fn append(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
-        self.stage(now_ms, closed).map(|(seq, _)| seq)
+        self.mend()?;
+        match self.stage(now_ms, closed) {
+            Err(BufferError::Store(error)) => {
+                let alone = self.staged.is_empty();
+                self.recover(&error)?;
+                if alone { self.stage(now_ms, closed) } else { Err(error.into()) }
+            }
+            other => other,
+        }
     }
 
     /// Makes everything so far durable.
     ///
     /// # Errors
-    /// A store that fails. It has been opened again if that was possible, with what it had before.
+    /// A store that fails. It has been opened again if that was possible, with what it had before; of the batches since the last commit
+    /// the first ones may be in it.
     pub fn commit(&mut self) -> Result<(), BufferError> {
         if self.staged.is_empty() {
             return Ok(());
         }
-        self.staged.push((vec![record::HEAD], Some(self.head.encode())));
-        match self.store.apply(&self.staged).and_then(|()| self.store.sync()) {
-            Ok(()) => {
-                self.staged.clear();
-                self.durable = self.head.next;
-                self.store.remember(self.head.stream, self.head.next);
-                Ok(())
-            }
-            Err(error) => {
-                self.recover(&error)?;
-                Err(error.into())
-            }
+        if let Err(error) = self.write_staged() {
+            self.recover(&error)?;
+            return Err(error.into());
         }
+        // The newest chunk says the same.
+        let _ = self.save_head(false);
+        Ok(())
     }
 
     /// Appends and commits. After a failure of the store, tries once more; on a full disk it gives up the oldest batches first.
@@ -185,11 +212,14 @@ impl<S: Store> Buffer<S> {
     /// The second failure. The batch is then not stored.
     pub fn keep(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
         let stream = self.head.stream;
-        let (seq, value) = self.stage(now_ms, closed)?;
+        let seq = self.append(now_ms, closed)?;
+        let expected = self.staged.last().map(BatchRecord::encode);
         let Err(error) = self.commit() else { return Ok(seq) };
         // The failed commit may have come through; storing it again would send the readings twice.
-        if self.head.stream == stream && self.store.get(&batch_key(seq))?.as_ref() == Some(&value) {
-            self.store.sync()?;
+        if self.mend().is_err() {
+            return Err(error);
+        }
+        if self.head.stream == stream && seq < self.durable && self.record(seq)? == expected {
             return Ok(seq);
         }
         if error == BufferError::Store(StoreError::Full) {
@@ -205,27 +235,28 @@ impl<S: Store> Buffer<S> {
     /// # Errors
     /// A store that fails and cannot recover.
     pub fn get(&mut self, seq: u64, now_ms: i64) -> Result<Option<Stored>, BufferError> {
-        if !(self.head.oldest..self.durable).contains(&seq) {
-            return Ok(None);
+        let found = self.look_up(seq, now_ms)?;
+        if found.is_some() {
+            self.note_given(seq)?;
         }
-        let value = match self.store.get(&batch_key(seq)) {
-            Ok(value) => value,
-            Err(error) => {
-                self.recover(&error)?;
-                if !(self.head.oldest..self.durable).contains(&seq) {
-                    return Ok(None);
-                }
-                self.store.get(&batch_key(seq))?
+        Ok(found)
+    }
+
+    fn look_up(&mut self, seq: u64, now_ms: i64) -> Result<Option<Stored>, BufferError> {
+        self.mend()?;
+        let mut tries = 0;
+        loop {
+            if !(self.kept()..self.durable).contains(&seq) {
+                return Ok(None);
             }
-        };
-        let record = value.as_deref().and_then(BatchRecord::decode);
-        if let Some(record) = &record
-            && let Ok(body) = Body::open(&record.body)
-            && self.schemas.contains_key(&body.schema())
-        {
-            return Ok(Some(Stored { seq, schema: body.schema(), body: record.body.clone() }));
+            let Some(chunk) = self.chunks.of(seq) else { return Ok(None) };
+            match (self.try_get(&chunk, seq, now_ms), tries) {
+                (Err(BufferError::Store(error)), 0) => self.recover(&error)?,
+                (Err(BufferError::Store(StoreError::Damaged(why))), 1) => self.lose(&chunk, &why)?,
+                (other, _) => return other,
+            }
+            tries += 1;
         }
-        self.replace(seq, value, record, now_ms).map(Some)
     }
 
     /// Forgets all batches up to this number: the server has them.
@@ -233,214 +264,200 @@ impl<S: Store> Buffer<S> {
     /// # Errors
     /// A store that fails. A lost release only sends batches again.
     pub fn release(&mut self, through_seq: u64) -> Result<(), BufferError> {
-        let end = self.durable.min(through_seq.saturating_add(1));
-        while self.head.oldest < end {
-            let first = self.head.oldest;
-            let last = end.min(first + MAX_DELETES as u64);
-            for seq in first..last {
-                let bytes = self.batch_value(seq)?.map_or(0, |value| value.len() as u64);
-                self.forget(seq, bytes);
-            }
-            self.prune_schemas();
-            self.commit()?;
-            if self.head.oldest != last {
-                break; // Recovered into another life.
-            }
-        }
-        if self.stats().batches == 0
-            && let Err(error) = self.store.compact()
-        {
-            self.recover(&error)?;
-        }
-        Ok(())
+        self.release_ranges(through_seq, &[])
     }
 
-    /// The message of a schema that a held batch names.
+    /// The same, and those in the ranges ahead of it, both ends included.
     ///
     /// # Errors
-    /// A store that fails.
-    pub fn schema(&mut self, id: SchemaId) -> Result<Option<Vec<u8>>, BufferError> {
-        let Some(record) = self.schemas.get(&id).copied() else { return Ok(None) };
-        let mut message = Vec::with_capacity(record.bytes as usize);
-        for number in 0..record.pieces() {
-            message.extend(self.lookup(&piece_key(id, number))?.unwrap_or_default());
+    /// A store that fails. A lost release only sends batches again.
+    pub fn release_ranges(&mut self, through_seq: u64, ahead: &[(u64, u64)]) -> Result<(), BufferError> {
+        self.mend()?;
+        let end = self.durable.min(through_seq.saturating_add(1));
+        self.head.oldest = self.head.ahead.advance(self.head.oldest.max(end));
+        for (first, last) in ahead {
+            if self.head.ahead.len() < MAX_AHEAD {
+                self.head.ahead.add((*first).max(self.head.oldest), (*last).min(self.durable.saturating_sub(1)));
+            }
         }
-        Ok(Schema::decode(&message).is_ok_and(|(found, _)| found == id).then_some(message))
+        self.head.oldest = self.head.ahead.advance(self.head.oldest);
+        self.prune_given();
+        if let Err(error) = self.prune() {
+            self.recover(&error)?;
+        }
+        let _ = self.save_head(false);
+        Ok(())
     }
 
     /// How it stands.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Head { stream, oldest, bytes, dropped_readings, .. } = self.head;
+        let Head { stream, oldest, dropped_readings, ref ahead, ref gaps, .. } = self.head;
+        let (batches, bytes) = self.chunks.waiting(oldest, ahead);
+        let pending_gaps = (gaps.len() + self.carried.len()) as u64;
         // What is not durable does not exist for anyone else.
         let next = self.durable.max(oldest);
-        Stats { stream, kept: oldest, oldest, next, batches: next - oldest, bytes, dropped_readings, pending_gaps: self.gaps.len() as u64 }
+        Stats { stream, kept: oldest, oldest, next, batches, bytes, dropped_readings, pending_gaps }
     }
 
     /// Gap records that wait for the next batch.
     #[must_use]
     pub fn pending_gaps(&self) -> Vec<Gap> {
-        self.gaps.values().cloned().collect()
+        self.carried.iter().map(|(_, gap)| gap).chain(self.head.gaps.values()).cloned().collect()
     }
 
     /// What happened since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
-        std::mem::take(&mut self.notices)
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.store.take_notices());
+        notices
     }
 
-    fn stage(&mut self, now_ms: i64, closed: &Closed) -> Result<(u64, Vec<u8>), BufferError> {
-        match self.try_stage(now_ms, closed) {
-            Err(BufferError::Store(error)) => {
-                self.recover(&error)?;
-                self.try_stage(now_ms, closed)
-            }
-            other => other,
-        }
+    fn kept(&self) -> u64 {
+        let first = self.chunks.iter().next().map_or(self.head.oldest, |chunk| chunk.first);
+        first.max(self.head.floor).min(self.head.oldest)
     }
 
-    fn try_stage(&mut self, now_ms: i64, closed: &Closed) -> Result<(u64, Vec<u8>), BufferError> {
+    fn policy(&self) -> Policy {
+        Policy { max_bytes: self.limits.max_bytes, max_age_ms: self.limits.max_age_ms }
+    }
+
+    fn stage(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
         self.drop_old(now_ms)?;
-        let room = (record::BATCH_BYTES + closed.body.len() + MAX_CARRIED_GAPS * record::GAP_BYTES) as u64;
-        self.drop_for(room)?;
+        self.drop_for((record::BATCH_BYTES + closed.body.len() + MAX_CARRIED_GAPS * record::GAP_BYTES) as u64)?;
+        self.keep_schema(closed)?;
         let seq = self.head.next;
         let step = closed.step_gap(seq);
-        let carried: Vec<Gap> = self.gaps.values().take(MAX_CARRIED_GAPS - usize::from(step.is_some())).cloned().collect();
-        let gaps: Vec<Gap> = carried.iter().cloned().chain(step).collect();
+        let waiting = self.head.gaps.values().take(MAX_CARRIED_GAPS - usize::from(step.is_some())).cloned();
+        let gaps: Vec<Gap> = waiting.chain(step.clone()).collect();
         let body = closed.with_gaps(&gaps).map_err(BufferError::Batch)?;
-        for gap in carried {
-            self.gaps.remove(&gap.first_seq);
-            self.staged.push((gap_key(gap.first_seq), None));
+        for gap in gaps.into_iter().filter(|gap| Some(gap) != step.as_ref()) {
+            self.head.gaps.remove(&(gap.first_seq, gap.reason.code()));
+            self.carried.push((seq, gap));
+            self.head.gaps_until = seq;
         }
-        self.keep_schema(closed);
-        let value = BatchRecord { from_ms: closed.from_ms, to_ms: closed.to_ms, readings: closed.readings, body }.encode();
+        self.staged.push(BatchRecord { from_ms: closed.from_ms, to_ms: closed.to_ms, readings: closed.readings, body });
         self.head.next += 1;
-        self.head.bytes += value.len() as u64;
-        self.staged.push((batch_key(seq), Some(value.clone())));
-        Ok((seq, value))
+        Ok(seq)
     }
 
-    /// The value of a batch that is held. Those below `durable` were not changed since the last commit.
-    fn batch_value(&mut self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        if seq < self.durable { self.store.get(&batch_key(seq)) } else { self.lookup(&batch_key(seq)) }
-    }
-
-    /// A value as it will be after the next commit.
-    fn lookup(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.staged.iter().rev().find(|(changed, _)| changed == key) {
-            Some((_, value)) => Ok(value.clone()),
-            None => self.store.get(key),
-        }
-    }
-
-    /// Takes the oldest batch out of the books.
-    fn forget(&mut self, seq: u64, bytes: u64) {
-        self.staged.push((batch_key(seq), None));
-        self.head.oldest = seq + 1;
-        self.head.bytes = self.head.bytes.saturating_sub(bytes);
-        if self.head.oldest == self.head.next {
-            self.head.bytes = 0;
-        }
-    }
-
-    fn latest_schema(&self) -> Option<SchemaId> {
-        self.schemas.iter().max_by_key(|(_, record)| record.last_seq).map(|(id, _)| *id)
-    }
-
-    /// Stores the schema of a batch that is being appended, if it is new.
-    fn keep_schema(&mut self, closed: &Closed) {
-        let (id, message) = (closed.schema(), &closed.dictionary.message);
-        let latest = self.latest_schema().filter(|latest| self.schemas.get(latest).is_some_and(|r| r.last_seq == u64::MAX));
-        if latest == Some(id) {
-            return;
-        }
-        if let Some(latest) = latest {
-            let last_seq = self.head.next.saturating_sub(1);
-            self.set_schema(latest, |record| record.last_seq = last_seq);
-        }
-        if !self.schemas.contains_key(&id) {
-            for (number, piece) in message.chunks(MAX_PIECE_BYTES).enumerate() {
-                self.staged.push((piece_key(id, number as u16), Some(piece.to_vec())));
+    /// Writes what is staged, in as few values as may be, to the newest chunk; begins another one where that is full.
+    fn write_staged(&mut self) -> Result<(), StoreError> {
+        let staged = std::mem::take(&mut self.staged);
+        let mut rest = staged.iter().peekable();
+        while rest.peek().is_some() {
+            let (mut chunk, waiting_bytes) = self.open_chunk()?;
+            let mut groups: Vec<(u64, usize, Vec<Vec<u8>>)> = Vec::new();
+            while let Some(record) = rest.next_if(|_| groups.is_empty() || !self.policy().is_full(&chunk, waiting_bytes)) {
+                let encoded = record.encode();
+                let (seq, bytes) = (chunk.next, encoded.len());
+                match groups.last_mut() {
+                    Some((_, taken, group)) if *taken + bytes <= MAX_GROUP_BYTES => {
+                        *taken += bytes;
+                        group.push(encoded);
+                    }
+                    _ => {
+                        groups.push((seq, bytes, vec![encoded]));
+                        chunk.values += 1;
+                    }
+                }
+                chunk.count(record, bytes);
             }
-            self.schemas.insert(id, SchemaRecord { bytes: message.len() as u32, last_seq: 0 });
+            let values: Vec<Numbered> = groups.iter().map(|(seq, _, group)| (*seq, record::encode_group(group))).collect();
+            self.store.append(chunk.first, &values)?;
+            self.chunks.set(chunk);
+            self.durable = chunk.next;
+            self.carried.retain(|(seq, _)| *seq >= chunk.next);
         }
-        self.set_schema(id, |record| record.last_seq = u64::MAX);
-        self.prune_schemas();
-    }
-
-    fn set_schema(&mut self, id: SchemaId, change: impl FnOnce(&mut SchemaRecord)) {
-        if let Some(record) = self.schemas.get_mut(&id) {
-            change(record);
-            self.staged.push((schema_key(id), Some(record.encode())));
-        }
-    }
-
-    fn prune_schemas(&mut self) {
-        let oldest = self.head.oldest;
-        let unused: Vec<(SchemaId, u16)> =
-            self.schemas.iter().filter(|(_, r)| r.last_seq < oldest).map(|(id, r)| (*id, r.pieces())).collect();
-        for (id, pieces) in unused {
-            self.schemas.remove(&id);
-            self.staged.push((schema_key(id), None));
-            self.staged.extend((0..pieces).map(|number| (piece_key(id, number), None)));
-        }
-    }
-
-    /// Opens the store again and reads what it holds; all that was not durable is forgotten.
-    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
-        let mut error = after.clone();
-        // First as it is, then set aside.
-        for _ in 0..2 {
-            let notices = self.store.recover(&error)?;
-            self.notices.extend(notices);
-            match self.load() {
-                Ok(()) => return Ok(()),
-                Err(again) => error = again,
-            }
-        }
-        Err(error)
-    }
-
-    fn load(&mut self) -> Result<(), StoreError> {
-        self.staged.clear();
-        self.gaps.clear();
-        self.schemas.clear();
-        let Some(value) = self.store.get(&[record::HEAD])? else {
-            if self.store.begun() || self.store.last(record::BATCH)?.is_some() {
-                return Err(StoreError::Damaged("its head record is missing".into()));
-            }
-            self.head = Head { stream: self.store.new_stream()?, oldest: 1, next: 1, ..Head::default() };
-            self.durable = 1;
-            let changes = vec![(vec![record::HEAD], Some(self.head.encode()))];
-            self.store.apply(&changes)?;
-            return self.store.sync();
-        };
-        self.head = Head::decode(&value).ok_or_else(|| StoreError::Damaged("its head record is unreadable".into()))?;
-        for (key, value) in self.store.scan(record::GAP)? {
-            // An unreadable one is lost; the batches that it names are gone anyway, and the server sees that by the numbers.
-            if let Some(gap) = record::decode_gap(&value).filter(|gap| gap_key(gap.first_seq) == key) {
-                self.gaps.insert(gap.first_seq, gap);
-            }
-        }
-        for (key, value) in self.store.scan(record::SCHEMA)? {
-            if let (Some(id), Some(record)) = (record::schema_of_key(&key), SchemaRecord::decode(&value)) {
-                self.schemas.insert(id, record);
-            }
-        }
-        self.mend_numbers()?;
-        self.durable = self.head.next;
         Ok(())
     }
 
-    /// A number must never be used twice, even if the disk forgot the last batches: they count as damaged.
-    fn mend_numbers(&mut self) -> Result<(), StoreError> {
-        let last = self.store.last(record::BATCH)?.as_deref().and_then(record::seq_of_key);
-        let remembered = self.store.remembered().filter(|(stream, _)| *stream == self.head.stream).map(|(_, next)| next);
-        let next = self.head.next.max(last.map_or(0, |last| last.saturating_add(1)));
-        if let Some(remembered) = remembered.filter(|remembered| *remembered > next) {
-            self.notices.push(Notice::LostTail(remembered - 1));
+    /// The chunk to write to, and the bytes of all that waits.
+    fn open_chunk(&mut self) -> Result<(Chunk, u64), StoreError> {
+        let (_, waiting_bytes) = self.chunks.waiting(self.head.oldest, &self.head.ahead);
+        let newest = self.chunks.newest();
+        if let Some(chunk) =
+            newest.filter(|chunk| !chunk.sealed && chunk.next == self.durable && !self.policy().is_full(chunk, waiting_bytes))
+        {
+            return Ok((chunk, waiting_bytes));
         }
-        self.head.next = next.max(remembered.unwrap_or(0));
-        Ok(())
+        self.seal_newest()?;
+        // From here on gap records that batches carry are looked for when the buffer is opened.
+        self.save_head(true)?;
+        self.store.begin(self.durable)?;
+        let chunk = Chunk::new(self.durable);
+        self.chunks.set(chunk);
+        self.prune()?;
+        Ok((chunk, waiting_bytes))
+    }
+
+    fn seal_newest(&mut self) -> Result<(), StoreError> {
+        let Some(mut chunk) = self.chunks.newest().filter(|chunk| !chunk.sealed) else { return Ok(()) };
+        if chunk.first == chunk.next {
+            self.chunks.remove(chunk.first);
+            return self.store.remove(chunk.first);
+        }
+        // First, so that it never grows behind what is noted of it, even if noting fails and was done.
+        chunk.sealed = true;
+        self.chunks.set(chunk);
+        self.store.seal(chunk.first, &chunk.encode(self.head.stream))
+    }
+
+    /// Stores the head as it is on stable storage: without what is staged.
+    fn save_head(&mut self, durable: bool) -> Result<(), StoreError> {
+        let mut head = Head { next: self.durable, ..self.head.clone() };
+        head.gaps.extend(self.carried.iter().map(|(_, gap)| ((gap.first_seq, gap.reason.code()), gap.clone())));
+        self.store.set_head(&head.encode(), durable)
+    }
+
+    /// Removes the sealed chunks of which no batch waits.
+    fn prune(&mut self) -> Result<(), StoreError> {
+        let Head { oldest, ref ahead, .. } = self.head;
+        let done = |chunk: &Chunk| chunk.next <= oldest || ahead.within(chunk.first, chunk.next) == chunk.next - chunk.first;
+        let done: Vec<u64> = self.chunks.iter().filter(|chunk| chunk.sealed && done(chunk)).map(|chunk| chunk.first).collect();
+        if !done.is_empty() {
+            self.save_head(true)?;
+        }
+        for first in done {
+            self.store.remove(first)?;
+            self.chunks.remove(first);
+        }
+        self.prune_schemas()
+    }
+
+    /// The bytes of a batch record.
+    fn record(&mut self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let place = |first: u64| usize::try_from(seq.checked_sub(first)?).ok();
+        if let Some(record) = self.cached.as_ref().and_then(|(first, records)| records.get(place(*first)?)) {
+            return Ok(Some(record.clone()));
+        }
+        let Some(chunk) = self.chunks.of(seq) else { return Ok(None) };
+        let Some((first, value)) = self.store.read(chunk.first, seq)? else { return Ok(None) };
+        let records: Vec<Vec<u8>> = record::group(&value).map(<[u8]>::to_vec).collect();
+        let found = place(first).and_then(|place| records.get(place)).cloned();
+        self.cached = Some((first, records));
+        Ok(found)
+    }
+
+    fn try_get(&mut self, chunk: &Chunk, seq: u64, now_ms: i64) -> Result<Option<Stored>, BufferError> {
+        if chunk.lost_from.is_some() {
+            return self.stand_in(chunk, seq).map(Some);
+        }
+        let bytes = self.record(seq)?;
+        if bytes.is_none() && self.store.read(chunk.first, u64::MAX)?.is_none() {
+            return Err(StoreError::Damaged("it is empty".into()).into());
+        }
+        let record = bytes.as_deref().and_then(BatchRecord::decode);
+        if let Some(record) = &record
+            && let Ok(body) = Body::open(&record.body)
+            && self.head.schemas.contains_key(&body.schema())
+        {
+            return Ok(Some(Stored { seq, schema: body.schema(), body: record.body.clone() }));
+        }
+        if seq < self.head.oldest {
+            return Ok(None);
+        }
+        self.replace(chunk, seq, record, now_ms).map(Some)
     }
 }
 

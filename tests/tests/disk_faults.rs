@@ -35,7 +35,7 @@ const FAULTS: &[Fault] = &[
 ];
 
 fn life(folder: PathBuf, rng: &mut fastrand::Rng) -> Life {
-    let (max_bytes, max_age_ms) = if rng.bool() { (96 << 10, 1_000_000) } else { (1 << 20, 40_000) };
+    let (max_bytes, max_age_ms) = if rng.bool() { (900 << 10, 1_000_000) } else { (4 << 20, 40_000) };
     Life { folder, seed: rng.u64(..), steps: 40, first_attempt: 0, max_bytes, max_age_ms, ballast_bytes: 16 << 10, alone: false }
 }
 

@@ -19,7 +19,7 @@ const SECOND_LIFE: u64 = 300;
 
 fn life(seed: u64, steps: u32, first_attempt: u64) -> Life {
     // Small enough for batches to be dropped now and then.
-    let (max_bytes, max_age_ms) = if seed.is_multiple_of(2) { (96 << 10, 1_000_000) } else { (1 << 20, 40_000) };
+    let (max_bytes, max_age_ms) = if seed.is_multiple_of(2) { (900 << 10, 1_000_000) } else { (4 << 20, 40_000) };
     Life { folder: "buffer".into(), seed, steps, first_attempt, max_bytes, max_age_ms, ballast_bytes: 16 << 10, alone: false }
 }
 
@@ -70,7 +70,7 @@ fn what_was_promised_survives_a_power_cut_at_any_moment() -> Result<()> {
     let (mut sum, mut operations) = (Sum::default(), 0);
     for round in 0..rounds {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(round));
-        let life = life(rng.u64(..), 60, 0);
+        let life = life(rng.u64(..), 90, 0);
         let place = disk::scratch()?;
         let recording = record(&life, place.path(), None)?;
         operations += recording.operations();

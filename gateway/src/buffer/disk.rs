@@ -1,53 +1,75 @@
-//! The store on disk: sled 0.34 with the care that it needs. A shell file: a leaf that does I/O.
+//! The store on disk: a folder for each chunk with a small sled 0.34 database, and side files. A shell file: a leaf that does I/O.
 //!
-//! Inside the configured folder: `lock` (held while open), `store/` (sled), `ballast` (space to give up when the disk is full),
-//! `head` (how far the numbers have come; losing it costs nothing), `store.corrupt-<time>/` (at most one, set aside).
+//! Inside the configured folder:
 //!
-//! Measured before it was written: sled's flush is not durable without `sync_data` on its file, it never syncs values above about
-//! 12 kB, its configuration file or its folder, it may panic on a damaged file, and it never gives space back.
+//! | name | what |
+//! |---|---|
+//! | `lock` | held while open |
+//! | `head.0`, `head.1` | the head, written in turn and synced; `head.lazy` not synced. The latest that is whole counts |
+//! | `schema-<id>` | the message of a schema |
+//! | `chunk-<first>.<generation>/` | a chunk: sled's files, and `about` once it is sealed. The highest generation counts |
+//! | `ballast` | space to give up when the disk is full |
+//! | `corrupt-<time>/` | at most one: what could not be read, for a person to look at |
+//!
+//! Anything else is left alone. What a crash leaves half-made ends in `.new` and is removed.
 
+mod chunk;
+mod files;
+
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::{Change, Notice, Pair, Store, StoreError, record};
+use self::chunk::ChunkDb;
+use self::files::{io_error, read_if_there, remove_folder, remove_if_there, sync_folder, taken_bytes, write_synced};
+use super::store::{Listed, Numbered};
+use super::{Notice, Store, StoreError, record};
 
 /// Bytes of the reserve that is given up when the disk is full.
 pub const BALLAST_BYTES: u64 = 8 << 20;
 
-/// Bytes of sled's page cache.
-const CACHE_BYTES: u64 = 8 << 20;
+/// Chunks that are open for reading beside the one that is written to: what waits longest, and what is sent again.
+const MAX_READERS: usize = 2;
 
-/// Size above which an empty store is rebuilt.
-const COMPACT_BYTES: u64 = 32 << 20;
+/// What the smallest file takes.
+const BLOCK_BYTES: usize = 4096;
 
-/// How often, and after which pause, an open is tried again while sled's threads of the store before still hold its lock.
-const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Folders of the layout before chunks; no release had it.
+const OLD_LAYOUT: &[&str] = &["store", "store.new", "store.old"];
 
-/// Marks, inside sled's folder, that something was synced there.
-const BEGUN: &str = "begun";
-
-/// A sled store in a folder of ours.
+/// A buffer folder.
 pub struct Disk {
     folder: PathBuf,
     ballast_bytes: u64,
     /// Names what is set aside; the time of opening, ms since 1970.
     opened_ms: i64,
-    open: Option<Open>,
-    head: Option<File>,
+    places: BTreeMap<u64, Place>,
+    /// Open chunks, the one used last at the end.
+    open: Vec<(u64, ChunkDb)>,
+    heads: Heads,
+    /// Bytes given back since the reserve was given up.
+    freed: u64,
+    notices: Vec<Notice>,
     /// Held as long as this lives.
     _lock: File,
 }
 
-struct Open {
-    db: sled::Db,
-    /// A second handle of sled's file: what makes a flush durable.
-    log: File,
-    begun: bool,
+/// Where a chunk lies.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    generation: u64,
+    bytes: u64,
+}
+
+/// Which head was written last.
+#[derive(Debug, Default)]
+struct Heads {
+    generation: u64,
+    /// The one of the two that the next durable head goes to: never over the latest.
+    next: usize,
+    lazy: Option<File>,
+    bytes: u64,
 }
 
 impl Disk {
@@ -58,62 +80,105 @@ impl Disk {
     pub fn open(folder: &Path, ballast_bytes: u64, now_ms: i64) -> Result<(Self, Vec<Notice>), StoreError> {
         std::fs::create_dir_all(folder).map_err(|e| io_error(folder, &e))?;
         let lock = take_lock(folder)?;
-        let mut disk = Self { folder: folder.to_owned(), ballast_bytes, opened_ms: now_ms, open: None, head: None, _lock: lock };
-        disk.finish_swap()?;
-        let mut notices = disk.reopen()?;
+        let mut disk = Self {
+            folder: folder.to_owned(),
+            ballast_bytes,
+            opened_ms: now_ms,
+            places: BTreeMap::new(),
+            open: Vec::new(),
+            heads: Heads::default(),
+            freed: 0,
+            notices: Vec::new(),
+            _lock: lock,
+        };
+        if let Some(old) = OLD_LAYOUT.iter().find(|name| folder.join(name).exists()) {
+            let notice = disk.set_aside(&format!("{old} is of a layout that this version does not know"))?;
+            disk.notices.push(notice);
+        }
+        disk.list()?;
         sync_folder(folder)?;
         if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_folder(parent)?;
         }
-        notices.extend(disk.make_ballast());
+        disk.make_ballast();
+        let notices = std::mem::take(&mut disk.notices);
         Ok((disk, notices))
     }
 
-    fn store_folder(&self) -> PathBuf {
-        self.folder.join("store")
-    }
-
-    /// Completes a rebuild that a crash cut in two.
-    fn finish_swap(&self) -> Result<(), StoreError> {
-        let (store, new, old) = (self.store_folder(), self.folder.join("store.new"), self.folder.join("store.old"));
-        if !store.exists() && new.exists() {
-            std::fs::rename(&new, &store).map_err(|e| io_error(&new, &e))?;
-        }
-        for leftover in [new, old] {
-            if leftover.exists() {
-                std::fs::remove_dir_all(&leftover).map_err(|e| io_error(&leftover, &e))?;
+    /// Finds the chunks; removes what a crash left half-made or half-replaced.
+    fn list(&mut self) -> Result<(), StoreError> {
+        self.open.clear();
+        self.places.clear();
+        let mut leftovers = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(|e| io_error(&self.folder, &e))? {
+            let entry = entry.map_err(|e| io_error(&self.folder, &e))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".new") {
+                leftovers.push(entry.path());
+            } else if let Some((first, generation)) = parse_chunk(&name) {
+                let latest = self.places.entry(first).or_insert(Place { generation, bytes: 0 });
+                if latest.generation != generation {
+                    leftovers.push(self.folder.join(chunk_name(first, latest.generation.min(generation))));
+                    latest.generation = latest.generation.max(generation);
+                }
             }
+        }
+        for leftover in leftovers {
+            if leftover.is_dir() { remove_folder(&leftover)? } else { remove_if_there(&leftover)? }
+        }
+        for (first, place) in &mut self.places {
+            place.bytes = taken_bytes(&self.folder.join(chunk_name(*first, place.generation)));
         }
         Ok(())
     }
 
-    /// Opens sled; what it cannot open is set aside and a new store begun.
-    fn reopen(&mut self) -> Result<Vec<Notice>, StoreError> {
-        self.open = None;
-        let mut notices = Vec::new();
-        match open_with_care(&self.store_folder(), &mut notices) {
-            Ok(open) => self.open = Some(open),
-            Err(StoreError::Damaged(why)) => notices.push(self.set_aside(why)?),
-            Err(error) => return Err(error),
-        }
-        Ok(notices)
+    fn chunk_folder(&self, chunk: u64) -> PathBuf {
+        let generation = self.places.get(&chunk).map_or(0, |place| place.generation);
+        self.folder.join(chunk_name(chunk, generation))
     }
 
-    fn set_aside(&mut self, why: String) -> Result<Notice, StoreError> {
-        self.open = None;
-        self.head = None;
-        for entry in std::fs::read_dir(&self.folder).map_err(|e| io_error(&self.folder, &e))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with("store.corrupt-") {
-                std::fs::remove_dir_all(entry.path()).map_err(|e| io_error(&entry.path(), &e))?;
+    /// Runs an operation on a chunk, opening it if it is not open.
+    fn with_chunk<T>(&mut self, chunk: u64, f: impl FnOnce(&mut ChunkDb) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut db = match self.open.iter().position(|(open, _)| *open == chunk) {
+            Some(place) => self.open.remove(place).1,
+            None => {
+                if !self.places.contains_key(&chunk) {
+                    return Err(StoreError::Io(format!("chunk {chunk} is gone")));
+                }
+                let newest = self.places.keys().next_back().copied();
+                while self.open.len() > MAX_READERS {
+                    let victim = self.open.iter().position(|(open, _)| Some(*open) != newest).unwrap_or(0);
+                    drop(self.open.remove(victim));
+                }
+                ChunkDb::open(&self.chunk_folder(chunk), chunk, &mut self.notices)?
+            }
+        };
+        let result = f(&mut db);
+        self.open.push((chunk, db));
+        result
+    }
+
+    fn close(&mut self, chunk: u64) {
+        self.open.retain(|(open, _)| *open != chunk);
+    }
+
+    /// Moves files and folders of ours out of the way; what was moved there before goes.
+    fn move_aside(&mut self, which: impl Fn(&str) -> bool) -> Result<PathBuf, StoreError> {
+        let to = self.folder.join(format!("corrupt-{}", self.opened_ms));
+        let entries: Vec<_> = std::fs::read_dir(&self.folder).map_err(|e| io_error(&self.folder, &e))?.flatten().collect();
+        for entry in &entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("corrupt-") || name.starts_with("store.corrupt-") {
+                remove_folder(&entry.path())?;
             }
         }
-        let store = self.store_folder();
-        let to = self.folder.join(format!("store.corrupt-{}", self.opened_ms));
-        std::fs::rename(&store, &to).map_err(|e| io_error(&store, &e))?;
-        remove_if_there(&self.folder.join("head"))?;
-        self.open = Some(open_with_care(&store, &mut Vec::new())?);
+        std::fs::create_dir(&to).map_err(|e| io_error(&to, &e))?;
+        for entry in entries.iter().filter(|entry| which(&entry.file_name().to_string_lossy())) {
+            std::fs::rename(entry.path(), to.join(entry.file_name())).map_err(|e| io_error(&entry.path(), &e))?;
+        }
+        sync_folder(&to)?;
         sync_folder(&self.folder)?;
-        Ok(Notice::SetAside { to, why })
+        Ok(to)
     }
 
     fn ballast(&self) -> PathBuf {
@@ -121,10 +186,10 @@ impl Disk {
     }
 
     /// Really writes the reserve, so that it really takes space.
-    fn make_ballast(&self) -> Option<Notice> {
+    fn make_ballast(&mut self) {
         let path = self.ballast();
         if path.metadata().is_ok_and(|meta| meta.len() == self.ballast_bytes) {
-            return None;
+            return;
         }
         let written = File::create(&path).and_then(|mut file| {
             let block = vec![0xa5; 1 << 16];
@@ -136,123 +201,221 @@ impl Disk {
             }
             file.sync_all()
         });
-        written.err().map(|error| {
+        if let Err(error) = written {
             let _ = std::fs::remove_file(&path);
-            Notice::NoBallast(error.to_string())
-        })
-    }
-
-    /// Bytes of sled's files.
-    pub(super) fn size_on_disk(&mut self) -> Result<u64, StoreError> {
-        self.run(|open| open.db.size_on_disk())
-    }
-
-    /// Runs an operation of sled; a panic in it means that its file is damaged.
-    fn run<T>(&mut self, f: impl FnOnce(&mut Open) -> sled::Result<T>) -> Result<T, StoreError> {
-        if self.open.is_none() {
-            self.reopen()?;
+            self.notices.push(Notice::NoBallast(error.to_string()));
         }
-        let Some(open) = self.open.as_mut() else { return Err(StoreError::Io("the buffer is closed".into())) };
-        catch_unwind(AssertUnwindSafe(|| f(open))).map_err(panicked)?.map_err(|e| sled_error(&e))
     }
 
-    fn head_file(&mut self) -> io::Result<&File> {
-        if self.head.is_none() {
-            let path = self.folder.join("head");
-            self.head = Some(OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?);
+    /// The reserve was given up; once twice as much was given back, there should be room for it again.
+    fn restore_ballast(&mut self, freed: u64) {
+        if !self.ballast().exists() {
+            self.freed += freed;
+            if self.freed >= 2 * self.ballast_bytes {
+                self.freed = 0;
+                self.make_ballast();
+            }
         }
-        self.head.as_ref().ok_or_else(|| io::Error::other("not open"))
+    }
+
+    fn schema_path(&self, id: u32) -> PathBuf {
+        self.folder.join(format!("schema-{id:08x}"))
     }
 }
 
 impl Store for Disk {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.run(|open| Ok(open.db.get(key)?.map(|value| value.to_vec())))
+    fn head(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut heads = Vec::new();
+        let mut there = false;
+        for (place, name) in ["head.0", "head.1", "head.lazy"].iter().enumerate() {
+            let path = self.folder.join(name);
+            let Some(bytes) = read_if_there(&path)? else { continue };
+            there = there || place < 2;
+            heads.extend(open_head(&bytes).map(|(generation, head)| (generation, place, head)));
+        }
+        heads.sort_unstable_by_key(|(generation, ..)| *generation);
+        if let Some((_, place, _)) = heads.iter().rfind(|(_, place, _)| *place < 2) {
+            self.heads.next = 1 - place;
+        }
+        let latest = heads.pop();
+        if latest.is_none() && there {
+            return Err(StoreError::Damaged("its head is unreadable".into()));
+        }
+        self.heads.generation = latest.as_ref().map_or(0, |(generation, ..)| *generation);
+        Ok(latest.map(|(_, _, head)| head))
     }
 
-    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
-        self.run(|open| open.db.scan_prefix([letter]).map(|pair| pair.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
-    }
-
-    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError> {
-        self.run(|open| Ok(open.db.scan_prefix([letter]).next_back().transpose()?.map(|(key, _)| key.to_vec())))
-    }
-
-    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
+    fn set_head(&mut self, head: &[u8], durable: bool) -> Result<(), StoreError> {
+        let generation = self.heads.generation + 1;
+        let bytes = close_head(generation, head);
+        if durable {
+            let path = self.folder.join(format!("head.{}", self.heads.next));
+            let new = !path.exists();
+            write_synced(&path, &bytes)?;
+            if new {
+                sync_folder(&self.folder)?;
+            }
+            self.heads.next = 1 - self.heads.next;
+        } else {
+            use std::os::unix::fs::FileExt;
+            let path = self.folder.join("head.lazy");
+            if self.heads.lazy.is_none() {
+                let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| io_error(&path, &e))?;
+                self.heads.lazy = Some(file);
+            }
+            if let Some(file) = &self.heads.lazy {
+                file.write_all_at(&bytes, 0).map_err(|e| io_error(&path, &e))?;
             }
         }
-        self.run(|open| open.db.apply_batch(batch))
+        self.heads.generation = generation;
+        self.heads.bytes = 3 * bytes.len().next_multiple_of(BLOCK_BYTES) as u64;
+        Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let store = self.store_folder();
-        self.run(|open| {
-            open.db.flush()?;
-            open.log.sync_data().map_err(sled::Error::Io)?;
-            if !open.begun {
-                File::create(store.join(BEGUN)).and_then(|file| file.sync_all()).map_err(sled::Error::Io)?;
-                open.begun = true;
-            }
-            Ok(())
-        })
-    }
-
-    fn begun(&mut self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.begun)
-    }
-
-    fn remember(&mut self, stream: u64, next: u64) {
-        // Not synced and allowed to fail: it only ever adds to what the store itself says.
-        let _ = self.head_file().and_then(|file| file.write_all_at(&record::sealed(&[stream, next]), 0));
-    }
-
-    fn remembered(&mut self) -> Option<(u64, u64)> {
-        let mut value = [0; 20];
-        self.head_file().and_then(|file| file.read_exact_at(&mut value, 0)).ok()?;
-        record::opened(&value).map(|[stream, next]| (stream, next))
-    }
-
-    fn compact(&mut self) -> Result<(), StoreError> {
-        if self.size_on_disk()? <= COMPACT_BYTES {
-            // The reserve was given up for a full disk; now there may be room again.
-            self.make_ballast();
-            return Ok(());
+    fn schema(&mut self, id: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        // Nothing else stands for it, as for a head: a medium that cannot be read now may be read later.
+        let path = self.schema_path(id);
+        match std::fs::read(&path) {
+            Ok(message) => Ok(Some(message)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error(&path, &e)),
         }
-        // Built beside and swapped by renaming: at every moment one of both is complete.
-        let (store, new, old) = (self.store_folder(), self.folder.join("store.new"), self.folder.join("store.old"));
-        let left: Vec<_> = self.run(|open| open.db.iter().collect())?;
-        let built = open_with_care(&new, &mut Vec::new())?;
-        let mut batch = sled::Batch::default();
-        left.into_iter().for_each(|(key, value)| batch.insert(key, value));
-        built.db.apply_batch(batch).and_then(|()| built.db.flush().map(|_| ())).map_err(|e| sled_error(&e))?;
-        File::create(new.join(BEGUN)).map_err(|e| io_error(&new, &e))?;
-        drop(built);
-        self.open = None;
-        sync_all_in(&new)?;
-        std::fs::rename(&store, &old).map_err(|e| io_error(&store, &e))?;
-        std::fs::rename(&new, &store).map_err(|e| io_error(&new, &e))?;
+    }
+
+    fn set_schema(&mut self, id: u32, message: Option<&[u8]>) -> Result<(), StoreError> {
+        let path = self.schema_path(id);
+        let Some(message) = message else { return remove_if_there(&path) };
+        let new = path.with_extension("new");
+        write_synced(&new, message)?;
+        std::fs::rename(&new, &path).map_err(|e| io_error(&path, &e))?;
+        sync_folder(&self.folder)
+    }
+
+    fn chunks(&mut self) -> Result<Vec<Listed>, StoreError> {
+        self.places.keys().map(|chunk| Ok((*chunk, read_if_there(&self.chunk_folder(*chunk).join("about"))?))).collect()
+    }
+
+    fn begin(&mut self, chunk: u64) -> Result<(), StoreError> {
+        self.places.insert(chunk, Place { generation: 0, bytes: 0 });
+        let begun = self.with_chunk(chunk, |_| Ok(())).and_then(|()| sync_folder(&self.folder));
+        if begun.is_err() {
+            self.close(chunk);
+            self.places.remove(&chunk);
+        }
+        begun
+    }
+
+    fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError> {
+        self.with_chunk(chunk, |db| db.append(values))?;
+        let bytes = self.open.last().map_or(0, |(_, db)| db.bytes());
+        self.places.entry(chunk).and_modify(|place| place.bytes = bytes);
+        Ok(())
+    }
+
+    fn seal(&mut self, chunk: u64, about: &[u8]) -> Result<(), StoreError> {
+        let folder = self.chunk_folder(chunk);
+        write_synced(&folder.join("about.new"), about)?;
+        std::fs::rename(folder.join("about.new"), folder.join("about")).map_err(|e| io_error(&folder, &e))?;
+        sync_folder(&folder)?;
+        self.places.entry(chunk).and_modify(|place| place.bytes = taken_bytes(&folder));
+        Ok(())
+    }
+
+    fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError> {
+        self.with_chunk(chunk, |db| db.read(number))
+    }
+
+    fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.with_chunk(chunk, |db| db.scan(each))
+    }
+
+    fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError> {
+        self.close(chunk);
+        let old = self.places.get(&chunk).map(|place| chunk_name(chunk, place.generation));
+        let generation = self.places.get(&chunk).map_or(0, |place| place.generation + 1);
+        let name = chunk_name(chunk, generation);
+        let new = self.folder.join(format!("{name}.new"));
+        std::fs::create_dir(&new).map_err(|e| io_error(&new, &e))?;
+        if !values.is_empty() {
+            ChunkDb::open(&new, chunk, &mut self.notices)?.append(values)?;
+        }
+        write_synced(&new.join("about"), about)?;
+        files::sync_all_in(&new)?;
+        std::fs::rename(&new, self.folder.join(&name)).map_err(|e| io_error(&new, &e))?;
         sync_folder(&self.folder)?;
-        std::fs::remove_dir_all(&old).map_err(|e| io_error(&old, &e))?;
-        self.reopen().map(|_| ())
+        let bytes = taken_bytes(&self.folder.join(&name));
+        self.places.insert(chunk, Place { generation, bytes });
+        match (old, why) {
+            (Some(old), Some(_)) => self.move_aside(|other| other == old).map(|_| ()),
+            (Some(old), None) => remove_folder(&self.folder.join(old)),
+            (None, _) => Ok(()),
+        }
     }
 
-    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError> {
-        match after {
-            StoreError::Damaged(why) => return Ok(vec![self.set_aside(why.clone())?]),
-            StoreError::Full => remove_if_there(&self.ballast())?,
-            StoreError::Io(_) | StoreError::Locked(_) => {}
-        }
-        self.open = None;
-        self.finish_swap()?;
-        let mut notices = self.reopen()?;
-        notices.push(Notice::Reopened(after.to_string()));
-        Ok(notices)
+    fn remove(&mut self, chunk: u64) -> Result<(), StoreError> {
+        self.close(chunk);
+        remove_folder(&self.chunk_folder(chunk))?;
+        let freed = self.places.remove(&chunk).map_or(0, |place| place.bytes);
+        sync_folder(&self.folder)?;
+        self.restore_ballast(freed);
+        Ok(())
     }
+
+    fn bytes(&mut self) -> u64 {
+        // Beginning a chunk takes a part of one of sled's segments before anything is in it.
+        chunk::SEGMENT_BYTES as u64 + self.heads.bytes + self.places.values().map(|place| place.bytes).sum::<u64>()
+    }
+
+    fn set_aside(&mut self, why: &str) -> Result<Notice, StoreError> {
+        self.open.clear();
+        self.heads = Heads::default();
+        let ours = |name: &str| {
+            parse_chunk(name).is_some() || ["head.", "schema-"].iter().any(|ours| name.starts_with(ours)) || OLD_LAYOUT.contains(&name)
+        };
+        let to = self.move_aside(ours)?;
+        self.list()?;
+        Ok(Notice::SetAside { to, why: why.to_owned() })
+    }
+
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
+        self.open.clear();
+        self.heads = Heads::default();
+        if *after == StoreError::Full {
+            remove_if_there(&self.ballast())?;
+            self.freed = 0;
+        }
+        self.list()
+    }
+
+    fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+}
+
+fn chunk_name(first: u64, generation: u64) -> String {
+    format!("chunk-{first:016x}.{generation}")
+}
+
+fn parse_chunk(name: &str) -> Option<(u64, u64)> {
+    let (first, generation) = name.strip_prefix("chunk-")?.split_once('.')?;
+    Some((u64::from_str_radix(first, 16).ok()?, generation.parse().ok()?))
+        .filter(|(first, generation)| chunk_name(*first, *generation) == name)
+}
+
+/// A head file: its length, its generation, the head, CRC of all. What a longer one before left behind it does not count.
+fn close_head(generation: u64, head: &[u8]) -> Vec<u8> {
+    let mut bytes = record::sealed(&[head.len() as u64, generation]);
+    bytes.extend(head);
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
+fn open_head(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let (front, rest) = bytes.split_at_checked(20)?;
+    let [len, generation] = record::opened(front)?.try_into().ok()?;
+    let (head, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+    let sound = crc32fast::hash(bytes.get(..20 + head.len())?) == u32::from_le_bytes(*rest.first_chunk()?);
+    sound.then(|| (generation, head.to_vec()))
 }
 
 fn take_lock(folder: &Path) -> Result<File, StoreError> {
@@ -263,105 +426,4 @@ fn take_lock(folder: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(folder.to_owned())),
         Err(TryLockError::Error(e)) => Err(io_error(&path, &e)),
     }
-}
-
-/// Opens sled in a folder: side files that a crash left half-written go first, then those that it cannot read.
-fn open_with_care(folder: &Path, notices: &mut Vec<Notice>) -> Result<Open, StoreError> {
-    remove_snapshots(folder, |name| name.ends_with(".generating"))?;
-    let db = match open_sled(folder) {
-        Err(StoreError::Damaged(_)) if folder.join("db").exists() => {
-            // Its log alone can rebuild both.
-            remove_snapshots(folder, |_| true)?;
-            remove_zeroed_conf(folder)?;
-            let db = open_sled(folder)?;
-            notices.push(Notice::Rebuilt("a snapshot".into()));
-            db
-        }
-        other => other?,
-    };
-    // sled syncs neither its configuration nor its folder.
-    sync_all_in(folder)?;
-    let path = folder.join("db");
-    let log = OpenOptions::new().write(true).open(&path).map_err(|e| io_error(&path, &e))?;
-    Ok(Open { db, log, begun: folder.join(BEGUN).exists() })
-}
-
-#[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a lock can only be tried again")]
-fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
-    let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).mode(sled::Mode::LowSpace).flush_every_ms(None);
-    for _ in 0..LOCK_TRIES {
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => return Ok(db),
-            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => std::thread::sleep(LOCK_PAUSE),
-            Ok(Err(error)) => return Err(sled_error(&error)),
-            Err(panic) => return Err(panicked(panic)),
-        }
-    }
-    Err(StoreError::Locked(folder.to_owned()))
-}
-
-fn remove_snapshots(folder: &Path, which: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && which(&name) {
-            remove_if_there(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove_zeroed_conf(folder: &Path) -> Result<(), StoreError> {
-    let path = folder.join("conf");
-    match std::fs::read(&path) {
-        Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => remove_if_there(&path),
-        _ => Ok(()),
-    }
-}
-
-fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(path, &e)),
-        _ => Ok(()),
-    }
-}
-
-fn sync_all_in(folder: &Path) -> Result<(), StoreError> {
-    for entry in std::fs::read_dir(folder).map_err(|e| io_error(folder, &e))?.flatten() {
-        let path = entry.path();
-        // sled removes old snapshots in the background.
-        match File::open(&path).and_then(|file| file.sync_all()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error(&path, &e)),
-            _ => {}
-        }
-    }
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|e| io_error(folder, &e))
-}
-
-fn io_error(path: &Path, error: &io::Error) -> StoreError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
-        _ => StoreError::Io(format!("{}: {error}", path.display())),
-    }
-}
-
-/// The operating system's refusals are passed on; everything else, and a medium that cannot be read, is damage.
-fn sled_error(error: &sled::Error) -> StoreError {
-    const EIO: i32 = 5;
-    match error {
-        sled::Error::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full,
-        sled::Error::Io(e) if e.raw_os_error().is_some_and(|code| code != EIO) => StoreError::Io(e.to_string()),
-        other => StoreError::Damaged(other.to_string()),
-    }
-}
-
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> StoreError {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    let line: String = text.unwrap_or("panic").lines().next().unwrap_or_default().chars().take(200).collect();
-    StoreError::Damaged(line)
 }

@@ -4,96 +4,208 @@
 
 use pattoo_wire::{Batch, Body, Gap, GapReason, Schema, SchemaId};
 
-use super::record::{self, BatchRecord, batch_key, gap_key};
-use super::{Buffer, BufferError, MAX_DELETES, Notice, Store, StoreError, Stored};
+use super::chunks::{Chunk, Ranges};
+use super::load::gap_of;
+use super::record::{self, BatchRecord, Head};
+use super::{Buffer, BufferError, Notice, Store, StoreError, Stored};
 
-/// Share of the bytes that is freed when the buffer is full, and of the age when batches are too old: one gap record then stands
-/// for many batches.
-const SLACK: u64 = 64;
-
-/// Most bytes that are freed at once.
-const MAX_SLACK_BYTES: u64 = 1 << 20;
+/// Share of the age that is freed when batches are too old: one gap record then stands for many batches.
+const SLACK: i64 = 64;
 
 /// Share of the buffered bytes that is given up when the disk is full.
 const FULL_DISK_SHARE: u64 = 8;
 
-impl<S: Store> Buffer<S> {
-    pub(super) fn drop_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        let edge_ms = now_ms.saturating_sub(self.limits.max_age_ms);
-        let slack_ms = self.limits.max_age_ms / SLACK as i64;
-        let mut keep_from_ms = edge_ms;
-        for _ in 0..MAX_DELETES {
-            if self.head.oldest == self.head.next {
-                break;
-            }
-            let value = self.batch_value(self.head.oldest)?;
-            match value.as_deref().and_then(BatchRecord::decode) {
-                Some(record) if record.to_ms >= keep_from_ms => break,
-                _ => self.drop_oldest(GapReason::TooOld)?,
-            }
-            keep_from_ms = edge_ms.saturating_add(slack_ms);
-        }
-        Ok(())
-    }
+/// Share of the bytes that is kept free for what a commit takes beside its batches, and most of it.
+const MARGIN_SHARE: u64 = 16;
+const MAX_MARGIN_BYTES: u64 = 1 << 20;
 
-    pub(super) fn drop_for(&mut self, room: u64) -> Result<(), StoreError> {
-        if self.head.bytes + room <= self.limits.max_bytes {
+/// So many gap records may wait before they are joined even if the server has some of their batches, and counts these as missing.
+const MAX_EXACT_GAPS: usize = 4096;
+
+/// Batches that count as given out when the first of them is, and most ranges of them: noting each would cost a write of the disk each.
+pub(super) const GIVEN_AHEAD: u64 = 256;
+const MAX_GIVEN: usize = 256;
+
+/// A batch that is given up; without times where it cannot be read.
+struct Given {
+    seq: u64,
+    record: Option<(i64, i64, u64)>,
+    carried: Vec<Gap>,
+}
+
+impl<S: Store> Buffer<S> {
+    /// Notes that the server may have a batch from now on, even if its acknowledgement never comes: if it is dropped then, the gap record
+    /// is of this batch alone, so that the server can tell that it has it.
+    pub(super) fn note_given(&mut self, seq: u64) -> Result<(), StoreError> {
+        if self.head.given.contains(seq) || seq < self.head.oldest {
             return Ok(());
         }
-        let slack = (self.limits.max_bytes / SLACK).min(MAX_SLACK_BYTES);
-        let goal = self.limits.max_bytes.saturating_sub(room + slack);
-        while self.head.bytes > goal && self.head.oldest < self.head.next {
-            self.drop_oldest(GapReason::BufferFull)?;
+        self.head.given.add(seq, seq.saturating_add(GIVEN_AHEAD - 1));
+        self.head.given.simplify(MAX_GIVEN);
+        self.save_head(true)
+    }
+
+    /// Forgets what was given out once the server has it, and all gap records.
+    pub(super) fn prune_given(&mut self) {
+        let Head { oldest, gaps_until, .. } = self.head;
+        if self.head.gaps.is_empty() && self.carried.is_empty() && gaps_until < oldest {
+            let (given, mut left) = (std::mem::take(&mut self.head.given), Ranges::default());
+            given.iter().filter(|(_, last)| *last >= oldest).for_each(|(first, last)| left.add(first.max(oldest), last));
+            self.head.given = left;
+        }
+    }
+
+    pub(super) fn drop_old(&mut self, now_ms: i64) -> Result<(), StoreError> {
+        let edge_ms = now_ms.saturating_sub(self.limits.max_age_ms);
+        if self.oldest_to_ms.is_some_and(|(seq, to_ms)| seq == self.head.oldest && to_ms >= edge_ms) {
+            return Ok(());
+        }
+        let before = self.head.oldest;
+        let mut keep_from_ms = edge_ms;
+        while let Some(chunk) = self.chunks.of(self.head.oldest) {
+            let whole = chunk.to_ms < keep_from_ms;
+            let end = if whole { chunk.next } else { self.first_since(&chunk, keep_from_ms)? };
+            if end <= self.head.oldest {
+                break;
+            }
+            self.forget(&chunk, end, GapReason::TooOld)?;
+            keep_from_ms = edge_ms.saturating_add(self.limits.max_age_ms / SLACK);
+        }
+        if self.head.oldest == before {
+            return Ok(());
+        }
+        self.save_head(true)?;
+        self.prune()
+    }
+
+    /// The first batch of a chunk, from the oldest on, that has a reading since then.
+    fn first_since(&mut self, chunk: &Chunk, since_ms: i64) -> Result<u64, StoreError> {
+        for seq in self.head.oldest..chunk.next {
+            if let Some(record) = self.record(seq)?.as_deref().and_then(BatchRecord::decode)
+                && record.to_ms >= since_ms
+            {
+                self.oldest_to_ms = Some((seq, record.to_ms));
+                return Ok(seq);
+            }
+            if chunk.lost_from.is_some() {
+                return Ok(self.head.oldest);
+            }
+        }
+        Ok(chunk.next)
+    }
+
+    /// Makes room for so many bytes: gives up the oldest chunks.
+    pub(super) fn drop_for(&mut self, room: u64) -> Result<(), StoreError> {
+        let staged: u64 = self.staged.iter().map(|record| (record::BATCH_BYTES + record.body.len()) as u64).sum();
+        let margin = (self.limits.max_bytes / MARGIN_SHARE).min(MAX_MARGIN_BYTES);
+        let goal = self.limits.max_bytes.saturating_sub(room + staged + margin);
+        while self.store.bytes() > goal {
+            if !self.drop_oldest_chunk()? {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn drop_oldest(&mut self, reason: GapReason) -> Result<(), StoreError> {
-        let seq = self.head.oldest;
-        let value = self.batch_value(seq)?;
-        let record = value.as_deref().and_then(BatchRecord::decode);
-        self.forget(seq, value.map_or(0, |value| value.len() as u64));
-        match record {
-            Some(record) => {
-                // Its own gap records are news for the next batch again.
-                let carried = Body::open(&record.body).and_then(|body| body.gaps()).unwrap_or_default();
-                carried.into_iter().for_each(|gap| self.add_gap(gap));
-                if record.readings > 0 {
-                    self.head.dropped_readings += record.readings;
-                    let BatchRecord { from_ms, to_ms, readings, .. } = record;
-                    self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings, reason });
-                }
-            }
-            None => {
-                let (from_ms, to_ms) = self.times_around(seq, 0);
-                self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings: 0, reason: GapReason::Damaged });
-            }
+    /// Gives up the oldest chunk; false if there is none.
+    fn drop_oldest_chunk(&mut self) -> Result<bool, StoreError> {
+        let Some(oldest) = self.chunks.iter().next().copied() else { return Ok(false) };
+        if !oldest.sealed {
+            self.seal_newest()?;
         }
-        self.prune_schemas();
-        Ok(())
+        if let Some(chunk) = self.chunks.of(self.head.oldest.max(oldest.first)).filter(|chunk| chunk.first == oldest.first) {
+            self.forget(&chunk, chunk.next, GapReason::BufferFull)?;
+            self.save_head(true)?;
+        }
+        let before = self.chunks.iter().count();
+        self.prune()?;
+        Ok(self.chunks.iter().count() < before)
     }
 
     pub(super) fn give_up_oldest(&mut self) -> Result<(), BufferError> {
         let first = self.head.oldest;
-        let goal = self.head.bytes - self.head.bytes / FULL_DISK_SHARE;
-        while self.head.bytes >= goal && self.head.oldest < self.head.next {
-            self.drop_oldest(GapReason::BufferFull)?;
+        let bytes = self.store.bytes();
+        let goal = bytes - bytes / FULL_DISK_SHARE;
+        while self.store.bytes() >= goal && self.chunks.iter().count() > 1 && self.drop_oldest_chunk()? {}
+        if self.head.oldest > first {
+            self.notices.push(Notice::DiskFull(self.head.oldest - first));
         }
-        self.notices.push(Notice::DiskFull(self.head.oldest - first));
-        self.commit()
+        Ok(())
     }
 
-    /// Adds a gap record to those that wait; joins it with its neighbours, unless it is a jump in time: two are not one.
-    fn add_gap(&mut self, mut gap: Gap) {
+    /// Takes the batches of a chunk up to before `end` out of the books, and leaves gap records for those that wait.
+    fn forget(&mut self, chunk: &Chunk, end: u64, reason: GapReason) -> Result<(), StoreError> {
+        let from = self.head.oldest.max(chunk.first);
+        match chunk.lost_from {
+            Some(lost_from) => {
+                if (from..end).contains(&lost_from) {
+                    self.add_gap(gap_of(chunk, lost_from));
+                }
+            }
+            None => {
+                let mut given = Vec::new();
+                let scanned = self.store.scan(chunk.first, &mut |number, value| {
+                    for (seq, bytes) in (number..).zip(record::group(value)).filter(|(seq, _)| (from..end).contains(seq)) {
+                        let record = BatchRecord::decode(bytes);
+                        let carried = record.as_ref().and_then(|record| Body::open(&record.body).and_then(|body| body.gaps()).ok());
+                        let record = record.map(|record| (record.from_ms, record.to_ms, record.readings));
+                        given.push(Given { seq, record, carried: carried.unwrap_or_default() });
+                    }
+                });
+                match scanned {
+                    Ok(()) => self.record_given(chunk, from..end, given, reason),
+                    Err(StoreError::Damaged(why)) => {
+                        self.lose(chunk, &why)?;
+                        let Some(lost) = self.chunks.of(from) else { return Ok(()) };
+                        return self.forget(&lost, lost.next, reason);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.head.oldest = self.head.ahead.advance(self.head.oldest.max(end));
+        self.head.floor = self.head.floor.max(self.head.oldest);
+        Ok(())
+    }
+
+    /// Leaves gap records for batches that wait; a later value of a number goes before an earlier one.
+    fn record_given(&mut self, chunk: &Chunk, range: std::ops::Range<u64>, given: Vec<Given>, reason: GapReason) {
+        let mut given: std::collections::BTreeMap<u64, Given> = given.into_iter().map(|given| (given.seq, given)).collect();
+        for seq in range.filter(|seq| !self.head.ahead.contains(*seq)).collect::<Vec<_>>() {
+            let found = given.remove(&seq);
+            let record = found.as_ref().and_then(|given| given.record);
+            // Its own gap records are news for the next batch again; unchanged, if the server may have them.
+            for gap in found.into_iter().flat_map(|given| given.carried) {
+                if self.head.given.contains(seq) {
+                    self.head.given.add(gap.first_seq, gap.last_seq);
+                }
+                self.add_gap(gap);
+            }
+            match record {
+                Some((_, _, 0)) => {}
+                Some((from_ms, to_ms, readings)) => {
+                    self.head.dropped_readings += readings;
+                    self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings, reason });
+                }
+                None => {
+                    let (from_ms, to_ms, reason) = (chunk.from_ms, chunk.to_ms.max(chunk.from_ms), GapReason::Damaged);
+                    self.add_gap(Gap { from_ms, to_ms, first_seq: seq, last_seq: seq, readings: 0, reason });
+                }
+            }
+        }
+    }
+
+    /// Adds a gap record to those that wait; joins it with its neighbours, unless the server may have a batch of either: then it can tell
+    /// that nothing is missing there.
+    pub(super) fn add_gap(&mut self, mut gap: Gap) {
+        let (given, many) = (self.head.given.clone(), self.head.gaps.len() >= MAX_EXACT_GAPS);
+        let given = |gap: &Gap| !many && given.within(gap.first_seq, gap.last_seq.saturating_add(1)) > 0;
         let touches = |other: &Gap, gap: &Gap| {
-            other.reason == gap.reason
-                && gap.reason != GapReason::ClockStep
-                && (other.last_seq.checked_add(1) == Some(gap.first_seq) || gap.last_seq.checked_add(1) == Some(other.first_seq))
+            let behind = |a: &Gap, b: &Gap| a.last_seq.checked_add(1) == Some(b.first_seq);
+            let joins = other.reason == gap.reason && gap.reason != GapReason::ClockStep && (behind(other, gap) || behind(gap, other));
+            joins && !given(other) && !given(gap)
         };
-        let before = self.gaps.range(..gap.first_seq).next_back().map(|(key, _)| *key);
-        let after = self.gaps.range(gap.first_seq..).next().map(|(key, _)| *key);
-        for key in [before, after].into_iter().flatten() {
-            let Some(other) = self.gaps.get(&key).filter(|other| touches(other, &gap)) else { continue };
+        while let Some((key, other)) = self.head.gaps.iter().find(|(_, other)| touches(other, &gap)).map(|(key, gap)| (*key, gap.clone())) {
             gap = Gap {
                 from_ms: gap.from_ms.min(other.from_ms),
                 to_ms: gap.to_ms.max(other.to_ms),
@@ -102,43 +214,75 @@ impl<S: Store> Buffer<S> {
                 readings: gap.readings.saturating_add(other.readings),
                 reason: gap.reason,
             };
-            self.gaps.remove(&key);
-            self.staged.push((gap_key(key), None));
+            self.head.gaps.remove(&key);
         }
-        self.staged.push((gap_key(gap.first_seq), Some(record::encode_gap(&gap))));
-        self.gaps.insert(gap.first_seq, gap);
+        self.head.gaps.insert((gap.first_seq, gap.reason.code()), gap);
+    }
+
+    /// A batch that only says what is missing.
+    fn saying(&self, gaps: Vec<Gap>) -> Result<(SchemaId, Vec<u8>), BufferError> {
+        let schema = self.latest_schema().unwrap_or(SchemaId(0));
+        let body = Batch { blocks: Vec::new(), gaps }.encode(schema, &Schema::default()).map_err(BufferError::Batch)?;
+        Ok((schema, body))
+    }
+
+    /// What is given out for a batch of a lost chunk: the first one that waited has the gap record, the others have nothing.
+    pub(super) fn stand_in(&mut self, chunk: &Chunk, seq: u64) -> Result<Stored, BufferError> {
+        let gaps = chunk.lost_from.filter(|lost_from| *lost_from == seq).map(|lost_from| gap_of(chunk, lost_from));
+        let (schema, body) = self.saying(gaps.into_iter().collect())?;
+        Ok(Stored { seq, schema, body })
     }
 
     /// Puts a batch that only has a gap record in the place of one that cannot be read, so that numbers stay without holes.
-    pub(super) fn replace(
-        &mut self,
-        seq: u64,
-        value: Option<Vec<u8>>,
-        record: Option<BatchRecord>,
-        now_ms: i64,
-    ) -> Result<Stored, BufferError> {
+    pub(super) fn replace(&mut self, chunk: &Chunk, seq: u64, record: Option<BatchRecord>, now_ms: i64) -> Result<Stored, BufferError> {
         let (around_from_ms, around_to_ms) = self.times_around(seq, now_ms);
-        let (from_ms, to_ms, readings) = record.map_or((around_from_ms, around_to_ms, 0), |r| (r.from_ms, r.to_ms, r.readings));
-        let gap = Gap { from_ms, to_ms: to_ms.max(from_ms), first_seq: seq, last_seq: seq, readings, reason: GapReason::Damaged };
-        let schema = self.latest_schema().unwrap_or(SchemaId(0));
-        let batch = Batch { blocks: Vec::new(), gaps: vec![gap] };
-        let body = batch.encode(schema, &Schema::default()).map_err(BufferError::Batch)?;
-        let value_after = BatchRecord { from_ms, to_ms, readings: 0, body: body.clone() }.encode();
-        let bytes = value.map_or(0, |value| value.len() as u64);
-        self.head.bytes = self.head.bytes.saturating_sub(bytes) + value_after.len() as u64;
+        let (from_ms, to_ms, last_seq, readings) = match record {
+            Some(record) => (record.from_ms, record.to_ms, seq, record.readings),
+            None => {
+                let (last_seq, readings) = self.missing_since(chunk, seq)?;
+                (around_from_ms, around_to_ms, last_seq, readings)
+            }
+        };
+        let gap = Gap { from_ms, to_ms: to_ms.max(from_ms), first_seq: seq, last_seq, readings, reason: GapReason::Damaged };
+        let (schema, body) = self.saying(vec![gap])?;
+        let mut group = vec![BatchRecord { from_ms, to_ms, readings: 0, body: body.clone() }.encode()];
+        // Those behind it in its group were found by the group's number and must still be.
+        if let Some((first, value)) = self.store.read(chunk.first, seq)? {
+            let behind = usize::try_from(seq - first).unwrap_or(usize::MAX).saturating_add(1);
+            group.extend(record::group(&value).skip(behind).map(<[u8]>::to_vec));
+        }
+        self.store.append(chunk.first, &[(seq, record::encode_group(&group))])?;
+        self.cached = None;
         self.head.dropped_readings += readings;
-        self.staged.push((batch_key(seq), Some(value_after)));
+        if chunk.sealed {
+            let chunk = Chunk { readings: chunk.readings.saturating_sub(readings), ..*chunk };
+            self.store.seal(chunk.first, &chunk.encode(self.head.stream))?;
+            self.chunks.set(chunk);
+        }
+        self.save_head(true)?;
         self.notices.push(Notice::DamagedBatch(seq));
-        self.commit()?;
         Ok(Stored { seq, schema, body })
+    }
+
+    /// The last batch of a chunk that is gone without a trace, as this one is, and how many readings all of these had: the first of them to be
+    /// found answers for all. 0, for a number that nobody knows, where what is noted of the chunk does not tell.
+    fn missing_since(&mut self, chunk: &Chunk, seq: u64) -> Result<(u64, u64), StoreError> {
+        let mut present = std::collections::BTreeMap::new();
+        self.store.scan(chunk.first, &mut |number, value| {
+            present.extend(
+                (number..).zip(record::group(value)).map(|(seq, bytes)| (seq, BatchRecord::decode(bytes).map_or(0, |r| r.readings))),
+            );
+        })?;
+        let missing: Vec<u64> = (chunk.first..chunk.next).filter(|seq| !present.contains_key(seq)).collect();
+        let all_wait = missing.iter().all(|other| *other >= seq && *other >= self.head.oldest && !self.head.ahead.contains(*other));
+        let readings = if chunk.sealed && all_wait { chunk.readings.saturating_sub(present.values().sum()) } else { 0 };
+        let last_seq = missing.last().copied().filter(|_| readings > 0).unwrap_or(seq);
+        Ok((last_seq, readings))
     }
 
     /// When the readings of an unreadable batch were made, as its neighbours tell.
     fn times_around(&mut self, seq: u64, now_ms: i64) -> (i64, i64) {
-        let mut neighbour = |seq: Option<u64>| {
-            let value = self.batch_value(seq?).ok().flatten()?;
-            BatchRecord::decode(&value)
-        };
+        let mut neighbour = |seq: Option<u64>| self.record(seq?).ok().flatten().as_deref().and_then(BatchRecord::decode);
         let before_ms = neighbour(seq.checked_sub(1)).map(|record| record.to_ms);
         let after_ms = neighbour(seq.checked_add(1)).map(|record| record.from_ms);
         let from_ms = before_ms.or(after_ms).unwrap_or(now_ms);

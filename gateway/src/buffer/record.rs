@@ -1,18 +1,13 @@
-//! The bytes of the buffer's keys and values. Numbers in keys are big-endian, in values little-endian; each value that no other
-//! checksum covers ends with its CRC-32.
+//! The bytes of the buffer's values, little-endian; each that no other checksum covers has its CRC-32.
 //!
 //! Holds no logic of the buffer.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+use std::collections::BTreeMap;
+
 use pattoo_wire::{Gap, GapReason, SchemaId};
 
-use super::MAX_PIECE_BYTES;
-
-pub(super) const HEAD: u8 = b'm';
-pub(super) const BATCH: u8 = b'b';
-pub(super) const GAP: u8 = b'g';
-pub(super) const SCHEMA: u8 = b's';
-const PIECE: u8 = b'c';
+use super::chunks::{Chunk, Ranges};
 
 /// Bytes of a batch record beside its body.
 pub(super) const BATCH_BYTES: usize = 3 * 8 + 4;
@@ -20,58 +15,98 @@ pub(super) const BATCH_BYTES: usize = 3 * 8 + 4;
 /// Bytes that a gap record adds to a body at most.
 pub(super) const GAP_BYTES: usize = 5 * 10 + 1;
 
-pub(super) fn batch_key(seq: u64) -> Vec<u8> {
-    numbered(BATCH, &seq.to_be_bytes())
-}
+/// Version of the head and of what is noted of a chunk.
+const VERSION: u64 = 1;
 
-pub(super) fn seq_of_key(key: &[u8]) -> Option<u64> {
-    let (letter, seq) = key.split_first()?;
-    (*letter == BATCH).then_some(u64::from_be_bytes(seq.try_into().ok()?))
-}
-
-pub(super) fn gap_key(first_seq: u64) -> Vec<u8> {
-    numbered(GAP, &first_seq.to_be_bytes())
-}
-
-pub(super) fn schema_key(id: SchemaId) -> Vec<u8> {
-    numbered(SCHEMA, &id.0.to_be_bytes())
-}
-
-pub(super) fn schema_of_key(key: &[u8]) -> Option<SchemaId> {
-    let (letter, id) = key.split_first()?;
-    (*letter == SCHEMA).then_some(SchemaId(u32::from_be_bytes(id.try_into().ok()?)))
-}
-
-pub(super) fn piece_key(id: SchemaId, number: u16) -> Vec<u8> {
-    let mut key = numbered(PIECE, &id.0.to_be_bytes());
-    key.extend(number.to_be_bytes());
-    key
-}
-
-fn numbered(letter: u8, number: &[u8]) -> Vec<u8> {
-    let mut key = vec![letter];
-    key.extend(number);
-    key
-}
+/// Gap records that wait, by first batch and reason: a batch may be thinned first and dropped later.
+pub(super) type Gaps = BTreeMap<(u64, u8), Gap>;
 
 /// Where the stream stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) stream: u64,
+    /// First batch that waits.
     pub(super) oldest: u64,
     pub(super) next: u64,
-    pub(super) bytes: u64,
+    /// Batches below are not given out any more, even if they are still on the disk: they are on record as a gap.
+    pub(super) floor: u64,
     pub(super) dropped_readings: u64,
+    /// Batches above `oldest` that were released.
+    pub(super) ahead: Ranges,
+    /// Batches that may have been sent, so that the server may have them.
+    pub(super) given: Ranges,
+    /// Last batch that carries a gap record.
+    pub(super) gaps_until: u64,
+    /// Gap records that no batch below `next` carries.
+    pub(super) gaps: Gaps,
+    pub(super) schemas: BTreeMap<SchemaId, SchemaRecord>,
+}
+
+/// A stored schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SchemaRecord {
+    /// Last batch that names it; `u64::MAX` while new ones do.
+    pub(super) last_seq: u64,
 }
 
 impl Head {
     pub(super) fn encode(&self) -> Vec<u8> {
-        sealed(&[self.stream, self.oldest, self.next, self.bytes, self.dropped_readings])
+        let mut numbers = vec![VERSION, self.stream, self.oldest, self.next, self.floor, self.dropped_readings, self.gaps_until];
+        for ranges in [&self.ahead, &self.given] {
+            numbers.push(ranges.len() as u64);
+            numbers.extend(ranges.iter().flat_map(|(first, last)| [first, last]));
+        }
+        numbers.push(self.gaps.len() as u64);
+        for gap in self.gaps.values() {
+            let Gap { from_ms, to_ms, first_seq, last_seq, readings, reason } = gap;
+            numbers.extend([*from_ms as u64, *to_ms as u64, *first_seq, *last_seq, *readings, u64::from(reason.code())]);
+        }
+        numbers.push(self.schemas.len() as u64);
+        numbers.extend(self.schemas.iter().flat_map(|(id, record)| [u64::from(id.0), record.last_seq]));
+        sealed(&numbers)
     }
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        let [stream, oldest, next, bytes, dropped_readings] = opened(value)?;
-        (1 <= oldest && oldest <= next).then_some(Self { stream, oldest, next, bytes, dropped_readings })
+        let numbers = opened(value)?;
+        let mut numbers = numbers.into_iter();
+        if numbers.next()? != VERSION {
+            return None;
+        }
+        let [stream, oldest, next, floor, dropped_readings, gaps_until] = taken(&mut numbers)?;
+        let mut head = Self { stream, oldest, next, floor, dropped_readings, gaps_until, ..Self::default() };
+        for ranges in [&mut head.ahead, &mut head.given] {
+            for _ in 0..numbers.next()? {
+                let [first, last] = taken(&mut numbers)?;
+                ranges.add(first, last);
+            }
+        }
+        for _ in 0..numbers.next()? {
+            let [from_ms, to_ms, first_seq, last_seq, readings, reason] = taken(&mut numbers)?;
+            let reason = GapReason::from_code(u8::try_from(reason).ok()?);
+            let gap = Gap { from_ms: from_ms as i64, to_ms: to_ms as i64, first_seq, last_seq, readings, reason };
+            head.gaps.insert((first_seq, reason.code()), gap);
+        }
+        for _ in 0..numbers.next()? {
+            let [id, last_seq] = taken(&mut numbers)?;
+            head.schemas.insert(SchemaId(u32::try_from(id).ok()?), SchemaRecord { last_seq });
+        }
+        (1 <= oldest && oldest <= next && numbers.next().is_none()).then_some(head)
+    }
+}
+
+impl Chunk {
+    pub(super) fn encode(&self, stream: u64) -> Vec<u8> {
+        let Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, sealed: _ } = *self;
+        let lost_from = lost_from.unwrap_or(0);
+        sealed(&[VERSION, stream, first, next, bytes, readings, from_ms as u64, to_ms as u64, values, lost_from])
+    }
+
+    pub(super) fn decode(value: &[u8], stream: u64) -> Option<Self> {
+        let mut numbers = opened(value)?.into_iter();
+        let [version, of, first, next, bytes, readings, from_ms, to_ms, values, lost_from] = taken(&mut numbers)?;
+        let (from_ms, to_ms, lost_from) = (from_ms as i64, to_ms as i64, (lost_from > 0).then_some(lost_from));
+        let chunk = Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, sealed: true };
+        (version == VERSION && of == stream && first <= next && numbers.next().is_none()).then_some(chunk)
     }
 }
 
@@ -93,43 +128,37 @@ impl BatchRecord {
 
     pub(super) fn decode(value: &[u8]) -> Option<Self> {
         let (front, body) = value.split_at_checked(BATCH_BYTES)?;
-        let [from_ms, to_ms, readings] = opened(front)?;
+        let [from_ms, to_ms, readings] = taken(&mut opened(front)?.into_iter())?;
         Some(Self { from_ms: from_ms as i64, to_ms: to_ms as i64, readings, body: body.to_vec() })
     }
 }
 
-/// A stored schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SchemaRecord {
-    pub(super) bytes: u32,
-    /// Last batch that names it; `u64::MAX` while new ones do.
-    pub(super) last_seq: u64,
+/// The value of a group: small batches of one commit share a value, because each value has its price. Their number and lengths with a
+/// CRC of these, then the records, each with its own: one that is damaged is found again, and none is found that never was.
+pub(super) fn encode_group(records: &[Vec<u8>]) -> Vec<u8> {
+    let lens = records.iter().map(|record| record.len() as u16);
+    let mut value: Vec<u8> = std::iter::once(records.len() as u16).chain(lens).flat_map(u16::to_le_bytes).collect();
+    value.extend(crc32fast::hash(&value).to_le_bytes());
+    value.extend(records.iter().flatten());
+    value
 }
 
-impl SchemaRecord {
-    pub(super) fn pieces(&self) -> u16 {
-        (self.bytes as usize).div_ceil(MAX_PIECE_BYTES) as u16
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        sealed(&[u64::from(self.bytes), self.last_seq])
-    }
-
-    pub(super) fn decode(value: &[u8]) -> Option<Self> {
-        let [bytes, last_seq] = opened(value)?;
-        let fits = bytes <= pattoo_wire::MAX_SCHEMA_BYTES as u64;
-        fits.then_some(Self { bytes: bytes as u32, last_seq })
-    }
+/// The records of a group; none if that cannot be told.
+pub(super) fn group(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (lens, mut rest) = group_lens(value).unwrap_or_default();
+    lens.into_iter().map(move |len| {
+        let (record, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+        rest = behind;
+        record
+    })
 }
 
-pub(super) fn encode_gap(gap: &Gap) -> Vec<u8> {
-    sealed(&[gap.from_ms as u64, gap.to_ms as u64, gap.first_seq, gap.last_seq, gap.readings, u64::from(gap.reason.code())])
-}
-
-pub(super) fn decode_gap(value: &[u8]) -> Option<Gap> {
-    let [from_ms, to_ms, first_seq, last_seq, readings, reason] = opened(value)?;
-    let reason = GapReason::from_code(u8::try_from(reason).ok()?);
-    Some(Gap { from_ms: from_ms as i64, to_ms: to_ms as i64, first_seq, last_seq, readings, reason })
+fn group_lens(value: &[u8]) -> Option<(Vec<usize>, &[u8])> {
+    let count = usize::from(u16::from_le_bytes(*value.first_chunk()?));
+    let (head, rest) = value.split_at_checked(2 + 2 * count)?;
+    let (crc, records) = rest.split_first_chunk::<4>()?;
+    let lens = head.as_chunks::<2>().0.iter().skip(1).map(|len| usize::from(u16::from_le_bytes(*len))).collect();
+    (crc32fast::hash(head) == u32::from_le_bytes(*crc)).then_some((lens, records))
 }
 
 /// Numbers and their CRC.
@@ -140,14 +169,17 @@ pub(super) fn sealed(numbers: &[u64]) -> Vec<u8> {
 }
 
 /// What [`sealed`] wrote; none if there is any doubt.
-pub(super) fn opened<const N: usize>(value: &[u8]) -> Option<[u64; N]> {
+pub(super) fn opened(value: &[u8]) -> Option<Vec<u64>> {
     let (numbers, crc) = value.split_last_chunk::<4>()?;
-    if numbers.len() != N * 8 || crc32fast::hash(numbers) != u32::from_le_bytes(*crc) {
-        return None;
-    }
+    let (numbers, rest) = numbers.as_chunks::<8>();
+    let sound = rest.is_empty() && crc32fast::hash(numbers.as_flattened()) == u32::from_le_bytes(*crc);
+    sound.then(|| numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+}
+
+fn taken<const N: usize>(numbers: &mut impl Iterator<Item = u64>) -> Option<[u64; N]> {
     let mut found = [0; N];
-    for (number, bytes) in found.iter_mut().zip(numbers.as_chunks::<8>().0) {
-        *number = u64::from_le_bytes(*bytes);
+    for number in &mut found {
+        *number = numbers.next()?;
     }
     Some(found)
 }

@@ -1,44 +1,58 @@
 //! What the buffer asks of the place that keeps its bytes, how that may fail, and what it then tells.
 //!
-//! Knows nothing of batches.
+//! Knows nothing of batches: a chunk is a run of numbered values that is filled once and removed as a whole.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A key and its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+/// A number and its value.
+pub type Numbered = (u64, Vec<u8>);
 
-/// A change of one key; none deletes it.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
+/// A chunk by its first number, and what was noted of it when it was sealed.
+pub type Listed = (u64, Option<Vec<u8>>);
 
-/// Where the bytes are kept. The only thing that differs between the real buffer and the one in memory.
+/// Where the bytes are kept. The only thing that differs between the real buffer and the one in memory. What a call has changed is on
+/// stable storage when it returns, where nothing else is said.
 pub trait Store: Send {
-    /// The value of a key.
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
-    /// All pairs whose key starts with this letter, in order.
-    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError>;
-    /// The last key that starts with this letter.
-    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError>;
-    /// Makes all changes or none. Not durable before [`Store::sync`].
-    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError>;
-    /// Returns when all changes are on stable storage.
-    fn sync(&mut self) -> Result<(), StoreError>;
-    /// Whether something was ever synced here: tells an emptied store from a new one.
-    fn begun(&mut self) -> bool;
-    /// Remembers, cheaply and without a promise, how far stream and numbers have come.
-    fn remember(&mut self, stream: u64, next: u64);
-    /// What was remembered, if it survived.
-    fn remembered(&mut self) -> Option<(u64, u64)>;
-    /// Called when no batch is left: may rebuild itself to give back disk space.
-    fn compact(&mut self) -> Result<(), StoreError>;
+    /// The latest head that is whole.
+    fn head(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Replaces the head. If it need not be `durable`, the disk is not waited for, and it may be lost.
+    fn set_head(&mut self, head: &[u8], durable: bool) -> Result<(), StoreError>;
+    /// The message of a schema.
+    fn schema(&mut self, id: u32) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Keeps the message of a schema; none removes it, which may be lost.
+    fn set_schema(&mut self, id: u32, message: Option<&[u8]>) -> Result<(), StoreError>;
+    /// All chunks in order. Opens none.
+    fn chunks(&mut self) -> Result<Vec<Listed>, StoreError>;
+    /// Begins a chunk behind all others.
+    fn begin(&mut self, chunk: u64) -> Result<(), StoreError>;
+    /// Adds values to a chunk in order, or replaces some. After a crash a part of them may be there, the first ones first.
+    fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError>;
+    /// Notes what is to be known of a chunk that is full.
+    fn seal(&mut self, chunk: u64, about: &[u8]) -> Result<(), StoreError>;
+    /// The value of a chunk with this number, else the one before it.
+    fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError>;
+    /// All values of a chunk, in order.
+    fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError>;
+    /// Puts a sealed chunk with these values in the place of a chunk (or of none): at every moment there is one of both. What was there is
+    /// kept aside if there is doubt about it, `why`.
+    fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError>;
+    /// Removes a chunk. After a crash it may still be there.
+    fn remove(&mut self, chunk: u64) -> Result<(), StoreError>;
+    /// Bytes that all of it takes, and another chunk would, without the reserve for a full disk.
+    fn bytes(&mut self) -> u64;
     /// Names a new life of the buffer: a number that no other has.
     fn new_stream(&mut self) -> Result<u64, StoreError> {
         getrandom::u64().map_err(|e| StoreError::Io(format!("no random number for a new stream: {e}")))
     }
-    /// Makes the store usable again after an error. What is damaged is set aside and a new store begun.
-    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError>;
+    /// Sets everything aside and begins anew.
+    fn set_aside(&mut self, why: &str) -> Result<Notice, StoreError>;
+    /// Makes the store usable again after an error.
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError>;
+    /// What happened meanwhile that a person should know of.
+    fn take_notices(&mut self) -> Vec<Notice>;
 }
 
 /// Why the store failed.
@@ -68,6 +82,15 @@ pub enum Notice {
         /// What was wrong.
         why: String,
     },
+    /// A part of the buffer was unreadable; it is on record as a gap, the rest goes on.
+    DamagedChunk {
+        /// Its first batch.
+        first: u64,
+        /// Its last batch.
+        last: u64,
+        /// What was wrong.
+        why: String,
+    },
     /// A side file was unreadable and rebuilt from the log.
     Rebuilt(String),
     /// A batch was unreadable and replaced by a gap record.
@@ -86,6 +109,9 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetAside { to, why } => write!(f, "the buffer was unreadable ({why}); set aside as {}, a new one begun", to.display()),
+            Self::DamagedChunk { first, last, why } => {
+                write!(f, "batches {first} to {last} of the buffer were unreadable ({why}); replaced by a gap record, the rest goes on")
+            }
             Self::Rebuilt(what) => write!(f, "{what} of the buffer was unreadable and rebuilt from its log; no batch is missing"),
             Self::DamagedBatch(seq) => write!(f, "batch {seq} was damaged on disk; replaced by a gap record"),
             Self::LostTail(seq) => write!(f, "the disk lost stored batches up to {seq}; each becomes a gap record"),

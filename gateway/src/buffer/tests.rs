@@ -1,7 +1,11 @@
-use std::path::Path;
+mod crashes;
+mod drops;
+mod files;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pattoo_wire::{Batch, Block, Decimal, Device, GapReason, Kind, Labels, Repr, Sample, Series, Value};
+use pattoo_wire::{Batch, Block, Decimal, Device, GapReason, Kind, Labels, Repr, Sample, Schema, Series, Value};
 
 use super::memory::{Medium, Memory};
 use super::*;
@@ -61,35 +65,53 @@ impl Place {
 }
 
 impl Store for Box<dyn Store> {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        (**self).get(key)
+    fn head(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).head()
     }
-    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
-        (**self).scan(letter)
+    fn set_head(&mut self, head: &[u8], durable: bool) -> Result<(), StoreError> {
+        (**self).set_head(head, durable)
     }
-    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError> {
-        (**self).last(letter)
+    fn schema(&mut self, id: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).schema(id)
     }
-    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        (**self).apply(changes)
+    fn set_schema(&mut self, id: u32, message: Option<&[u8]>) -> Result<(), StoreError> {
+        (**self).set_schema(id, message)
     }
-    fn sync(&mut self) -> Result<(), StoreError> {
-        (**self).sync()
+    fn chunks(&mut self) -> Result<Vec<Listed>, StoreError> {
+        (**self).chunks()
     }
-    fn begun(&mut self) -> bool {
-        (**self).begun()
+    fn begin(&mut self, chunk: u64) -> Result<(), StoreError> {
+        (**self).begin(chunk)
     }
-    fn remember(&mut self, stream: u64, next: u64) {
-        (**self).remember(stream, next);
+    fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError> {
+        (**self).append(chunk, values)
     }
-    fn remembered(&mut self) -> Option<(u64, u64)> {
-        (**self).remembered()
+    fn seal(&mut self, chunk: u64, about: &[u8]) -> Result<(), StoreError> {
+        (**self).seal(chunk, about)
     }
-    fn compact(&mut self) -> Result<(), StoreError> {
-        (**self).compact()
+    fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError> {
+        (**self).read(chunk, number)
     }
-    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError> {
+    fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        (**self).scan(chunk, each)
+    }
+    fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError> {
+        (**self).rewrite(chunk, values, about, why)
+    }
+    fn remove(&mut self, chunk: u64) -> Result<(), StoreError> {
+        (**self).remove(chunk)
+    }
+    fn bytes(&mut self) -> u64 {
+        (**self).bytes()
+    }
+    fn set_aside(&mut self, why: &str) -> Result<Notice, StoreError> {
+        (**self).set_aside(why)
+    }
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
         (**self).recover(after)
+    }
+    fn take_notices(&mut self) -> Vec<Notice> {
+        (**self).take_notices()
     }
 }
 
@@ -138,17 +160,21 @@ fn what_is_released_is_gone_and_numbers_go_on_after_a_full_drain() {
         for i in 0..4 {
             buffer.keep(0, &closed(i)).unwrap();
         }
-        buffer.release(2).unwrap();
+        buffer.seal_newest().unwrap();
+        buffer.keep(0, &closed(4)).unwrap();
+        buffer.release(3).unwrap();
+        assert_eq!((buffer.stats().oldest, buffer.kept(), buffer.stats().batches), (4, 1, 2));
+        buffer.release(4).unwrap();
         assert_eq!(buffer.get(2, 0).unwrap(), None);
         drop(buffer);
         let mut buffer = place.open(LIMITS);
-        assert_eq!((buffer.stats().oldest, buffer.stats().batches), (3, 2));
+        assert_eq!((buffer.stats().oldest, buffer.stats().batches), (5, 1));
         // Beyond what exists is not released.
         buffer.release(99).unwrap();
-        assert_eq!((buffer.stats().oldest, buffer.stats().next, buffer.stats().bytes), (5, 5, 0));
+        assert_eq!((buffer.stats().oldest, buffer.stats().next, buffer.stats().bytes), (6, 6, 0));
         drop(buffer);
         let mut buffer = place.open(LIMITS);
-        assert_eq!(buffer.keep(0, &closed(9)).unwrap(), 5);
+        assert_eq!(buffer.keep(0, &closed(9)).unwrap(), 6);
         assert_eq!(buffer.stats().dropped_readings, 0);
     }
 }
@@ -171,63 +197,14 @@ fn what_was_not_committed_does_not_exist() {
 }
 
 #[test]
-fn every_reading_dropped_by_a_full_buffer_is_in_a_gap_record_that_is_delivered() {
-    for place in Place::both() {
-        let limits = Limits { max_bytes: 6000, ..LIMITS };
-        let mut buffer = place.open(limits);
-        // Several turns of the buffer, so that batches with gap records are dropped too.
-        for i in 0..300 {
-            buffer.keep(0, &closed(i * 100)).unwrap();
-            assert!(buffer.stats().bytes <= limits.max_bytes);
-            if i % 70 == 0 {
-                drop(buffer);
-                buffer = place.open(limits);
-            }
-        }
-        let stats = buffer.stats();
-        assert!(stats.batches > 5 && stats.dropped_readings > 2000, "{stats:?}");
-        let (mut gaps, readings) = content(&mut buffer);
-        gaps.extend(buffer.pending_gaps());
-        assert_eq!(gaps.iter().map(|gap| gap.readings).sum::<u64>() + readings, 3000);
-        assert_eq!(gaps.iter().map(|gap| gap.readings).sum::<u64>(), stats.dropped_readings);
-        gaps.sort_by_key(|gap| gap.first_seq);
-        // Every dropped number is in exactly one record.
-        let mut next = 1;
-        for gap in &gaps {
-            assert_eq!((gap.first_seq, gap.reason), (next, GapReason::BufferFull));
-            assert_eq!((gap.from_ms, gap.to_ms), ((gap.first_seq as i64 - 1) * 100, (gap.last_seq as i64 - 1) * 100 + 9));
-            next = gap.last_seq + 1;
-        }
-        assert_eq!(next, stats.oldest);
-        assert!(stats.pending_gaps < 3);
-    }
-}
-
-#[test]
-fn batches_that_are_too_old_are_dropped_and_on_record() {
-    for place in Place::both() {
-        let limits = Limits { max_age_ms: 1000, ..LIMITS };
-        let mut buffer = place.open(limits);
-        for i in 0..10 {
-            buffer.keep(i * 100, &closed(i * 100)).unwrap();
-        }
-        assert_eq!(buffer.stats().oldest, 1);
-        // The readings of batch 3 end at 209.
-        buffer.keep(1250, &closed(1250)).unwrap();
-        assert_eq!(buffer.stats().oldest, 4);
-        let (gaps, _) = content(&mut buffer);
-        let expected = Gap { from_ms: 0, to_ms: 209, first_seq: 1, last_seq: 3, readings: 30, reason: GapReason::TooOld };
-        assert_eq!(gaps, [expected]);
-    }
-}
-
-#[test]
 fn a_schema_stays_while_a_batch_or_the_latest_one_needs_it() {
     for place in Place::both() {
         let [v, a] = ["V", "A"].map(dictionary);
         let mut buffer = place.open(LIMITS);
         for (dictionary, at_ms) in [(&v, 0), (&v, 1), (&a, 2)] {
             buffer.keep(0, &closed_with(dictionary, at_ms, 1)).unwrap();
+            // A chunk of its own for each.
+            buffer.seal_newest().unwrap();
         }
         drop(buffer);
         let mut buffer = place.open(LIMITS);
@@ -236,6 +213,8 @@ fn a_schema_stays_while_a_batch_or_the_latest_one_needs_it() {
         buffer.release(2).unwrap();
         assert_eq!(buffer.schema(v.id).unwrap(), None);
         buffer.release(3).unwrap();
+        drop(buffer);
+        let mut buffer = place.open(LIMITS);
         assert_eq!(buffer.schema(a.id).unwrap().as_ref(), Some(&a.message));
         // Back to the first one.
         buffer.keep(0, &closed_with(&v, 4, 1)).unwrap();
@@ -252,7 +231,7 @@ fn a_schema_larger_than_one_value_is_kept_whole() {
             schema.series.push(Series { point: format!("point_{i}"), ..schema.series[0].clone() });
         }
         let large = Arc::new(Dictionary::new(schema).unwrap());
-        assert!(large.message.len() > 4 * MAX_PIECE_BYTES);
+        assert!(large.message.len() > 32_000);
         place.open(LIMITS).keep(0, &closed_with(&large, 0, 3)).unwrap();
         assert_eq!(place.open(LIMITS).schema(large.id).unwrap().as_ref(), Some(&large.message));
     }
@@ -265,11 +244,10 @@ fn a_damaged_batch_becomes_a_gap_record_under_its_own_number() {
         for i in 0..4 {
             buffer.keep(0, &closed(i * 100)).unwrap();
         }
-        // Batch 2 loses a bit of its body, batch 3 is gone altogether.
-        let mut value = buffer.store.get(&batch_key(2)).unwrap().unwrap();
-        *value.last_mut().unwrap() ^= 4;
-        buffer.store.apply(&[(batch_key(2), Some(value)), (batch_key(3), None)]).unwrap();
-        buffer.store.sync().unwrap();
+        // Batch 2 loses a bit of its body, batch 3 is cut short.
+        let mut damaged = buffer.store.read(1, 2).unwrap().unwrap().1;
+        *damaged.last_mut().unwrap() ^= 4;
+        buffer.store.append(1, &[(2, damaged), (3, vec![9])]).unwrap();
         drop(buffer);
         let mut buffer = place.open(LIMITS);
         let (gaps, readings) = content(&mut buffer);
@@ -291,37 +269,111 @@ fn a_number_is_never_used_twice_even_if_the_disk_forgot_it() {
     for place in Place::both() {
         let mut buffer = place.open(LIMITS);
         buffer.keep(0, &closed(0)).unwrap();
-        let head = buffer.store.get(&[record::HEAD]).unwrap();
+        buffer.seal_newest().unwrap();
         for i in 1..4 {
             buffer.keep(0, &closed(i)).unwrap();
         }
-        let lost = (2..=4).map(|seq| (batch_key(seq), None)).chain([(vec![record::HEAD], head)]).collect::<Vec<_>>();
-        buffer.store.apply(&lost).unwrap();
-        buffer.store.sync().unwrap();
+        buffer.store.remove(2).unwrap();
         drop(buffer);
         let mut buffer = place.open(LIMITS);
         assert_eq!(buffer.keep(0, &closed(9)).unwrap(), 5);
         assert!(buffer.take_notices().contains(&Notice::LostTail(4)));
         let (gaps, readings) = content(&mut buffer);
-        assert_eq!((gaps.len(), readings), (3, 20));
+        assert_eq!((gaps.len(), gaps[0].first_seq, gaps[0].last_seq, readings), (1, 2, 4, 20));
+    }
+}
+
+#[test]
+fn a_chunk_that_cannot_be_read_costs_only_itself() {
+    let medium = Medium::default();
+    for (lost, whole) in [(1, false), (4, true), (7, true)] {
+        let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+        let first = buffer.stats().next;
+        for i in 0..9 {
+            buffer.keep(0, &closed(i * 100)).unwrap();
+            if i % 3 == 2 {
+                buffer.seal_newest().unwrap();
+            }
+        }
+        buffer.release(first).unwrap();
+        medium.lose(first + lost - 1);
+        drop(buffer);
+        let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+        let (gaps, readings) = content(&mut buffer);
+        let gap_readings = if whole { 30 } else { 0 };
+        let first_seq = first + if whole { lost - 1 } else { 1 };
+        let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
+        assert_eq!((gap.first_seq, gap.last_seq, gap.readings), (first_seq, first + lost + 1, gap_readings));
+        assert_eq!((gap.reason, readings), (GapReason::Damaged, if whole { 50 } else { 60 }));
+        assert!(buffer.take_notices().iter().any(|notice| matches!(notice, Notice::DamagedChunk { .. })));
+        let next = buffer.stats().next;
+        assert_eq!(buffer.keep(0, &closed(1)).unwrap(), next);
+        buffer.release(next).unwrap();
+        assert_eq!(buffer.stats().batches, 0);
+    }
+}
+
+#[test]
+fn batches_released_ahead_do_not_wait_and_their_chunks_go() {
+    for place in Place::both() {
+        let mut buffer = place.open(LIMITS);
+        for i in 0..12 {
+            buffer.keep(0, &closed(i)).unwrap();
+            if i % 3 == 2 {
+                buffer.seal_newest().unwrap();
+            }
+        }
+        buffer.release_ranges(1, &[(4, 7), (9, 9), (12, 99)]).unwrap();
+        let stats = buffer.stats();
+        assert_eq!((buffer.kept(), stats.oldest, stats.next, stats.batches), (1, 2, 13, 5));
+        // The chunk of 4 to 6 is gone; 7 and 9 are still there.
+        assert_eq!(buffer.chunks.iter().map(|chunk| chunk.first).collect::<Vec<_>>(), [1, 7, 10]);
+        assert_eq!((buffer.get(5, 0).unwrap(), buffer.get(7, 0).unwrap().is_some()), (None, true));
+        drop(buffer);
+        let mut buffer = place.open(LIMITS);
+        assert_eq!(buffer.stats(), stats);
+        assert_eq!(buffer.take_notices(), []);
+        buffer.release(3).unwrap();
+        assert_eq!((buffer.kept(), buffer.stats().oldest, buffer.stats().batches), (7, 8, 3));
+        buffer.release(11).unwrap();
+        assert_eq!((buffer.kept(), buffer.stats().oldest, buffer.stats().batches, buffer.stats().bytes), (13, 13, 0, 0));
+    }
+}
+
+#[test]
+fn what_is_released_can_be_had_until_its_chunk_goes_but_not_what_was_dropped() {
+    for place in Place::both() {
+        let limits = Limits { max_age_ms: 1000, ..LIMITS };
+        let mut buffer = place.open(limits);
+        for i in 0..3 {
+            buffer.keep(0, &closed(i)).unwrap();
+        }
+        buffer.release(2).unwrap();
+        drop(buffer);
+        let mut buffer = place.open(limits);
+        assert_eq!((buffer.kept(), buffer.stats().oldest), (1, 3));
+        assert_eq!(buffer.get(1, 0).unwrap().unwrap().body, closed(0).body);
+        buffer.keep(5000, &closed(5000)).unwrap();
+        assert_eq!((buffer.kept(), buffer.stats().oldest), (4, 4));
+        assert_eq!(buffer.get(1, 0).unwrap(), None);
     }
 }
 
 #[test]
 fn a_missing_or_unreadable_head_sets_the_store_aside_and_begins_another_stream() {
     for place in Place::both() {
-        for value in [None, Some(vec![0; 44])] {
-            let mut buffer = place.open(LIMITS);
-            buffer.keep(0, &closed(0)).unwrap();
-            let stream = buffer.stats().stream;
-            buffer.store.apply(&[(vec![record::HEAD], value)]).unwrap();
-            buffer.store.sync().unwrap();
-            drop(buffer);
-            let mut buffer = place.open(LIMITS);
-            assert!(matches!(buffer.take_notices().as_slice(), [Notice::SetAside { .. }]));
-            assert_ne!(buffer.stats().stream, stream);
-            assert_eq!(buffer.keep(0, &closed(1)).unwrap(), 1);
+        let mut buffer = place.open(LIMITS);
+        buffer.keep(0, &closed(0)).unwrap();
+        let stream = buffer.stats().stream;
+        // Both of its copies.
+        for _ in 0..3 {
+            buffer.store.set_head(&[0; 44], true).unwrap();
         }
+        drop(buffer);
+        let mut buffer = place.open(LIMITS);
+        assert!(matches!(buffer.take_notices().as_slice(), [Notice::SetAside { .. }]));
+        assert_ne!(buffer.stats().stream, stream);
+        assert_eq!(buffer.keep(0, &closed(1)).unwrap(), 1);
     }
 }
 
@@ -350,146 +402,21 @@ fn a_commit_that_came_through_and_said_that_it_failed_does_not_double_its_readin
 }
 
 #[test]
-fn a_full_disk_costs_the_oldest_batches_and_they_are_on_record() {
-    let medium = Medium::default();
-    let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
-    for i in 0..20 {
-        buffer.keep(0, &closed(i)).unwrap();
-    }
-    medium.fail(StoreError::Full);
-    assert_eq!(buffer.keep(0, &closed(99)).unwrap(), 21);
-    assert_eq!(buffer.stats().oldest, 4);
-    let (gaps, readings) = content(&mut buffer);
-    assert_eq!((gaps[0].last_seq, gaps[0].readings, gaps[0].reason, readings), (3, 30, GapReason::BufferFull, 180));
-    assert!(buffer.take_notices().contains(&Notice::DiskFull(3)));
-}
-
-fn filled(folder: &Path, batches: i64) -> u64 {
-    let (mut buffer, notices) = open(folder, LIMITS, 77).unwrap();
-    assert_eq!(notices, []);
-    for i in 0..batches {
-        buffer.keep(0, &closed_with(&dictionary("V"), i * 1000, 400)).unwrap();
-    }
-    buffer.stats().stream
-}
-
-/// Damage of sled's files: what is done to which file, and whether the content survives.
-#[test]
-fn a_daemon_starts_whatever_happened_to_the_files() {
-    type Case = (&'static str, &'static str, fn(&mut Vec<u8>), bool);
-    let each = |folder: &Path, change: fn(&mut Vec<u8>), prefix: &str| {
-        let mut changed = 0;
-        for entry in std::fs::read_dir(folder.join("store")).unwrap().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
-                let mut bytes = std::fs::read(entry.path()).unwrap();
-                change(&mut bytes);
-                std::fs::write(entry.path(), bytes).unwrap();
-                changed += 1;
-            }
-        }
-        changed
-    };
-    let cases: [Case; 7] = [
-        ("conf zeroed", "conf", |bytes| bytes.fill(0), true),
-        ("snapshot cut", "snap.", |bytes| bytes.truncate(bytes.len() / 2), true),
-        ("snapshot flipped", "snap.", |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x55), true),
-        ("db emptied", "db", Vec::clear, false),
-        ("db zeroed", "db", |bytes| bytes.fill(0), false),
-        ("db overwritten", "db", |bytes| bytes.iter_mut().enumerate().for_each(|(i, byte)| *byte = (i * 31 % 251) as u8), false),
-        ("conf is something else", "conf", |bytes| *bytes = b"something else".to_vec(), false),
-    ];
-    for (name, prefix, change, survives) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        let stream = filled(folder.path(), 60);
-        // sled writes a snapshot when it opens a log.
-        drop(open(folder.path(), LIMITS, 77).unwrap());
-        assert_eq!(each(folder.path(), change, prefix), 1, "{name}");
-        let (mut buffer, notices) = open(folder.path(), LIMITS, 78).unwrap();
-        let aside = notices.iter().any(|notice| matches!(notice, Notice::SetAside { .. }));
-        assert_eq!(aside, !survives, "{name}: {notices:?}");
-        assert_eq!(buffer.stats().stream == stream, survives, "{name}");
-        assert_eq!(folder.path().join("store.corrupt-78").exists(), !survives, "{name}");
-        if survives {
-            assert_eq!(content(&mut buffer), (Vec::new(), 60 * 400), "{name}");
-        }
-        let next = buffer.stats().next;
-        assert_eq!(buffer.keep(0, &closed(1)).unwrap(), next, "{name}");
-    }
-    // A leftover of a crash while a snapshot was written.
-    let folder = tempfile::tempdir().unwrap();
-    let stream = filled(folder.path(), 3);
-    std::fs::write(folder.path().join("store/snap.0000000000000000.generating"), b"half").unwrap();
-    let (buffer, notices) = open(folder.path(), LIMITS, 78).unwrap();
-    assert_eq!((buffer.stats().stream, buffer.stats().batches, notices), (stream, 3, Vec::new()));
-}
-
-#[test]
-fn only_one_damaged_store_is_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    for opened_ms in 1..=3 {
-        filled(folder.path(), 1);
-        std::fs::write(folder.path().join("store/db"), b"").unwrap();
-        open(folder.path(), LIMITS, opened_ms).unwrap();
-    }
-    let kept: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
-    let kept: Vec<_> = kept.iter().filter(|name| name.contains("corrupt")).collect();
-    assert_eq!(kept, ["store.corrupt-3"]);
-}
-
-#[test]
-fn a_second_gateway_on_the_same_folder_is_refused_and_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut first, _) = open(folder.path(), LIMITS, 0).unwrap();
-    first.keep(0, &closed(0)).unwrap();
-    let error = open(folder.path(), LIMITS, 0).map(|_| ()).unwrap_err();
-    assert_eq!(error, BufferError::Store(StoreError::Locked(folder.path().to_owned())));
-    assert!(error.to_string().contains("in use by another process"));
-    first.keep(0, &closed(1)).unwrap();
-    drop(first);
-    assert_eq!(open(folder.path(), LIMITS, 0).unwrap().0.stats().batches, 2);
-}
-
-#[test]
-fn disk_space_is_given_back_when_all_is_delivered() {
-    let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { max_bytes: 1 << 30, ..LIMITS };
-    let (mut buffer, _) = open(folder.path(), limits, 0).unwrap();
-    let stream = buffer.stats().stream;
-    let large = closed_with(&dictionary("V"), 0, 700);
-    while buffer.store_bytes() <= 33 << 20 {
-        for _ in 0..200 {
-            buffer.append(0, &large).unwrap();
-        }
-        buffer.commit().unwrap();
-    }
-    let next = buffer.stats().next;
-    buffer.release(next - 1).unwrap();
-    assert!(buffer.store_bytes() < 4 << 20, "{}", buffer.store_bytes());
-    assert_eq!((buffer.stats().stream, buffer.stats().next), (stream, next));
-    assert_eq!(buffer.keep(0, &large).unwrap(), next);
-    drop(buffer);
-    let (mut buffer, notices) = open(folder.path(), limits, 0).unwrap();
-    assert_eq!((notices, buffer.stats().stream), (Vec::new(), stream));
-    assert_eq!(content(&mut buffer), (Vec::new(), 700));
-}
-
-impl Buffer<disk::Disk> {
-    fn store_bytes(&mut self) -> u64 {
-        self.store.size_on_disk().unwrap()
-    }
-}
-
-#[test]
-fn a_jump_in_time_is_on_record_in_the_batch_that_comes_after_it() {
+fn small_batches_of_one_commit_share_a_value() {
     for place in Place::both() {
         let mut buffer = place.open(LIMITS);
-        buffer.keep(0, &closed(0)).unwrap();
-        let jump = |from_ms, to_ms| Some(crate::timebase::Step { from_ms, to_ms });
-        buffer.keep(0, &Closed { step: jump(100, 700), ..closed(700) }).unwrap();
-        buffer.keep(0, &Closed { step: jump(800, 300), ..closed(300) }).unwrap();
-        let (gaps, readings) = content(&mut buffer);
-        let gap =
-            |from_ms, to_ms, first_seq, last_seq| Gap { from_ms, to_ms, first_seq, last_seq, readings: 0, reason: GapReason::ClockStep };
-        assert_eq!((gaps, readings), (vec![gap(100, 700, 2, 2), gap(300, 800, 3, 4)], 30));
+        for i in 0..200 {
+            buffer.append(0, &closed(i * 10)).unwrap();
+        }
+        buffer.commit().unwrap();
+        let chunk = buffer.chunks.newest().unwrap();
+        assert!(chunk.values < 8, "{chunk:?}");
+        drop(buffer);
+        let mut buffer = place.open(LIMITS);
+        assert_eq!(buffer.chunks.newest().unwrap(), chunk);
+        for i in [199, 0, 77, 78, 3] {
+            assert_eq!(buffer.get(i + 1, 0).unwrap().unwrap().body, closed(i as i64 * 10).body);
+        }
+        assert_eq!(content(&mut buffer), (Vec::new(), 2000));
     }
 }

@@ -21,7 +21,7 @@ type Reply<T> = oneshot::Sender<Result<T, BufferError>>;
 enum Request {
     Append { closed: Box<Closed>, reply: Reply<u64> },
     Get { seq: u64, reply: Reply<Option<Stored>> },
-    Release { through_seq: u64, reply: Reply<()> },
+    Release { through_seq: u64, ahead: Vec<(u64, u64)>, reply: Reply<()> },
     Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
 }
 
@@ -63,12 +63,12 @@ impl Handle {
         self.ask(|reply| Request::Get { seq, reply }).await
     }
 
-    /// Forgets all batches up to this number.
+    /// Forgets all batches up to this number, and those in the ranges (both ends included) ahead of it.
     ///
     /// # Errors
     /// The disk failed; the batches are then sent again.
-    pub async fn release(&self, through_seq: u64) -> Result<(), BufferError> {
-        self.ask(|reply| Request::Release { through_seq, reply }).await
+    pub async fn release(&self, through_seq: u64, ahead: Vec<(u64, u64)>) -> Result<(), BufferError> {
+        self.ask(|reply| Request::Release { through_seq, ahead, reply }).await
     }
 
     /// The message of a schema that a held batch names.
@@ -115,8 +115,8 @@ pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
                 publish(&mut buffer, &receiver.stats);
                 answer_to(reply, answer);
             }
-            Request::Release { through_seq, reply } => {
-                let answer = buffer.release(through_seq);
+            Request::Release { through_seq, ahead, reply } => {
+                let answer = buffer.release_ranges(through_seq, &ahead);
                 publish(&mut buffer, &receiver.stats);
                 answer_to(reply, answer);
             }
@@ -194,7 +194,7 @@ mod tests {
             assert_eq!(handle.get(1).await.unwrap().unwrap().body, closed().body);
             assert_eq!(handle.schema(closed().schema()).await.unwrap(), Some(closed().dictionary.message.clone()));
             assert_eq!(handle.stats().batches, 1);
-            handle.release(1).await.unwrap();
+            handle.release(1, Vec::new()).await.unwrap();
             assert_eq!(handle.stats().batches, 0);
         });
         drop(handle);

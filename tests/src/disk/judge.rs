@@ -202,7 +202,9 @@ impl Book {
             verdict.readings += readings;
             missing += readings - arrived;
         }
-        verdict.in_gaps = gaps.iter().map(|gap| gap.readings).sum();
+        // What was given up while its acknowledgement was on its way has a record of its own, and is not missing.
+        let has_all = |gap: &Gap| (gap.first..=gap.last).all(|seq| self.server.contains_key(&seq));
+        verdict.in_gaps = gaps.iter().filter(|gap| !has_all(gap)).map(|gap| gap.readings).sum();
         if damage {
             // How many readings were in what is damaged may be unknown; what a record says is never too much.
             for gap in gaps {

@@ -1,17 +1,16 @@
-//! The gateway's disk: a store for its buffer that loses what was not synced, and fails or loses power when told to.
+//! The gateway's disk: a store for its buffer that loses what it need not keep, and fails or loses power when told to.
 //!
-//! Keeps the promises that the buffer's disk store makes on top of sled, and no more: changes are made all or not at all and become
-//! durable in their order; what was applied and not synced may survive or not; opening again makes durable what it finds.
+//! Keeps the promises that the buffer's disk store makes on top of sled and of files, and no more: what a call changed is there when it
+//! returns; of a call that fails or meets a power cut, all or nothing may be there, of appended values the first few.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
-use pattoo_gateway::buffer::{Change, Notice, Pair, Store, StoreError};
+use pattoo_gateway::buffer::memory::Content;
+use pattoo_gateway::buffer::{Listed, Notice, Numbered, Store, StoreError};
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// What happens at a write or sync.
+/// What happens at a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DiskFault {
     Power,
@@ -28,10 +27,10 @@ pub(super) struct Platter {
 #[derive(Debug)]
 struct State {
     random: Rng,
-    durable: Map,
-    begun: bool,
-    remembered: Option<(u64, u64)>,
-    /// Faults by the number of writes and syncs that come before each.
+    durable: Content,
+    /// A head that nobody waited for.
+    lazy: Option<Vec<u8>>,
+    /// Faults by the number of writes that come before each.
     armed: Vec<(u32, DiskFault)>,
     power: bool,
 }
@@ -39,15 +38,12 @@ struct State {
 /// One opening of the platter.
 pub(super) struct Disk {
     platter: Platter,
-    live: Map,
-    /// Applied since the last sync.
-    unsynced: Vec<Vec<Change>>,
 }
 
 impl Platter {
     pub(super) fn new(seed: u64) -> Self {
-        let (random, durable, armed) = (Rng::with_seed(seed), Map::new(), Vec::new());
-        Self { state: Arc::new(Mutex::new(State { random, durable, begun: false, remembered: None, armed, power: true })) }
+        let (random, durable, armed) = (Rng::with_seed(seed), Content::default(), Vec::new());
+        Self { state: Arc::new(Mutex::new(State { random, durable, lazy: None, armed, power: true })) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,9 +52,8 @@ impl Platter {
 
     /// Power is back.
     pub(super) fn open(&self) -> Disk {
-        let mut state = self.lock();
-        state.power = true;
-        Disk { platter: self.clone(), live: state.durable.clone(), unsynced: Vec::new() }
+        self.lock().power = true;
+        Disk { platter: self.clone() }
     }
 
     pub(super) fn has_power(&self) -> bool {
@@ -78,152 +73,168 @@ impl Platter {
         self.lock().armed.clear();
     }
 
-    /// Flips a bit of one stored batch that `of` names; gives its number.
-    pub(super) fn damage(&self, of: impl Fn(&[u8]) -> Option<u64>) -> Option<u64> {
+    /// Flips a bit of one stored batch; gives its number.
+    pub(super) fn damage(&self) -> Option<u64> {
         let mut state = self.lock();
-        let batches: Vec<(Vec<u8>, u64)> = state.durable.keys().filter_map(|key| Some((key.clone(), of(key)?))).collect();
-        if batches.is_empty() {
+        let State { random, durable, .. } = &mut *state;
+        let mut values: Vec<(&u64, &mut Vec<u8>)> = durable.chunks.values_mut().flatten().collect();
+        if values.is_empty() {
             return None;
         }
-        let (key, seq) = batches[state.random.usize(0..batches.len())].clone();
-        let State { random, durable, .. } = &mut *state;
-        let value = durable.get_mut(&key)?;
+        let (seq, value) = values.swap_remove(random.usize(0..values.len()));
         let (at, bit) = (random.usize(0..value.len()), random.u8(0..8));
         value[at] ^= 1 << bit;
-        Some(seq)
+        Some(*seq)
     }
 }
 
 impl State {
     fn lose_power(&mut self) {
         self.power = false;
-        // Was never synced.
-        self.remembered = self.remembered.filter(|_| self.random.bool());
+        if self.random.bool() {
+            self.lazy = None;
+        }
     }
 
-    /// Whether the next write or sync goes well, and whether its work is done.
-    fn strike(&mut self) -> (Option<DiskFault>, bool) {
-        let done = self.random.bool();
+    /// Makes a change, unless a fault is due: then it may be made or not, or a part of it where it has parts.
+    fn write(&mut self, parts: usize, change: impl FnOnce(&mut Content, usize)) -> Result<(), StoreError> {
+        if !self.power {
+            return Err(no_power());
+        }
         self.armed.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(1));
-        let due = self.armed.iter().position(|(left, _)| *left == 0);
-        (due.map(|at| self.armed.remove(at).1), due.is_none() || done)
+        let due = self.armed.iter().position(|(left, _)| *left == 0).map(|at| self.armed.remove(at).1);
+        let made = if due.is_some() { self.random.usize(0..=parts) } else { parts };
+        if made > 0 {
+            change(&mut self.durable, made);
+        }
+        match due {
+            None => Ok(()),
+            Some(DiskFault::Error) => Err(StoreError::Io("input/output error".into())),
+            Some(DiskFault::Full) => Err(StoreError::Full),
+            Some(DiskFault::Power) => {
+                self.lose_power();
+                Err(no_power())
+            }
+        }
     }
+
+    fn read<T>(&self, read: impl FnOnce(&Content) -> T) -> Result<T, StoreError> {
+        if self.power { Ok(read(&self.durable)) } else { Err(no_power()) }
+    }
+}
+
+fn no_power() -> StoreError {
+    StoreError::Io("the power is gone".into())
 }
 
 impl Disk {
-    fn powered(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let state = self.platter.lock();
-        if state.power { Ok(state) } else { Err(StoreError::Io("the power is gone".into())) }
+    fn write(&self, change: impl FnOnce(&mut Content)) -> Result<(), StoreError> {
+        self.platter.lock().write(1, |content, _| change(content))
     }
 
-    /// What of the unsynced changes got to the platter by itself: the first few.
-    fn leak(state: &mut State, unsynced: &mut Vec<Vec<Change>>) {
-        let survive = state.random.usize(0..=unsynced.len());
-        for changes in unsynced.drain(..).take(survive) {
-            change(&mut state.durable, &changes);
-        }
-    }
-
-    fn failed(&mut self, fault: DiskFault) -> StoreError {
-        let mut state = self.platter.lock();
-        match fault {
-            DiskFault::Power => {
-                state.lose_power();
-                Self::leak(&mut state, &mut self.unsynced);
-                StoreError::Io("the power went".into())
-            }
-            DiskFault::Error => StoreError::Io("input/output error".into()),
-            DiskFault::Full => StoreError::Full,
-        }
-    }
-}
-
-impl Drop for Disk {
-    /// The end of a process, or of the power: what was not synced may be there or not.
-    fn drop(&mut self) {
-        Self::leak(&mut self.platter.lock(), &mut self.unsynced);
-    }
-}
-
-fn change(map: &mut Map, changes: &[Change]) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => map.insert(key.clone(), value.clone()),
-            None => map.remove(key),
-        };
+    fn content<T>(&self, read: impl FnOnce(&Content) -> T) -> Result<T, StoreError> {
+        self.platter.lock().read(read)
     }
 }
 
 impl Store for Disk {
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        drop(self.powered()?);
-        Ok(self.live.get(key).cloned())
+    fn head(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        let lazy = self.platter.lock().lazy.clone();
+        self.content(|content| lazy.or_else(|| content.head.clone()))
     }
 
-    fn scan(&mut self, letter: u8) -> Result<Vec<Pair>, StoreError> {
-        drop(self.powered()?);
-        Ok(self.live.range(vec![letter]..vec![letter + 1]).map(|(k, v)| (k.clone(), v.clone())).collect())
-    }
-
-    fn last(&mut self, letter: u8) -> Result<Option<Vec<u8>>, StoreError> {
-        drop(self.powered()?);
-        Ok(self.live.range(vec![letter]..vec![letter + 1]).next_back().map(|(key, _)| key.clone()))
-    }
-
-    fn apply(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        let (fault, done) = self.powered()?.strike();
-        if done {
-            change(&mut self.live, changes);
-            self.unsynced.push(changes.to_vec());
-        }
-        fault.map_or(Ok(()), |fault| Err(self.failed(fault)))
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        let (fault, done) = self.powered()?.strike();
-        if done {
+    fn set_head(&mut self, head: &[u8], durable: bool) -> Result<(), StoreError> {
+        if durable {
             let mut state = self.platter.lock();
-            state.begun = true;
-            for changes in self.unsynced.drain(..) {
-                change(&mut state.durable, &changes);
+            let before = state.durable.head.clone();
+            let result = state.write(1, |content, _| content.head = Some(head.to_vec()));
+            if state.durable.head != before || result.is_ok() {
+                state.lazy = None;
             }
+            return result;
         }
-        fault.map_or(Ok(()), |fault| Err(self.failed(fault)))
+        self.content(|_| ())?;
+        self.platter.lock().lazy = Some(head.to_vec());
+        Ok(())
     }
 
-    fn begun(&mut self) -> bool {
-        self.platter.lock().begun
+    fn schema(&mut self, id: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        self.content(|content| content.schemas.get(&id).cloned())
     }
 
-    fn remember(&mut self, stream: u64, next: u64) {
-        self.platter.lock().remembered = Some((stream, next));
+    fn set_schema(&mut self, id: u32, message: Option<&[u8]>) -> Result<(), StoreError> {
+        self.write(|content| match message {
+            Some(message) => drop(content.schemas.insert(id, message.to_vec())),
+            None => drop(content.schemas.remove(&id)),
+        })
     }
 
-    fn remembered(&mut self) -> Option<(u64, u64)> {
-        self.platter.lock().remembered
+    fn chunks(&mut self) -> Result<Vec<Listed>, StoreError> {
+        self.content(|content| content.chunks.keys().map(|chunk| (*chunk, content.abouts.get(chunk).cloned())).collect())
     }
 
-    fn compact(&mut self) -> Result<(), StoreError> {
-        self.powered().map(drop)
+    fn begin(&mut self, chunk: u64) -> Result<(), StoreError> {
+        self.write(|content| drop(content.chunks.insert(chunk, BTreeMap::new())))
     }
 
-    fn recover(&mut self, after: &StoreError) -> Result<Vec<Notice>, StoreError> {
-        let mut state = self.platter.lock();
-        if !state.power {
-            return Err(after.clone());
-        }
-        if let StoreError::Damaged(why) = after {
-            (state.durable, state.begun, state.remembered) = (Map::new(), false, None);
-            self.live.clear();
-            self.unsynced.clear();
-            return Ok(vec![Notice::SetAside { to: "aside".into(), why: why.clone() }]);
-        }
-        Self::leak(&mut state, &mut self.unsynced);
-        self.live = state.durable.clone();
-        Ok(vec![Notice::Reopened(after.to_string())])
+    fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError> {
+        self.platter.lock().write(values.len(), |content, made| {
+            content.chunks.entry(chunk).or_default().extend(values.iter().take(made).cloned());
+        })
+    }
+
+    fn seal(&mut self, chunk: u64, about: &[u8]) -> Result<(), StoreError> {
+        self.write(|content| drop(content.abouts.insert(chunk, about.to_vec())))
+    }
+
+    fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError> {
+        self.content(|content| {
+            let value = content.chunks.get(&chunk)?.range(..=number).next_back();
+            value.map(|(number, value)| (*number, value.clone()))
+        })
+    }
+
+    fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        let values = self.content(|content| content.chunks.get(&chunk).cloned().unwrap_or_default())?;
+        values.iter().for_each(|(number, value)| each(*number, value));
+        Ok(())
+    }
+
+    fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], _: Option<&str>) -> Result<(), StoreError> {
+        self.write(|content| {
+            content.chunks.insert(chunk, values.iter().cloned().collect());
+            content.abouts.insert(chunk, about.to_vec());
+        })
+    }
+
+    fn remove(&mut self, chunk: u64) -> Result<(), StoreError> {
+        self.write(|content| {
+            content.chunks.remove(&chunk);
+            content.abouts.remove(&chunk);
+        })
+    }
+
+    fn bytes(&mut self) -> u64 {
+        self.platter.lock().durable.chunks.values().flat_map(BTreeMap::values).map(|value| value.len() as u64).sum()
     }
 
     fn new_stream(&mut self) -> Result<u64, StoreError> {
-        Ok(self.powered()?.random.u64(1..))
+        let mut state = self.platter.lock();
+        state.read(|_| ())?;
+        Ok(state.random.u64(1..))
+    }
+
+    fn set_aside(&mut self, why: &str) -> Result<Notice, StoreError> {
+        self.write(|content| *content = Content::default())?;
+        self.platter.lock().lazy = None;
+        Ok(Notice::SetAside { to: "aside".into(), why: why.to_owned() })
+    }
+
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
+        self.content(|_| ()).map_err(|_| after.clone())
+    }
+
+    fn take_notices(&mut self) -> Vec<Notice> {
+        Vec::new()
     }
 }

@@ -151,10 +151,10 @@ impl Process {
                 Action::Release { through, ahead } => {
                     let Stats { stream, oldest, .. } = self.buffer.stats();
                     // What is older than the oldest was dropped, and its gap record may still be on its way.
-                    let ranges = std::iter::once((oldest, through)).chain(ahead);
+                    let ranges = std::iter::once((oldest, through)).chain(ahead.iter().copied());
                     wants.push(Want::Released { stream, ranges: ranges.filter(|(first, last)| first <= last).collect() });
                     // One that fails is made up for by sending again.
-                    let _ = self.buffer.release(through);
+                    let _ = self.buffer.release_ranges(through, &ahead);
                     actions.extend(self.uplink.step(boot_ms, UplinkEvent::Buffer(self.buffer.stats())));
                 }
                 Action::Reconnect { .. } => wants.push(Want::Reconnect),
@@ -319,8 +319,7 @@ impl World<'_> {
     fn damage(&mut self, index: usize) {
         let Some(Stats { stream, .. }) = self.gateways[index].stats() else { return };
         self.end_process(index, true);
-        let of = |key: &[u8]| Some(u64::from_be_bytes(key.strip_prefix(b"b")?.try_into().ok()?));
-        if let Some(seq) = self.gateways[index].disk.damage(of) {
+        if let Some(seq) = self.gateways[index].disk.damage() {
             self.note(format_args!("g{index}: batch {seq} is damaged"));
             self.gateways[index].book.damaged(stream, seq);
         }

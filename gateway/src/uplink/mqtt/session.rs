@@ -275,7 +275,7 @@ impl Session {
                 Action::PublishSchema(id) => self.publish_schema(id).await,
                 Action::Publish { seq } => self.publish_batch(seq),
                 Action::Release { through, ahead } => {
-                    if let Err(error) = self.buffer.release(through).await {
+                    if let Err(error) = self.buffer.release(through, ahead.clone()).await {
                         warn!(%error, through, "acknowledged batches could not be released; they will be sent again");
                     }
                     debug!(through, ?ahead, "the server has it");

@@ -1,0 +1,208 @@
+//! One chunk: a small sled 0.34 database, with the care that it needs. A shell file: a leaf that does I/O.
+//!
+//! Measured before it was written: sled's flush is not durable without `sync_data` on its file, it never syncs values above about
+//! 12 kB, its configuration file or its folder, it may panic on a damaged file, and it never gives space back. A tree that grows is
+//! written twice and more; one that gets no more than nine values is written once.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use super::files::{io_error, remove_if_there, sync_all_in, taken_bytes};
+use crate::buffer::chunks::TREE_VALUES;
+use crate::buffer::store::Numbered;
+use crate::buffer::{Notice, StoreError};
+
+/// Bytes of sled's page cache.
+const CACHE_BYTES: u64 = 2 << 20;
+
+/// Bytes of sled's segments; a chunk takes a whole number of them.
+pub(super) const SEGMENT_BYTES: usize = 512 << 10;
+
+/// How often, and after which pause, an open is tried again while sled's threads of the store before still hold its lock.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// An open chunk.
+pub(super) struct ChunkDb {
+    first: u64,
+    db: sled::Db,
+    /// A second handle of sled's file: what makes a flush durable.
+    log: File,
+    trees: Vec<Leaf>,
+    /// Bytes of the other files.
+    beside: u64,
+}
+
+/// One of its trees, by the number of its first value.
+struct Leaf {
+    first: u64,
+    last: u64,
+    values: u64,
+    tree: sled::Tree,
+}
+
+impl ChunkDb {
+    /// Opens a chunk or makes one: side files that a crash left half-written go first, then those that sled cannot read.
+    pub(super) fn open(folder: &Path, first: u64, notices: &mut Vec<Notice>) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(folder).map_err(|e| io_error(folder, &e))?;
+        remove_snapshots(folder, |name| name.ends_with(".generating"))?;
+        let db = match open_sled(folder) {
+            Err(StoreError::Damaged(_)) if folder.join("db").exists() => {
+                // Its log alone can rebuild both.
+                remove_snapshots(folder, |_| true)?;
+                remove_zeroed_conf(folder)?;
+                let db = open_sled(folder)?;
+                notices.push(Notice::Rebuilt("a snapshot".into()));
+                db
+            }
+            other => other?,
+        };
+        // sled syncs neither its configuration nor its folder.
+        sync_all_in(folder)?;
+        let path = folder.join("db");
+        let log = OpenOptions::new().write(true).open(&path).map_err(|e| io_error(&path, &e))?;
+        let trees = caught(|| leaves(&db, first))?;
+        let beside = taken_bytes(folder).saturating_sub(taken_bytes(&path));
+        Ok(Self { first, db, log, trees, beside })
+    }
+
+    /// Adds or replaces values, and waits for the disk.
+    pub(super) fn append(&mut self, values: &[Numbered]) -> Result<(), StoreError> {
+        caught(|| {
+            for (number, value) in values {
+                self.insert(*number, value)?;
+            }
+            self.db.flush()?;
+            self.log.sync_data().map_err(sled::Error::Io)
+        })
+    }
+
+    fn insert(&mut self, number: u64, value: &[u8]) -> sled::Result<()> {
+        let newest = self.trees.last().is_none_or(|leaf| number > leaf.last);
+        let grows = newest && self.trees.last().is_some_and(|leaf| leaf.values < TREE_VALUES);
+        if newest && !grows {
+            // A short name: sled writes the names of all trees again with each new one.
+            let name = u32::try_from(number - self.first).unwrap_or(u32::MAX).to_be_bytes();
+            self.trees.push(Leaf { first: number, last: number, values: 0, tree: self.db.open_tree(name)? });
+        }
+        let place = self.trees.iter().rposition(|leaf| leaf.first <= number).unwrap_or(0);
+        let Some(leaf) = self.trees.get_mut(place) else { return Ok(()) };
+        leaf.tree.insert(number.to_be_bytes(), value)?;
+        leaf.last = leaf.last.max(number);
+        leaf.values += 1;
+        Ok(())
+    }
+
+    /// The value with this number, else the one before it.
+    pub(super) fn read(&mut self, number: u64) -> Result<Option<Numbered>, StoreError> {
+        caught(|| {
+            for leaf in self.trees.iter().rev().filter(|leaf| leaf.first <= number) {
+                if let Some((key, value)) = leaf.tree.range(..=number.to_be_bytes()).next_back().transpose()? {
+                    return Ok(number_of(&key).map(|number| (number, value.to_vec())));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    /// All values in order.
+    pub(super) fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        caught(|| {
+            for leaf in &self.trees {
+                for pair in &leaf.tree {
+                    let (key, value) = pair?;
+                    if let Some(number) = number_of(&key) {
+                        each(number, &value);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Bytes that it takes on the disk.
+    pub(super) fn bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        self.beside + self.log.metadata().map_or(0, |meta| meta.blocks() * 512)
+    }
+}
+
+fn leaves(db: &sled::Db, first: u64) -> sled::Result<Vec<Leaf>> {
+    let mut leaves = Vec::new();
+    for name in db.tree_names() {
+        let Ok(offset) = <[u8; 4]>::try_from(name.as_ref()) else { continue };
+        let tree = db.open_tree(name)?;
+        let number = first.saturating_add(u64::from(u32::from_be_bytes(offset)));
+        let last = tree.last()?.and_then(|(key, _)| number_of(&key)).unwrap_or(number);
+        leaves.push(Leaf { first: number, last, values: tree.len() as u64, tree });
+    }
+    leaves.sort_by_key(|leaf| leaf.first);
+    Ok(leaves)
+}
+
+fn number_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
+}
+
+/// Runs an operation of sled; a panic in it means that its file is damaged.
+fn caught<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(panicked)?.map_err(|e| sled_error(&e))
+}
+
+#[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a lock can only be tried again")]
+fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        .segment_size(SEGMENT_BYTES)
+        .mode(sled::Mode::LowSpace)
+        .flush_every_ms(None);
+    for _ in 0..LOCK_TRIES {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => std::thread::sleep(LOCK_PAUSE),
+            Ok(Err(error)) => return Err(sled_error(&error)),
+            Err(panic) => return Err(panicked(panic)),
+        }
+    }
+    Err(StoreError::Locked(folder.to_owned()))
+}
+
+fn remove_snapshots(folder: &Path, which: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && which(&name) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_zeroed_conf(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join("conf");
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => remove_if_there(&path),
+        _ => Ok(()),
+    }
+}
+
+/// The operating system's refusals are passed on; everything else, and a medium that cannot be read, is damage.
+fn sled_error(error: &sled::Error) -> StoreError {
+    const EIO: i32 = 5;
+    match error {
+        sled::Error::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full,
+        sled::Error::Io(e) if e.raw_os_error().is_some_and(|code| code != EIO) => StoreError::Io(e.to_string()),
+        other => StoreError::Damaged(other.to_string()),
+    }
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> StoreError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let line: String = text.unwrap_or("panic").lines().next().unwrap_or_default().chars().take(200).collect();
+    StoreError::Damaged(line)
+}

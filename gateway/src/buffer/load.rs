@@ -1,0 +1,229 @@
+//! Finds out what a store holds, when it is opened and after an error, and mends it: whatever is missing or unreadable costs only
+//! itself and is on record.
+
+use pattoo_wire::{Body, Gap, Schema};
+
+use super::chunks::{Chunk, Chunks};
+use super::record::{self, BatchRecord, Head};
+use super::{Buffer, Listed, Notice, Store, StoreError};
+
+impl<S: Store> Buffer<S> {
+    /// Opens what is there; what cannot be opened at all is set aside.
+    pub(super) fn load_or_begin(&mut self) -> Result<(), StoreError> {
+        match self.load() {
+            Err(StoreError::Damaged(why)) => {
+                let notice = self.store.set_aside(&why)?;
+                self.notices.push(notice);
+                self.load()
+            }
+            other => other,
+        }
+    }
+
+    /// Makes the buffer usable again after an error of its store: it then stands as the disk does.
+    pub(super) fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
+        self.broken = true;
+        // What was promised. More may be found, and is no promise before it is written again.
+        let durable = self.durable;
+        let recovered = self.try_recover(after, durable);
+        match recovered {
+            Ok(()) => self.broken = false,
+            Err(_) => self.durable = self.durable.min(durable),
+        }
+        recovered
+    }
+
+    /// Tries again to open a store that could not be opened after an error.
+    pub(super) fn mend(&mut self) -> Result<(), StoreError> {
+        if self.broken { self.recover(&StoreError::Io("it could not be opened".into())) } else { Ok(()) }
+    }
+
+    fn try_recover(&mut self, after: &StoreError, durable: u64) -> Result<(), StoreError> {
+        self.store.recover(after)?;
+        self.notices.push(Notice::Reopened(after.to_string()));
+        self.load_or_begin()?;
+        // What a disk took while it reported a failure may be gone when the power is: it is written once more, elsewhere.
+        match self.chunks.newest() {
+            Some(chunk) if chunk.next > durable && chunk.lost_from.is_none() => self.write_again(chunk),
+            // Where there is no room for it either, the chunk may go on after some was made.
+            _ => self.seal_newest().or_else(|error| if error == StoreError::Full { Ok(()) } else { Err(error) }),
+        }
+    }
+
+    fn write_again(&mut self, mut chunk: Chunk) -> Result<(), StoreError> {
+        let mut values = Vec::new();
+        self.store.scan(chunk.first, &mut |number, value| values.push((number, value.to_vec())))?;
+        chunk.sealed = true;
+        self.chunks.set(chunk);
+        self.store.rewrite(chunk.first, &values, &chunk.encode(self.head.stream), None)
+    }
+
+    fn load(&mut self) -> Result<(), StoreError> {
+        self.staged.clear();
+        self.carried.clear();
+        (self.cached, self.oldest_to_ms, self.chunks) = (None, None, Chunks::default());
+        let listed = self.store.chunks()?;
+        let Some(value) = self.store.head()? else {
+            if !listed.is_empty() {
+                return Err(StoreError::Damaged("its head is missing".into()));
+            }
+            self.head = Head { stream: self.store.new_stream()?, oldest: 1, next: 1, floor: 1, ..Head::default() };
+            self.durable = 1;
+            return self.save_head(true);
+        };
+        self.head = Head::decode(&value).ok_or_else(|| StoreError::Damaged("its head is unreadable".into()))?;
+        self.durable = self.head.next;
+        for (number, (first, about)) in listed.iter().enumerate() {
+            let end = listed.get(number + 1).map(|(next, _)| *next);
+            self.load_chunk(*first, about.as_deref(), end)?;
+        }
+        let newest = self.chunks.newest();
+        self.head.next = self.head.next.max(newest.map_or(0, |chunk| chunk.next));
+        self.durable = self.head.next;
+        self.fill_holes(&listed)?;
+        // A chunk that was being removed when the power went may be what is left.
+        if self.chunks.newest().is_some_and(|chunk| chunk.next != self.durable) {
+            self.seal_newest()?;
+        }
+        self.head.schemas = self.schemas_there()?;
+        self.prune()
+    }
+
+    /// Takes a chunk into the books; opens it only if it must.
+    fn load_chunk(&mut self, first: u64, about: Option<&[u8]>, end: Option<u64>) -> Result<(), StoreError> {
+        let noted = about.and_then(|about| Chunk::decode(about, self.head.stream)).filter(|chunk| chunk.first == first);
+        // The newest one is looked into: behind the head there may be batches that carry gap records of it.
+        let next = self.head.next;
+        if let Some(chunk) = noted.filter(|chunk| end.map_or(chunk.lost_from.is_some(), |end| chunk.next <= end)) {
+            self.chunks.set(chunk);
+            return Ok(());
+        }
+        let mut chunk = Chunk::new(first);
+        let Head { gaps, gaps_until, .. } = &mut self.head;
+        let scanned = self.store.scan(first, &mut |number, value| {
+            chunk.values += 1;
+            for (seq, bytes) in (number..).zip(record::group(value)).filter(|(seq, _)| end.is_none_or(|end| *seq < end)) {
+                let record = BatchRecord::decode(bytes);
+                if seq >= chunk.next {
+                    chunk.next = seq;
+                    match &record {
+                        Some(record) => chunk.count(record, bytes.len()),
+                        None => chunk.next += 1,
+                    }
+                }
+                if seq >= next
+                    && let Some(carried) = record.and_then(|record| Body::open(&record.body).and_then(|body| body.gaps()).ok())
+                {
+                    for gap in carried {
+                        gaps.remove(&(gap.first_seq, gap.reason.code()));
+                        *gaps_until = seq.max(*gaps_until);
+                    }
+                }
+            }
+            // Even where it cannot be read, its number was given to a batch.
+            chunk.next = chunk.next.max(number + 1);
+        });
+        match scanned {
+            Ok(()) => {
+                // Only the newest one may grow, and only as long as nothing is noted of it.
+                chunk.sealed = end.is_some() || noted.is_some();
+                if let Some(noted) = noted.filter(|noted| end.is_none() && chunk.next <= noted.next) {
+                    chunk = noted;
+                } else if chunk.sealed {
+                    self.store.seal(first, &chunk.encode(self.head.stream))?;
+                }
+                self.chunks.set(chunk);
+                Ok(())
+            }
+            Err(StoreError::Damaged(why)) if noted.is_some_and(|noted| end.is_none_or(|end| noted.next <= end)) => {
+                self.lose(&noted.unwrap_or(chunk), &why)
+            }
+            Err(StoreError::Damaged(why)) => {
+                chunk.next = end.unwrap_or(next.max(chunk.next)).max(first);
+                let (from_ms, to_ms) = self.times_between(first);
+                (chunk.readings, chunk.from_ms, chunk.to_ms) = (0, from_ms, to_ms);
+                self.lose(&chunk, &why)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A number must never be used twice, and none may be missing: what should be there and is not counts as damaged.
+    fn fill_holes(&mut self, listed: &[Listed]) -> Result<(), StoreError> {
+        let mut expected = self.head.oldest;
+        let mut holes = Vec::new();
+        for chunk in self.chunks.iter() {
+            if chunk.first > expected {
+                holes.push((expected, chunk.first));
+            }
+            expected = expected.max(chunk.next);
+        }
+        if self.head.next > expected {
+            holes.push((expected, self.head.next));
+        }
+        for (first, next) in holes {
+            if self.head.ahead.within(first, next) == next - first {
+                continue;
+            }
+            // The chunk before, if it was the newest, cannot grow over the hole.
+            if listed.last().is_some_and(|(last, _)| *last < first) {
+                self.seal_newest()?;
+                self.notices.push(Notice::LostTail(next - 1));
+            } else {
+                self.notices.push(Notice::DamagedChunk { first, last: next - 1, why: "it is missing".into() });
+            }
+            let (from_ms, to_ms) = self.times_between(first);
+            let chunk = Chunk { next, from_ms, to_ms, lost_from: Some(first), sealed: true, ..Chunk::new(first) };
+            self.store.rewrite(first, &[], &chunk.encode(self.head.stream), None)?;
+            self.chunks.set(chunk);
+        }
+        Ok(())
+    }
+
+    /// Puts a gap record in the place of a chunk that cannot be read.
+    pub(super) fn lose(&mut self, chunk: &Chunk, why: &str) -> Result<(), StoreError> {
+        let Chunk { first, next, .. } = *chunk;
+        self.cached = None;
+        if next == first {
+            // Nothing in it was ever promised.
+            self.chunks.remove(first);
+            return self.store.remove(first);
+        }
+        let whole = self.head.oldest <= first && self.head.ahead.within(first, next) == 0;
+        let readings = if whole { chunk.readings } else { 0 };
+        let lost = Chunk { bytes: 0, values: 0, readings, lost_from: Some(first.max(self.head.oldest)), sealed: true, ..*chunk };
+        self.store.rewrite(first, &[], &lost.encode(self.head.stream), Some(why))?;
+        self.chunks.set(lost);
+        self.head.dropped_readings += readings;
+        self.notices.push(Notice::DamagedChunk { first, last: next - 1, why: why.to_owned() });
+        self.save_head(true)
+    }
+
+    /// When the readings of a chunk that is missing were made, as its neighbours tell.
+    fn times_between(&self, first: u64) -> (i64, i64) {
+        let before = self.chunks.iter().rev().find(|chunk| chunk.first < first && chunk.to_ms >= chunk.from_ms).map(|chunk| chunk.to_ms);
+        let after = self.chunks.iter().find(|chunk| chunk.first > first && chunk.to_ms >= chunk.from_ms).map(|chunk| chunk.from_ms);
+        let from_ms = before.or(after).unwrap_or(0);
+        (from_ms, after.unwrap_or(from_ms).max(from_ms))
+    }
+
+    /// The schemas of the head whose message is there and whole.
+    fn schemas_there(&mut self) -> Result<std::collections::BTreeMap<pattoo_wire::SchemaId, record::SchemaRecord>, StoreError> {
+        let mut there = self.head.schemas.clone();
+        for id in self.head.schemas.keys() {
+            // One that cannot be read now may be read later.
+            let Ok(message) = self.store.schema(id.0) else { continue };
+            if !message.is_some_and(|message| Schema::decode(&message).is_ok_and(|(found, _)| found == *id)) {
+                there.remove(id);
+            }
+        }
+        Ok(there)
+    }
+}
+
+/// The gap that stands for a lost chunk.
+pub(super) fn gap_of(chunk: &Chunk, lost_from: u64) -> Gap {
+    let Chunk { next, readings, from_ms, to_ms, .. } = *chunk;
+    let reason = pattoo_wire::GapReason::Damaged;
+    Gap { from_ms, to_ms: to_ms.max(from_ms), first_seq: lost_from, last_seq: next - 1, readings, reason }
+}
