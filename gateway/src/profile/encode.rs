@@ -93,10 +93,9 @@ impl ModbusRead {
         match self.encoding {
             Encoding::U8(Half::High) | Encoding::I8(Half::High) => (bits & 0xFF) << 8,
             Encoding::U8(Half::Low) | Encoding::I8(Half::Low) => bits & 0xFF,
-            Encoding::Bcd16 | Encoding::Bcd32 => (0..8).fold(0, |packed, place| packed | bits / 10u64.pow(place) % 10 << (4 * place)),
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part below 10 000, two's complement")]
+            Encoding::Bcd16 | Encoding::Bcd32 => (0..8).fold(0, |packed, place| packed | ((bits / 10u64.pow(place) % 10) << (4 * place))),
             Encoding::Mod10(registers) => (0..registers).fold(0, |packed, place| {
-                let part = (raw / 10_000i128.pow(place.into()) % 10_000) as i16;
+                let part = i16::try_from(raw / 10_000i128.pow(place.into()) % 10_000).unwrap_or_default();
                 packed | u64::from(part.cast_unsigned()) << (16 * place)
             }),
             _ => self.bits.map_or(bits, |(first, _)| bits << first),

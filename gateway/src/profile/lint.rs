@@ -88,5 +88,5 @@ fn odd_one_out(reads: &[(&str, &ModbusRead)]) -> Option<String> {
 
 /// Two or four registers.
 fn is_long(read: &ModbusRead) -> bool {
-    matches!(read.encoding.len(), 2 | 4) && read.encoding.integers().is_some() | read.encoding.is_float()
+    matches!(read.encoding.len(), 2 | 4) && (read.encoding.integers().is_some() || read.encoding.is_float())
 }
