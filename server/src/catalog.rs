@@ -41,6 +41,9 @@ pub struct Catalog {
     uses: u64,
 }
 
+/// `stream`, `next` and `sent_ms` of a hello: enough to know it again.
+type Words = (u64, u64, u64);
+
 #[derive(Debug, Default)]
 struct Gateway {
     schemas: HashMap<SchemaId, KnownSchema>,
@@ -48,8 +51,10 @@ struct Gateway {
     series: HashMap<String, HashMap<String, SeriesEntry>>,
     series_count: usize,
     streams: HashMap<u64, Stream>,
-    /// `stream`, `next` and `sent_ms` of its latest hello.
-    hello: Option<(u64, u64, u64)>,
+    /// Of its latest hello.
+    hello: Option<Words>,
+    /// Of the latest one that led to a commit.
+    settled: Option<Words>,
     /// The schema that the series were last brought up to date with.
     current: Option<SchemaId>,
 }
@@ -101,6 +106,25 @@ impl Catalog {
         }
         catalog.gateways.values_mut().flat_map(|g| g.streams.values_mut()).for_each(|stream| stream.receipts.settle_order());
         catalog
+    }
+
+    /// What a store holds, after a commit that failed. The hellos that led to one before are not forgotten: one of them that comes
+    /// again stands behind batches that were made after it, and would be taken for the word of an older buffer.
+    #[must_use]
+    pub fn reloaded(&self, loaded: Loaded) -> Self {
+        let mut catalog = Self::new(loaded);
+        for (name, gateway) in &mut catalog.gateways {
+            let settled = self.gateways.get(name).and_then(|before| before.settled);
+            (gateway.hello, gateway.settled) = (settled, settled);
+        }
+        catalog
+    }
+
+    /// What this gateway's latest hello led to is stored.
+    pub fn settle(&mut self, gateway: &str) {
+        if let Some(gateway) = self.gateways.get_mut(gateway) {
+            gateway.settled = gateway.hello;
+        }
     }
 
     /// All series, in no order.

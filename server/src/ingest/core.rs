@@ -121,6 +121,7 @@ impl Core {
             }
         };
         self.stale = false;
+        tally.heard.iter().for_each(|gateway| self.catalog.settle(gateway));
         if replaced > 0 && self.live.replaced(replaced) {
             let gateways: Vec<_> = tally.batches.iter().map(|(gateway, _)| gateway).collect::<BTreeSet<_>>().into_iter().collect();
             warn!(replaced, ?gateways, "readings took the place of others of the same series and time: is a clock set back?");
@@ -136,7 +137,7 @@ impl Core {
     fn refresh(&mut self) -> Result<(), StoreError> {
         if self.stale {
             let loaded: Loaded = self.store.load()?;
-            self.catalog = Catalog::new(loaded);
+            self.catalog = self.catalog.reloaded(loaded);
             self.stale = false;
         }
         Ok(())

@@ -70,6 +70,19 @@ fn what_a_gateway_does_not_hold_and_never_came_is_on_record_and_the_stream_goes_
     }
 }
 
+/// It would be taken for the word of an older buffer, and what came since would be forgotten.
+#[test]
+fn a_hello_that_comes_again_is_known_even_after_a_commit_that_failed() {
+    let mut bed = Bed::new();
+    bed.send(&[hello(1, 1)]);
+    assert_eq!(acks(&bed.send(&[message(1, 1), message(2, 1)])), [2]);
+    bed.store.fail(Some("disk full"));
+    assert!(bed.send(&[message(3, 1)]).failed);
+    bed.store.fail(None);
+    assert_eq!(acks(&bed.send(&[hello(1, 1)])), [2]);
+    assert_eq!(acks(&bed.send(&[message(3, 1)])), [3]);
+}
+
 #[test]
 fn an_impossible_hello_is_refused() {
     let mut bed = Bed::new();
