@@ -20,6 +20,7 @@ mod net;
 mod oracle;
 mod plan;
 mod plant;
+mod process;
 mod server;
 mod store;
 
