@@ -164,7 +164,10 @@ impl<S: Store> Buffer<S> {
             oldest_to_ms: None,
             notices: Vec::new(),
         };
-        buffer.load_or_begin()?;
+        match buffer.load_or_begin() {
+            Err(StoreError::Full) => buffer.open_full()?,
+            other => other?,
+        }
         // The ends are where damage shows first.
         for seq in [buffer.head.oldest, buffer.head.next.saturating_sub(1)] {
             buffer.look_up(seq, now_ms)?;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use pattoo_tests::disk;
 use pattoo_tests::disk::judge::{Book, Verdict};
 use pattoo_tests::disk::life::Life;
-use pattoo_tests::disk::rules::{EIO, ENOSPC, EROFS, HALF, ON_NAMES, ON_OPEN, ON_READ, ON_WRITE, Rule, Rules};
+use pattoo_tests::disk::rules::{EIO, ENOSPC, EROFS, HALF, ON_NAMES, ON_OPEN, ON_READ, ON_SYNC, ON_WRITE, Rule, Rules};
 
 /// No more files can be opened.
 const EMFILE: i32 = 24;
@@ -27,11 +27,16 @@ struct Fault {
 const FAULTS: &[Fault] = &[
     Fault { name: "the disk is full for one write", kinds: ON_WRITE, error: ENOSPC, most: 1 },
     Fault { name: "the disk is full for a while", kinds: ON_WRITE | ON_NAMES, error: ENOSPC, most: 60 },
+    Fault { name: "a write fails", kinds: ON_WRITE, error: EIO, most: 1 },
+    Fault { name: "writes fail for a while", kinds: ON_WRITE, error: EIO, most: 60 },
+    Fault { name: "a sync fails", kinds: ON_SYNC, error: EIO, most: 1 },
+    Fault { name: "syncs fail for a while", kinds: ON_SYNC, error: EIO, most: 60 },
     Fault { name: "a read fails", kinds: ON_READ, error: EIO, most: 1 },
     Fault { name: "reads fail for a while", kinds: ON_READ, error: EIO, most: 30 },
     Fault { name: "the file system is read-only for a while", kinds: ON_WRITE | ON_NAMES, error: EROFS, most: 100 },
     Fault { name: "no file can be opened for a while", kinds: ON_OPEN, error: EMFILE, most: 20 },
     Fault { name: "only half of each write is done", kinds: ON_WRITE, error: HALF, most: u64::MAX },
+    Fault { name: "everything fails for a while", kinds: ON_WRITE | ON_SYNC | ON_READ | ON_NAMES | ON_OPEN, error: EIO, most: 60 },
 ];
 
 fn life(folder: PathBuf, rng: &mut fastrand::Rng) -> Life {

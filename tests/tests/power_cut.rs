@@ -8,7 +8,7 @@ use pattoo_tests::disk;
 use pattoo_tests::disk::cut::{Left, Moment, Recording, judged};
 use pattoo_tests::disk::judge::{Book, Verdict};
 use pattoo_tests::disk::life::Life;
-use pattoo_tests::disk::rules::Rules;
+use pattoo_tests::disk::rules::{EIO, ON_SYNC, Rule, Rules};
 
 /// Moments that a usual run judges. With `PATTOO_TEST_ROUNDS` it judges every moment of so many lives.
 const MOMENTS: usize = 60;
@@ -106,5 +106,28 @@ fn a_power_cut_while_starting_after_a_power_cut_costs_nothing_either() -> Result
         cut(&recording, &moments, &again, &before, &mut rng, &mut sum).with_context(|| format!("round {round} of seed {seed}"))?;
     }
     eprintln!("{sum:?}");
+    Ok(())
+}
+
+/// A sync that failed says nothing of what a later one makes durable: the system may have given up what it could not write.
+#[test]
+fn what_a_failed_sync_may_have_lost_is_not_promised() -> Result<()> {
+    let seed = disk::seed("failed_sync")?;
+    let rounds = disk::rounds()?.unwrap_or(4);
+    let (mut sum, mut hits) = (Sum::default(), 0);
+    for round in 0..rounds {
+        let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(round));
+        let life = life(rng.u64(..), 40, 0);
+        let place = disk::scratch()?;
+        let (below, rules) = (place.path().join("below"), Rules::new(&place.path().join("rules"))?);
+        std::fs::create_dir(&below)?;
+        rules.set(0, Some(Rule { kinds: ON_SYNC, error: EIO, skip: rng.u64(5..120), fail: rng.u64(1..4) }))?;
+        let recording = record(&life, &below, Some(&rules))?;
+        hits += rules.hits(0)?;
+        let moments = some(recording.moments(), 10, &mut rng);
+        cut(&recording, &moments, &life, "", &mut rng, &mut sum).with_context(|| format!("round {round} of seed {seed}"))?;
+    }
+    eprintln!("{rounds} lives with {hits} failed syncs: {sum:?}");
+    ensure!(hits > 0, "no sync failed");
     Ok(())
 }

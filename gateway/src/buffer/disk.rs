@@ -250,9 +250,14 @@ impl Store for Disk {
         let bytes = close_head(generation, head);
         if durable {
             let path = self.folder.join(format!("head.{}", self.heads.next));
-            let new = !path.exists();
-            write_synced(&path, &bytes)?;
-            if new {
+            if path.exists() {
+                // In place: that takes no space, and if it tears, there is the other one.
+                write_synced(&path, &bytes)?;
+            } else {
+                // The first one has no other: it is there whole or not at all.
+                let new = self.folder.join("head.new");
+                write_synced(&new, &bytes)?;
+                std::fs::rename(&new, &path).map_err(|e| io_error(&path, &e))?;
                 sync_folder(&self.folder)?;
             }
             self.heads.next = 1 - self.heads.next;

@@ -58,6 +58,12 @@ impl<S: Store> Buffer<S> {
         self.store.rewrite(chunk.first, &values, &chunk.encode(self.head.stream), None)
     }
 
+    /// Opens a store that finds no room for what opening writes: gives up the reserve.
+    pub(super) fn open_full(&mut self) -> Result<(), StoreError> {
+        self.store.recover(&StoreError::Full)?;
+        self.load_or_begin()
+    }
+
     fn load(&mut self) -> Result<(), StoreError> {
         self.staged.clear();
         self.carried.clear();
@@ -71,14 +77,17 @@ impl<S: Store> Buffer<S> {
             self.durable = 1;
             return self.save_head(true);
         };
-        self.head = Head::decode(&value).ok_or_else(|| StoreError::Damaged("its head is unreadable".into()))?;
-        self.durable = self.head.next;
+        let head = Head::decode(&value).ok_or_else(|| StoreError::Damaged("its head is unreadable".into()))?;
+        // Opened again after an error, a store may have lost what was promised; none of these numbers is given twice.
+        let promised = if head.stream == self.head.stream { self.durable } else { 0 };
+        self.head = head;
+        self.durable = self.head.next.max(promised);
         for (number, (first, about)) in listed.iter().enumerate() {
             let end = listed.get(number + 1).map(|(next, _)| *next);
             self.load_chunk(*first, about.as_deref(), end)?;
         }
         let newest = self.chunks.newest();
-        self.head.next = self.head.next.max(newest.map_or(0, |chunk| chunk.next));
+        self.head.next = self.head.next.max(promised).max(newest.map_or(0, |chunk| chunk.next));
         self.durable = self.head.next;
         self.fill_holes(&listed)?;
         // A chunk that was being removed when the power went may be what is left.

@@ -21,6 +21,8 @@ struct State {
     failures: Vec<(StoreError, bool)>,
     /// Chunks that cannot be read.
     unreadable: Vec<u64>,
+    /// No room but the reserve.
+    full: bool,
     writes: u64,
     cut: Option<Cut>,
 }
@@ -77,6 +79,11 @@ impl Medium {
         self.with(|state| change(&mut state.durable));
     }
 
+    /// Leaves no room for any write until the reserve is given up.
+    pub fn fill(&self) {
+        self.with(|state| state.full = true);
+    }
+
     /// Makes a chunk unreadable.
     pub fn lose(&self, chunk: u64) {
         self.with(|state| state.unreadable.push(chunk));
@@ -102,6 +109,9 @@ impl Medium {
 impl State {
     /// Counts a write: whether it is whole, or the half before a power cut.
     fn write(&mut self) -> Result<bool, StoreError> {
+        if self.full {
+            return Err(StoreError::Full);
+        }
         self.writes += 1;
         match self.cut {
             Some(cut) if self.writes == cut.after_writes + 1 && cut.half => Ok(false),
@@ -249,10 +259,13 @@ impl Store for Memory {
         })
     }
 
-    fn recover(&mut self, _: &StoreError) -> Result<(), StoreError> {
-        self.medium.with(|state| match state.cut {
-            Some(cut) if state.writes > cut.after_writes => Err(no_power()),
-            _ => Ok(()),
+    fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
+        self.medium.with(|state| {
+            state.full = state.full && *after != StoreError::Full;
+            match state.cut {
+                Some(cut) if state.writes > cut.after_writes => Err(no_power()),
+                _ => Ok(()),
+            }
         })
     }
 

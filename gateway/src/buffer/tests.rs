@@ -284,6 +284,59 @@ fn a_number_is_never_used_twice_even_if_the_disk_forgot_it() {
 }
 
 #[test]
+fn a_disk_that_is_full_at_the_start_costs_only_the_reserve() {
+    let medium = Medium::default();
+    medium.fill();
+    let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+    assert_eq!(buffer.keep(0, &closed(0)).unwrap(), 1);
+}
+
+/// Batches of a chunk that is all released, of which a power cut left a part.
+#[test]
+fn a_chunk_that_ends_below_the_head_is_never_added_to() {
+    for left in 0..4 {
+        let medium = Medium::default();
+        let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+        for i in 0..4 {
+            buffer.keep(0, &closed(i)).unwrap();
+        }
+        buffer.release(4).unwrap();
+        buffer.save_head(true).unwrap();
+        drop(buffer);
+        medium.damage(|content| content.chunks.get_mut(&1).unwrap().retain(|seq, _| *seq <= left));
+        for seq in 5..8 {
+            let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+            assert_eq!((buffer.stats().oldest, buffer.stats().next), (5, seq), "{left} left");
+            assert_eq!(buffer.keep(0, &closed(seq as i64 * 100)).unwrap(), seq, "{left} left");
+        }
+        let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+        for seq in 5..8 {
+            assert_eq!(buffer.get(seq, 0).unwrap().unwrap().body, closed(seq as i64 * 100).body, "{left} left");
+        }
+        assert_eq!(buffer.take_notices(), []);
+    }
+}
+
+#[test]
+fn what_a_store_forgot_when_it_was_opened_again_is_on_record_and_no_number_is_used_twice() {
+    let medium = Medium::default();
+    let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+    buffer.keep(0, &closed(0)).unwrap();
+    buffer.save_head(true).unwrap();
+    for i in 1..4 {
+        buffer.keep(0, &closed(i)).unwrap();
+    }
+    medium.power_on(false);
+    medium.damage(|content| content.chunks.get_mut(&1).unwrap().retain(|seq, _| *seq <= 1));
+    medium.fail(StoreError::Io("EIO".into()));
+    assert_eq!(buffer.keep(0, &closed(9)).unwrap(), 5);
+    assert!(buffer.take_notices().contains(&Notice::LostTail(4)));
+    let (gaps, readings) = content(&mut buffer);
+    let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
+    assert_eq!((gap.first_seq, gap.last_seq, gap.reason, readings), (2, 4, GapReason::Damaged, 20));
+}
+
+#[test]
 fn a_chunk_that_cannot_be_read_costs_only_itself() {
     let medium = Medium::default();
     for (lost, whole) in [(1, false), (4, true), (7, true)] {

@@ -25,15 +25,43 @@ pub(super) const SEGMENT_BYTES: usize = 512 << 10;
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often an open is tried while the medium cannot be read. Only what stays so is damage: that costs the chunk.
+const EIO_TRIES: u32 = 5;
+const EIO: i32 = 5;
+
 /// An open chunk.
 pub(super) struct ChunkDb {
     first: u64,
-    db: sled::Db,
+    db: Guarded,
     /// A second handle of sled's file: what makes a flush durable.
     log: File,
     trees: Vec<Leaf>,
     /// Bytes of the other files.
     beside: u64,
+}
+
+/// sled syncs its file once more when it is dropped, and panics where that fails: a part that fails must cost only itself.
+struct Guarded(Option<sled::Db>);
+
+impl Guarded {
+    fn db(&self) -> sled::Result<&sled::Db> {
+        self.0.as_ref().ok_or_else(|| sled::Error::Unsupported("it is closed".into()))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let db = self.0.take();
+        // What was promised is synced already.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+impl Drop for ChunkDb {
+    fn drop(&mut self) {
+        let trees = std::mem::take(&mut self.trees);
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(trees)));
+    }
 }
 
 /// One of its trees, by the number of its first value.
@@ -64,7 +92,7 @@ impl ChunkDb {
         sync_all_in(folder)?;
         let path = folder.join("db");
         let log = OpenOptions::new().write(true).open(&path).map_err(|e| io_error(&path, &e))?;
-        let trees = caught(|| leaves(&db, first))?;
+        let trees = caught(|| leaves(db.db()?, first))?;
         let beside = taken_bytes(folder).saturating_sub(taken_bytes(&path));
         Ok(Self { first, db, log, trees, beside })
     }
@@ -75,7 +103,7 @@ impl ChunkDb {
             for (number, value) in values {
                 self.insert(*number, value)?;
             }
-            self.db.flush()?;
+            self.db.db()?.flush()?;
             self.log.sync_data().map_err(sled::Error::Io)
         })
     }
@@ -86,7 +114,7 @@ impl ChunkDb {
         if newest && !grows {
             // A short name: sled writes the names of all trees again with each new one.
             let name = u32::try_from(number - self.first).unwrap_or(u32::MAX).to_be_bytes();
-            self.trees.push(Leaf { first: number, last: number, values: 0, tree: self.db.open_tree(name)? });
+            self.trees.push(Leaf { first: number, last: number, values: 0, tree: self.db.db()?.open_tree(name)? });
         }
         let place = self.trees.iter().rposition(|leaf| leaf.first <= number).unwrap_or(0);
         let Some(leaf) = self.trees.get_mut(place) else { return Ok(()) };
@@ -153,16 +181,21 @@ fn caught<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a lock can only be tried again")]
-fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
+fn open_sled(folder: &Path) -> Result<Guarded, StoreError> {
     let config = sled::Config::new()
         .path(folder)
         .cache_capacity(CACHE_BYTES)
         .segment_size(SEGMENT_BYTES)
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None);
+    let mut unread = 0;
     for _ in 0..LOCK_TRIES {
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => return Ok(db),
+            Ok(Ok(db)) => return Ok(Guarded(Some(db))),
+            Ok(Err(sled::Error::Io(e))) if e.raw_os_error() == Some(EIO) && unread < EIO_TRIES => {
+                unread += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
             Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => std::thread::sleep(LOCK_PAUSE),
             Ok(Err(error)) => return Err(sled_error(&error)),
             Err(panic) => return Err(panicked(panic)),
@@ -193,7 +226,6 @@ fn remove_zeroed_conf(folder: &Path) -> Result<(), StoreError> {
 
 /// The operating system's refusals are passed on; everything else, and a medium that cannot be read, is damage.
 fn sled_error(error: &sled::Error) -> StoreError {
-    const EIO: i32 = 5;
     match error {
         sled::Error::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full,
         sled::Error::Io(e) if e.raw_os_error().is_some_and(|code| code != EIO) => StoreError::Io(e.to_string()),
