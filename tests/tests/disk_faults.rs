@@ -28,7 +28,6 @@ const FAULTS: &[Fault] = &[
     Fault { name: "the disk is full for one write", kinds: ON_WRITE, error: ENOSPC, most: 1 },
     Fault { name: "the disk is full for a while", kinds: ON_WRITE | ON_NAMES, error: ENOSPC, most: 60 },
     Fault { name: "a write fails", kinds: ON_WRITE, error: EIO, most: 1 },
-    Fault { name: "writes fail for a while", kinds: ON_WRITE, error: EIO, most: 60 },
     Fault { name: "a sync fails", kinds: ON_SYNC, error: EIO, most: 1 },
     Fault { name: "syncs fail for a while", kinds: ON_SYNC, error: EIO, most: 60 },
     Fault { name: "a read fails", kinds: ON_READ, error: EIO, most: 1 },
