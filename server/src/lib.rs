@@ -14,6 +14,7 @@
 //! | `broker` | shell, pure rooms below it | the embedded MQTT broker, accounts, limits |
 //! | `gateways` | shell | the commands about accounts |
 //! | `clock` | shell | the wall clock |
+//! | `folder` | shell | folders that survive a power cut |
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
@@ -23,6 +24,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod folder;
 pub mod gateways;
 pub mod ingest;
 pub mod live;

@@ -87,7 +87,7 @@ impl Letters {
     }
 
     fn look(&mut self) -> std::io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
+        crate::folder::make(&self.folder)?;
         let mut held = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;

@@ -57,7 +57,7 @@ impl Embedded {
     fn open_database(&self) -> Result<Database, StoreError> {
         let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(io)?;
+        crate::folder::make(folder).map_err(io)?;
         let opened = self.guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?))?;
         // A new file is only durable once its folder is.
         File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
