@@ -59,7 +59,7 @@ enum End {
     ClientGone,
     /// The broker closed.
     BrokerGone,
-    /// It was ended.
+    /// It was ended, and that was told.
     Refused(Reason, String),
 }
 
@@ -131,7 +131,7 @@ where
     );
     let (served, end) = tokio::join!(handler.run(), relay(stream, ours, &caller, deadline));
     match (end, served) {
-        (End::Refused(reason, detail), _) => caller.refuse(reason, detail),
+        (End::Refused(..), _) => {}
         (_, Err(MqttError::Timeout | MqttError::KeepAliveTimeout)) => caller.refuse(Reason::Silent, "nothing within its keep-alive time"),
         (_, Err(e)) if malformed(&e) => caller.refuse(Reason::Malformed, e),
         _ => {}
@@ -176,6 +176,10 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin>(stream: S, broker: UnixStream,
         let mut rest = [0; 1024];
         let _ = timeout(LAST_WORDS, async { while from_broker.read(&mut rest).await.is_ok_and(|count| count > 0) {} }).await;
     } else {
+        // Told before it is closed: whoever sees the end finds the reason in the log.
+        if let End::Refused(reason, detail) = &end {
+            caller.refuse(*reason, detail);
+        }
         let _ = timeout(LAST_WORDS, to_client.shutdown()).await;
     }
     end
