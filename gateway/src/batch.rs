@@ -32,6 +32,9 @@ const GAP_BYTES: usize = 5 * 10 + 1;
 /// Largest body that the builder closes: leaves room for the gap records, so that adding them never splits a batch.
 const MAX_OPEN_BYTES: usize = MAX_BODY_BYTES - MAX_CARRIED_GAPS * GAP_BYTES;
 
+/// Largest body of held readings: when they get their times, and perhaps a word of doubt each, it grows.
+const MAX_HELD_BYTES: usize = MAX_OPEN_BYTES / 2;
+
 /// Bytes of a cell's marks at worst: it may cut one run of marks into three.
 const MARK_BYTES: usize = 2 * (3 + 3 + 1 + 3);
 
@@ -231,12 +234,13 @@ impl Builder {
 
     /// Adds a tick to the open batch, closes batches that are full, and cuts a tick that no batch can hold.
     fn add(&mut self, now_ms: i64, tick: Tick, pushed: &mut Pushed) {
+        let most_bytes = if matches!(self.times, Times::Held(_)) { MAX_HELD_BYTES } else { MAX_OPEN_BYTES };
         let mut waiting = vec![tick];
         while let Some(tick) = waiting.pop() {
             if tick.cells.is_empty() {
                 continue;
             }
-            let Err(mut tick) = self.open.try_add(tick, &self.growing.schema) else {
+            let Err(mut tick) = self.open.try_add(tick, &self.growing.schema, most_bytes) else {
                 self.open.opened_ms.get_or_insert(now_ms);
                 continue;
             };
@@ -247,7 +251,7 @@ impl Builder {
                 let rest = Tick { at_ms: tick.at_ms, cells: tick.cells.split_off(tick.cells.len() / 2) };
                 waiting.extend([rest, tick]);
             } else {
-                pushed.refuse(1, format!("a single reading does not fit {MAX_OPEN_BYTES} bytes"));
+                pushed.refuse(1, format!("a single reading does not fit {most_bytes} bytes"));
             }
         }
     }
@@ -314,7 +318,7 @@ struct OpenBlock {
 
 impl Open {
     /// Adds a tick, or gives it back when the batch would be too large.
-    fn try_add(&mut self, tick: Tick, schema: &Schema) -> Result<(), Tick> {
+    fn try_add(&mut self, tick: Tick, schema: &Schema, most_bytes: usize) -> Result<(), Tick> {
         if self.cells + tick.cells.len() > MAX_READINGS {
             return Err(tick);
         }
@@ -323,12 +327,12 @@ impl Open {
         let at_ms = tick.at_ms;
         let block = self.append(tick);
         self.bound_bytes += worst_bytes;
-        if self.bound_bytes <= MAX_OPEN_BYTES {
+        if self.bound_bytes <= most_bytes {
             return Ok(());
         }
         // The worst case is far from the usual one: measure before giving up.
         match self.measure(schema) {
-            Some(bytes) if bytes <= MAX_OPEN_BYTES => {
+            Some(bytes) if bytes <= most_bytes => {
                 self.bound_bytes = bytes;
                 Ok(())
             }

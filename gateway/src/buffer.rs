@@ -22,11 +22,14 @@
 //! - A batch is dropped only by [`Limits`] or by a full disk. A head with its gap record is on stable storage before the batch is gone. A
 //!   gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
 //! - A chunk is removed only when a head that no longer needs it is on stable storage.
+//! - A batch of a time that nobody knew counts its times from the start of a boot, see [`Buffer::set_time`]. The head that says so is on
+//!   stable storage before the batch is.
 //! - A schema stays while a batch names it or the latest batch did.
 
 mod chunks;
 pub mod disk;
 mod drops;
+mod held;
 mod load;
 pub mod memory;
 mod record;
@@ -233,7 +236,8 @@ impl<S: Store> Buffer<S> {
         Ok(seq)
     }
 
-    /// The batch with this number; none if it is not held (any more). A damaged one is replaced by its gap record.
+    /// The batch with this number; none if it is not there (any more), or waits for the time of its boot. A damaged one is replaced by its
+    /// gap record.
     ///
     /// # Errors
     /// A store that fails and cannot recover.
@@ -329,9 +333,10 @@ impl<S: Store> Buffer<S> {
         self.drop_old(now_ms)?;
         self.drop_for((record::BATCH_BYTES + closed.body.len() + MAX_CARRIED_GAPS * record::GAP_BYTES) as u64)?;
         self.keep_schema(closed)?;
+        self.note_held(closed.held)?;
         let seq = self.head.next;
         let step = closed.step_gap(seq);
-        let waiting = self.head.gaps.values().take(MAX_CARRIED_GAPS - usize::from(step.is_some())).cloned();
+        let waiting = self.head.gaps.values().filter_map(|gap| self.gap_in_utc(gap)).take(MAX_CARRIED_GAPS - usize::from(step.is_some()));
         let gaps: Vec<Gap> = waiting.chain(step.clone()).collect();
         let body = closed.with_gaps(&gaps).map_err(BufferError::Batch)?;
         for gap in gaps.into_iter().filter(|gap| Some(gap) != step.as_ref()) {
@@ -425,6 +430,7 @@ impl<S: Store> Buffer<S> {
             self.store.remove(first)?;
             self.chunks.remove(first);
         }
+        self.prune_holds();
         self.prune_schemas()
     }
 
@@ -443,6 +449,9 @@ impl<S: Store> Buffer<S> {
     }
 
     fn try_get(&mut self, chunk: &Chunk, seq: u64, now_ms: i64) -> Result<Option<Stored>, BufferError> {
+        if self.waits_for_time(seq) {
+            return Ok(None);
+        }
         if chunk.lost_from.is_some() {
             return self.stand_in(chunk, seq).map(Some);
         }
@@ -455,7 +464,10 @@ impl<S: Store> Buffer<S> {
             && let Ok(body) = Body::open(&record.body)
             && self.head.schemas.contains_key(&body.schema())
         {
-            return Ok(Some(Stored { seq, schema: body.schema(), body: record.body.clone() }));
+            match self.given_out(seq, record, &body) {
+                Err(BufferError::Batch(_)) => {}
+                other => return other,
+            }
         }
         if seq < self.head.oldest {
             return Ok(None);

@@ -88,7 +88,7 @@ pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Default of `batch.every`.
 pub const BATCH_EVERY: Duration = Duration::from_secs(10);
 /// Default of `clock.trust`.
-pub const CLOCK_TRUST: Trust = Trust::System;
+pub const CLOCK_TRUST: Trust = Trust::Auto;
 /// Default of `clock.ntp_file`: what systemd-timesyncd makes. Where another program keeps the clock, let it make one, or leave it to
 /// the server's time to confirm the clock.
 pub const CLOCK_NTP_FILE: &str = "/run/systemd/timesync/synchronized";

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod authority;
 pub mod disk;
+pub mod faketime;
 pub mod fault;
 pub mod matrix;
 pub mod mosquitto;

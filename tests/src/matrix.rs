@@ -128,9 +128,10 @@ impl Plant {
         let config = stack.folder().join("gateway.yaml");
         let buffer = stack.folder().join("buffer");
         let head = format!(
-            "gateway: {GATEWAY}\nuplink: {{ {uplink}, ack_timeout: 1s }}\nbuffer: {{ path: {}, max_bytes: {} }}\n",
+            "gateway: {GATEWAY}\nuplink: {{ {uplink}, ack_timeout: 1s }}\nbuffer: {{ path: {}, max_bytes: {} }}\nclock: {}\n",
             buffer.display(),
-            load.max_bytes
+            load.max_bytes,
+            stack.clock
         );
         std::fs::write(&config, head + &load.devices(line.trim_start_matches("listening ").trim()))?;
         let mut plant = Self { stack, seed: 0, faults: 0, broker: None, peers: vec![meter], config, load, lives: Vec::new() };

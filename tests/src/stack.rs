@@ -27,6 +27,8 @@ pub struct Stack {
     pub more_profiles: Option<PathBuf>,
     /// Command that starts the gateway's own, for example in another network.
     pub gateway_within: Vec<String>,
+    /// What the gateway's config says of its clock; it is right, unless a test is about that.
+    pub clock: String,
     bound: Value,
     starts: usize,
 }
@@ -39,8 +41,8 @@ impl Stack {
     pub fn new() -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("pattoo-").tempdir()?;
         let (more_profiles, gateway_within) = (None, Vec::new());
-        let relay = Relay::listen()?;
-        Ok(Self { folder, relay, server: None, gateway: None, more_profiles, gateway_within, bound: Value::Null, starts: 0 })
+        let (relay, clock) = (Relay::listen()?, "{ trust: system }".to_owned());
+        Ok(Self { folder, relay, server: None, gateway: None, more_profiles, gateway_within, clock, bound: Value::Null, starts: 0 })
     }
 
     /// Its folder.
@@ -107,9 +109,10 @@ impl Stack {
         std::fs::write(
             &config,
             format!(
-                "gateway: {name}\nuplink: {{ url: 'mqtt://{}', ack_timeout: 2s }}\nbuffer: {{ path: {}, max_bytes: 64MiB }}\nbatch: {{ every: 1s }}\n{links_and_devices}",
+                "gateway: {name}\nuplink: {{ url: 'mqtt://{}', ack_timeout: 2s }}\nbuffer: {{ path: {}, max_bytes: 64MiB }}\nbatch: {{ every: 1s }}\nclock: {}\n{links_and_devices}",
                 self.relay.address(),
-                self.folder().join("buffer").display()
+                self.folder().join("buffer").display(),
+                self.clock
             ),
         )?;
         Ok(config)

@@ -62,7 +62,8 @@ fn works_until_revoked(means: &[&str], keys: &[(&str, &str)]) -> Result<()> {
         uplink += &format!(", {key}: {}", folder.join(name).display());
     }
     let config = site.stack.folder().join("gateway.yaml");
-    let rest = "batch: { every: 1s }\ndevices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
+    let devices = "devices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
+    let rest = format!("batch: {{ every: 1s }}\nclock: {}\n{devices}", site.stack.clock);
     let buffer = site.stack.folder().join("buffer");
     std::fs::write(&config, format!("gateway: plant7\nuplink: {{ {uplink} }}\nbuffer: {{ path: {} }}\n{rest}", buffer.display()))?;
     site.stack.start_gateway(&config)?;

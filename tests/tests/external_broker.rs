@@ -162,9 +162,10 @@ fn over_tls(means: Means) -> Result<()> {
     if REAL_GATEWAY.contains(&means) {
         let uplink = secured.block("plant8")?;
         let config = secured.stack.folder().join("gateway.yaml");
-        let devices = "batch: { every: 1s }\ndevices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
+        let devices = "devices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n";
+        let rest = format!("batch: {{ every: 1s }}\nclock: {}\n{devices}", secured.stack.clock);
         let buffer = secured.stack.folder().join("buffer");
-        std::fs::write(&config, format!("gateway: plant8\nuplink: {{ {uplink} }}\nbuffer: {{ path: {} }}\n{devices}", buffer.display()))?;
+        std::fs::write(&config, format!("gateway: plant8\nuplink: {{ {uplink} }}\nbuffer: {{ path: {} }}\n{rest}", buffer.display()))?;
         secured.stack.start_gateway(&config)?;
         let api = secured.stack.api()?;
         wait_for("its readings in the store", PATIENCE, || {

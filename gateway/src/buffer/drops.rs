@@ -8,6 +8,7 @@ use super::chunks::{Chunk, Ranges};
 use super::load::gap_of;
 use super::record::{self, BatchRecord, Head};
 use super::{Buffer, BufferError, Notice, Store, StoreError, Stored};
+use crate::timebase::EARLIEST_MS;
 
 /// Share of the age that is freed when batches are too old: one gap record then stands for many batches.
 const SLACK: i64 = 64;
@@ -63,7 +64,7 @@ impl<S: Store> Buffer<S> {
         let before = self.head.oldest;
         let mut keep_from_ms = edge_ms;
         while let Some(chunk) = self.chunks.of(self.head.oldest) {
-            let whole = chunk.to_ms < keep_from_ms;
+            let whole = chunk.to_ms < keep_from_ms && !self.head.holds.touch(chunk.first, chunk.next);
             let end = if whole { chunk.next } else { self.first_since(&chunk, keep_from_ms)? };
             if end <= self.head.oldest {
                 break;
@@ -81,10 +82,11 @@ impl<S: Store> Buffer<S> {
     /// The first batch of a chunk, from the oldest on, that has a reading since then.
     fn first_since(&mut self, chunk: &Chunk, since_ms: i64) -> Result<u64, StoreError> {
         for seq in self.head.oldest..chunk.next {
-            if let Some(record) = self.record(seq)?.as_deref().and_then(BatchRecord::decode)
-                && record.to_ms >= since_ms
+            // What waits for its time has no age.
+            let record = self.record(seq)?.as_deref().and_then(BatchRecord::decode);
+            if let Some(to_ms) = record.map(|record| self.utc_ms(seq, record.to_ms).unwrap_or(i64::MAX)).filter(|to_ms| *to_ms >= since_ms)
             {
-                self.oldest_to_ms = Some((seq, record.to_ms));
+                self.oldest_to_ms = Some((seq, to_ms));
                 return Ok(seq);
             }
             if chunk.lost_from.is_some() {
@@ -202,7 +204,11 @@ impl<S: Store> Buffer<S> {
         let given = |gap: &Gap| !many && given.within(gap.first_seq, gap.last_seq.saturating_add(1)) > 0;
         let touches = |other: &Gap, gap: &Gap| {
             let behind = |a: &Gap, b: &Gap| a.last_seq.checked_add(1) == Some(b.first_seq);
-            let joins = other.reason == gap.reason && gap.reason != GapReason::ClockStep && (behind(other, gap) || behind(gap, other));
+            let is_held = |gap: &Gap| gap.to_ms < EARLIEST_MS;
+            let joins = other.reason == gap.reason
+                && is_held(other) == is_held(gap)
+                && gap.reason != GapReason::ClockStep
+                && (behind(other, gap) || behind(gap, other));
             joins && !given(other) && !given(gap)
         };
         while let Some((key, other)) = self.head.gaps.iter().find(|(_, other)| touches(other, &gap)).map(|(key, gap)| (*key, gap.clone())) {
@@ -229,6 +235,7 @@ impl<S: Store> Buffer<S> {
     /// What is given out for a batch of a lost chunk: the first one that waited has the gap record, the others have nothing.
     pub(super) fn stand_in(&mut self, chunk: &Chunk, seq: u64) -> Result<Stored, BufferError> {
         let gaps = chunk.lost_from.filter(|lost_from| *lost_from == seq).map(|lost_from| gap_of(chunk, lost_from));
+        let gaps = gaps.map(|gap| self.gap_in_utc(&gap).unwrap_or(gap));
         let (schema, body) = self.saying(gaps.into_iter().collect())?;
         Ok(Stored { seq, schema, body })
     }
@@ -237,7 +244,10 @@ impl<S: Store> Buffer<S> {
     pub(super) fn replace(&mut self, chunk: &Chunk, seq: u64, record: Option<BatchRecord>, now_ms: i64) -> Result<Stored, BufferError> {
         let (around_from_ms, around_to_ms) = self.times_around(seq, now_ms);
         let (from_ms, to_ms, last_seq, readings) = match record {
-            Some(record) => (record.from_ms, record.to_ms, seq, record.readings),
+            Some(record) => {
+                let utc_ms = |at_ms| self.utc_ms(seq, at_ms).unwrap_or(now_ms);
+                (utc_ms(record.from_ms), utc_ms(record.to_ms), seq, record.readings)
+            }
             None => {
                 let (last_seq, readings) = self.missing_since(chunk, seq)?;
                 (around_from_ms, around_to_ms, last_seq, readings)

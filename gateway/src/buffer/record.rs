@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use pattoo_wire::{Gap, GapReason, SchemaId};
 
 use super::chunks::{Chunk, Ranges};
+use super::held::{Hold, Holds, Offset};
 
 /// Bytes of a batch record beside its body.
 pub(super) const BATCH_BYTES: usize = 3 * 8 + 4;
@@ -40,6 +41,8 @@ pub(super) struct Head {
     /// Gap records that no batch below `next` carries.
     pub(super) gaps: Gaps,
     pub(super) schemas: BTreeMap<SchemaId, SchemaRecord>,
+    /// Batches whose times count from a boot.
+    pub(super) holds: Holds,
 }
 
 /// A stored schema.
@@ -63,6 +66,15 @@ impl Head {
         }
         numbers.push(self.schemas.len() as u64);
         numbers.extend(self.schemas.iter().flat_map(|(id, record)| [u64::from(id.0), record.last_seq]));
+        numbers.push(self.holds.iter().count() as u64);
+        for Hold { boot, first_seq, last_seq, offset } in self.holds.iter() {
+            let (kind, offset_ms) = match *offset {
+                Offset::Unknown => (0, 0),
+                Offset::Known(offset_ms) => (1, offset_ms),
+                Offset::Estimated(offset_ms) => (2, offset_ms),
+            };
+            numbers.extend([*boot, *first_seq, *last_seq, kind, offset_ms as u64]);
+        }
         sealed(&numbers)
     }
 
@@ -89,6 +101,16 @@ impl Head {
         for _ in 0..numbers.next()? {
             let [id, last_seq] = taken(&mut numbers)?;
             head.schemas.insert(SchemaId(u32::try_from(id).ok()?), SchemaRecord { last_seq });
+        }
+        for _ in 0..numbers.next()? {
+            let [boot, first_seq, last_seq, kind, offset_ms] = taken(&mut numbers)?;
+            let offset = match kind {
+                0 => Offset::Unknown,
+                1 => Offset::Known(offset_ms as i64),
+                2 => Offset::Estimated(offset_ms as i64),
+                _ => return None,
+            };
+            head.holds.push(Hold { boot, first_seq, last_seq, offset });
         }
         (1 <= oldest && oldest <= next && numbers.next().is_none()).then_some(head)
     }

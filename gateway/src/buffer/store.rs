@@ -101,6 +101,8 @@ pub enum Notice {
     NoBallast(String),
     /// The disk was full; so many of the oldest batches were given up.
     DiskFull(u64),
+    /// So many boots are over whose time was never known.
+    TimeEstimated(usize),
     /// The store failed and was opened again.
     Reopened(String),
 }
@@ -117,6 +119,9 @@ impl fmt::Display for Notice {
             Self::LostTail(seq) => write!(f, "the disk lost stored batches up to {seq}; each becomes a gap record"),
             Self::NoBallast(why) => write!(f, "no reserve for a full disk could be made: {why}"),
             Self::DiskFull(batches) => write!(f, "the disk is full: gave up the {batches} oldest batches; free some space"),
+            Self::TimeEstimated(boots) => {
+                write!(f, "nothing told the time during {boots} earlier boots: the times of their readings are estimates, and say so")
+            }
             Self::Reopened(why) => write!(f, "the buffer failed and was opened again: {why}"),
         }
     }

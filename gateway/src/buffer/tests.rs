@@ -36,7 +36,7 @@ fn closed_with(dictionary: &Arc<Dictionary>, from_ms: i64, ticks: usize) -> Clos
     Closed::new(Arc::clone(dictionary), batch).unwrap()
 }
 
-fn closed(from_ms: i64) -> Closed {
+pub(super) fn closed(from_ms: i64) -> Closed {
     closed_with(&dictionary("V"), from_ms, 10)
 }
 

@@ -8,7 +8,9 @@ use tracing::{Level, debug, enabled, warn};
 
 use super::{Buffer, BufferError, Stats, Store, Stored};
 use crate::batch::{Closed, describe};
-use crate::clock::now_ms;
+use crate::clock::boot_ms;
+use crate::reading::BootId;
+use crate::timebase::EARLIEST_MS;
 
 /// Most requests that wait for the disk. One more makes its sender wait.
 const MAX_REQUESTS: usize = 32;
@@ -23,6 +25,7 @@ enum Request {
     Get { seq: u64, reply: Reply<Option<Stored>> },
     Release { through_seq: u64, ahead: Vec<(u64, u64)>, reply: Reply<()> },
     Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
+    SetTime { boot: BootId, offset_ms: i64, reply: Reply<()> },
 }
 
 /// The way to the thread that owns the buffer.
@@ -79,6 +82,14 @@ impl Handle {
         self.ask(|reply| Request::Schema { id, reply }).await
     }
 
+    /// Says what must be added to the times of this boot to get UTC: what was held back is given out from now on.
+    ///
+    /// # Errors
+    /// The disk failed; say it again.
+    pub async fn set_time(&self, boot: BootId, offset_ms: i64) -> Result<(), BufferError> {
+        self.ask(|reply| Request::SetTime { boot, offset_ms, reply }).await
+    }
+
     /// How the buffer stands after the latest request.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -100,7 +111,11 @@ impl Handle {
 
 /// Serves requests until every handle is gone. Blocks: give it a thread of its own.
 pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
+    // A clock that is set later must not make everything too old.
+    let mut offset_ms = None;
     while let Some(request) = receiver.requests.blocking_recv() {
+        // While the time is not known nothing is too old.
+        let now_ms = || offset_ms.map_or(EARLIEST_MS, |offset_ms: i64| boot_ms().saturating_add(offset_ms));
         match request {
             Request::Append { closed, reply } => {
                 let answer = buffer.keep(now_ms(), &closed);
@@ -121,17 +136,24 @@ pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
                 answer_to(reply, answer);
             }
             Request::Schema { id, reply } => answer_to(reply, buffer.schema(id)),
+            Request::SetTime { boot, offset_ms: told_ms, reply } => {
+                let answer = buffer.set_time(boot, told_ms).map_err(BufferError::from);
+                publish(&mut buffer, &receiver.stats);
+                answer_to(reply, answer);
+                offset_ms = offset_ms.or(Some(told_ms));
+            }
         }
     }
 }
 
 /// Says that a batch is on stable storage; with its readings where a test wants to know them.
 fn report(stream: u64, seq: u64, closed: &Closed) {
+    let held = closed.held.map(|boot| boot.0);
     if enabled!(target: "pattoo::buffered", Level::TRACE) {
         let content = describe(&closed.batch, &closed.dictionary.schema);
-        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, content, "batch is on stable storage");
+        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, held, content, "batch is on stable storage");
     } else {
-        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, "batch is on stable storage");
+        debug!(target: "pattoo::buffered", stream, seq, readings = closed.readings, held, "batch is on stable storage");
     }
 }
 

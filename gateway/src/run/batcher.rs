@@ -29,6 +29,8 @@ pub(super) struct Batcher {
     look_ms: i64,
     source: Option<ClockSource>,
     told: watch::Sender<State>,
+    /// Whether the buffer was told.
+    buffer_knows: bool,
     refused: u64,
 }
 
@@ -36,7 +38,7 @@ impl Batcher {
     /// Tells `told` what it knows of the time.
     pub(super) fn new(builder: Builder, config: &config::Clock, buffer: Handle, told: watch::Sender<State>) -> Self {
         let (time, ntp_file, boot) = (TimeBase::new(config.trust), config.ntp_file.clone(), clock::boot_id());
-        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, told, refused: 0 }
+        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, told, buffer_knows: false, refused: 0 }
     }
 
     /// Stores all readings durably until the links are gone; at the end, what is still open. `heard` is the server's time.
@@ -93,6 +95,16 @@ impl Batcher {
         let times = state.offset_ms.map_or(Times::Held(self.boot), |offset_ms| Times::Utc { offset_ms });
         let pushed = self.builder.set_times(times, step);
         self.store(pushed).await;
+        self.tell_buffer(state).await;
+    }
+
+    /// Tells the buffer of the time once it is known; again, should it fail.
+    async fn tell_buffer(&mut self, state: State) {
+        let Some(offset_ms) = state.offset_ms.filter(|_| !self.buffer_knows) else { return };
+        match self.buffer.set_time(self.boot, offset_ms).await {
+            Ok(()) => self.buffer_knows = true,
+            Err(why) => warn!(%why, "what was held back must wait on"),
+        }
     }
 
     async fn store(&mut self, pushed: Pushed) {
