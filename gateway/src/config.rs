@@ -21,7 +21,6 @@
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
 //! | `clock.trust` | [`CLOCK_TRUST`] | `auto`: while NTP keeps it, else the server's time decides; `system`: as it is |
-//! | | | not to be set to `auto` yet: the buffer does not hold batches back, so those of an unknown time go out with ms since boot |
 //! | `clock.ntp_file` | [`CLOCK_NTP_FILE`] | a file that is there once NTP has set the system's clock |
 //! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
 //! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |

@@ -55,6 +55,15 @@ impl Plant {
         Ok(Self { stack, clock, log: Vec::new(), began_ms: now_ms() })
     }
 
+    /// A server that takes readings of the next two hours: by default it refuses them where a clock is so far ahead.
+    fn start_server(&mut self) -> Result<()> {
+        let (config, data) = (self.stack.folder().join("server.yaml"), self.stack.folder().join("data"));
+        let listen = "{ listen: 127.0.0.1:0 }";
+        let rest = format!("http: {listen}\nbroker: {listen}\ningest: {{ max_future: 2h }}\n");
+        std::fs::write(&config, format!("data: {}\n{rest}", data.display()))?;
+        self.stack.start_server_with(&config)
+    }
+
     fn start_gateway(&mut self, device: &str, every: &str) -> Result<()> {
         let rest = format!("devices: [{{ name: {device}, profile: linux-host, every: {every} }}]\n");
         let config = self.stack.configure_gateway("plant7", &rest)?;
@@ -135,13 +144,12 @@ fn a_gateway_that_boots_in_1970_holds_its_readings_until_the_server_tells_the_ti
     plant.start_gateway("box", "300ms")?;
     plant.wait_batches(true, STRETCH)?;
     ensure!(plant.batches()?.iter().all(|batch| batch.held), "a batch was given times that nobody could know");
-    plant.stack.start_server()?;
+    plant.start_server()?;
     let known = plant.wait_said("the time is known", 1)?;
     plant.wait_batches(false, STRETCH)?;
 
-    let field = |key: &str| known.pointer(&format!("/fields/{key}")).cloned().with_context(|| format!("no {key} in {known}"));
-    ensure!(field("source")? == "server", "{known}");
-    let offset_ms = field("offset_ms")?.as_i64().context("a number")?;
+    ensure!(known.pointer("/fields/source").is_some_and(|source| source == "server"), "{known}");
+    let offset_ms = offset_ms(&known)?;
     let off_ms = offset_ms - (now_ms() - boot_ms());
     eprintln!("the gateway's time is off by {off_ms} ms");
     ensure!(off_ms.abs() < OFF_MS, "the gateway's time is off by {off_ms} ms");
@@ -182,17 +190,21 @@ fn steps_that_the_server_contradicts_are_on_record_and_change_no_time() -> Resul
 
 /// Sets the clock an hour forth and back while the gateway runs, which it must say in these words each time.
 fn stepped(mut plant: Plant, words: &str) -> Result<(Vec<Batch>, Vec<Lost>)> {
-    plant.stack.start_server()?;
+    plant.start_server()?;
     plant.start_gateway("box", "300ms")?;
-    plant.wait_said("the time is known", 1)?;
+    let known = plant.wait_said("the time is known", 1)?;
     plant.wait_batches(false, STRETCH)?;
     for (times, offset_s) in [(1, HOUR_S), (2, 0)] {
         plant.clock.set(offset_s)?;
         plant.wait_said(words, times)?;
         plant.wait_batches(false, STRETCH)?;
     }
-    let offset_ms = now_ms() - boot_ms();
-    plant.settle(offset_ms)
+    plant.settle(offset_ms(&known)?)
+}
+
+/// What must be added to the boot clock to get UTC, as the gateway told when it got to know.
+fn offset_ms(known: &Value) -> Result<i64> {
+    known.pointer("/fields/offset_ms").and_then(Value::as_i64).with_context(|| format!("no offset_ms in {known}"))
 }
 
 /// Each series goes forward in time, batch by batch.
