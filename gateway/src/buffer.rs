@@ -21,6 +21,8 @@
 //! - Sequence numbers have no holes: what cannot be read is replaced, under its number, by a batch that only says so.
 //! - A batch is dropped only by [`Limits`] or by a full disk. A head with its gap record is on stable storage before the batch is gone. A
 //!   gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
+//! - Damaged is what was read and is wrong, or what cannot be read for a second. A disk that refuses is tried again, and meanwhile nothing of
+//!   what it holds is given up. One that is full when the buffer is opened does not hinder reading.
 //! - A chunk is removed only when a head that no longer needs it is on stable storage.
 //! - A batch of a time that nobody knew counts its times from the start of a boot, see [`Buffer::set_time`]. The head that says so is on
 //!   stable storage before the batch is.
@@ -42,6 +44,7 @@ use thiserror::Error;
 
 use crate::batch::{Closed, MAX_CARRIED_GAPS};
 use chunks::{Chunk, Chunks, Policy};
+pub use load::open;
 use record::{BatchRecord, Head};
 pub use store::{Listed, Notice, Numbered, Store, StoreError};
 
@@ -116,17 +119,6 @@ pub struct Stats {
     pub pending_gaps: u64,
 }
 
-/// Opens the buffer of a folder.
-///
-/// # Errors
-/// Another process has it, or the folder cannot be written. Damage is no error: see [`Notice::SetAside`].
-pub fn open(path: &std::path::Path, limits: Limits, now_ms: i64) -> Result<(Buffer<disk::Disk>, Vec<Notice>), BufferError> {
-    let (store, mut notices) = disk::Disk::open(path, limits.ballast_bytes, now_ms)?;
-    let mut buffer = Buffer::open(store, limits, now_ms)?;
-    notices.append(&mut buffer.take_notices());
-    Ok((buffer, notices))
-}
-
 /// The numbered batches of one gateway.
 pub struct Buffer<S> {
     store: S,
@@ -154,27 +146,8 @@ impl<S: Store> Buffer<S> {
     /// # Errors
     /// A store that fails and cannot recover.
     pub fn open(store: S, limits: Limits, now_ms: i64) -> Result<Self, BufferError> {
-        let mut buffer = Self {
-            store,
-            limits,
-            head: Head::default(),
-            chunks: Chunks::default(),
-            staged: Vec::new(),
-            carried: Vec::new(),
-            durable: 0,
-            broken: false,
-            cached: None,
-            oldest_to_ms: None,
-            notices: Vec::new(),
-        };
-        match buffer.load_or_begin() {
-            Err(StoreError::Full) => buffer.open_full()?,
-            other => other?,
-        }
-        // The ends are where damage shows first.
-        for seq in [buffer.head.oldest, buffer.head.next.saturating_sub(1)] {
-            buffer.look_up(seq, now_ms)?;
-        }
+        let mut buffer = Self::closed(store, limits);
+        buffer.begin(now_ms)?;
         Ok(buffer)
     }
 

@@ -29,7 +29,10 @@
 enum { CREATE = 1, WRITE, TRUNCATE, RENAME, UNLINK, MKDIR, RMDIR, SYNC, RANGE, MARK, SYNC_FAILED };
 
 /* What a rule may hit, as bits. */
-enum { ON_WRITE = 1, ON_SYNC = 2, ON_READ = 4, ON_META = 8, ON_OPEN = 16 };
+enum { ON_WRITE = 1, ON_SYNC = 2, ON_READ = 4, ON_META = 8, ON_OPEN = 16, ON_GROW = 32 };
+
+/* A file takes whole blocks: what lies in its last one needs no more. */
+enum { BLOCK_BYTES = 4096 };
 
 /* Fails the calls of `kinds` with `error`, after letting `skip` pass, at most `fail` times. Error -1: writes only half. */
 struct rule {
@@ -115,6 +118,12 @@ static uint64_t inode_of(int fd) {
     return fstat(fd, &st) == 0 ? st.st_ino : 0;
 }
 
+/* Whether a file that is as long as this takes more blocks than it has. */
+static int grows(int fd, uint64_t length) {
+    struct stat st;
+    return fstat(fd, &st) == 0 && (length + BLOCK_BYTES - 1) / BLOCK_BYTES > ((uint64_t)st.st_size + BLOCK_BYTES - 1) / BLOCK_BYTES;
+}
+
 static void record(uint32_t op, uint64_t inode, uint64_t at, const char *path, const void *data, size_t data_bytes) {
     if (log_fd < 0) return;
     int before = errno;
@@ -194,7 +203,7 @@ static ssize_t do_write(int fd, const void *data, size_t bytes, off_t at, int po
         }
         return written;
     }
-    LOCKED(ON_WRITE, -1);
+    LOCKED(ON_WRITE | (grows(fd, (positioned ? at : lseek(fd, 0, SEEK_CUR)) + bytes) ? ON_GROW : 0), -1);
     if (error < 0 && bytes > 1) bytes /= 2;
     ssize_t written = positioned ? syscall(SYS_pwrite64, fd, data, bytes, at) : syscall(SYS_write, fd, data, bytes);
     if (written > 0) {

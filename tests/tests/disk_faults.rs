@@ -8,13 +8,16 @@ use anyhow::{Context, Result, ensure};
 use pattoo_tests::disk;
 use pattoo_tests::disk::judge::{Book, Verdict};
 use pattoo_tests::disk::life::Life;
-use pattoo_tests::disk::rules::{EIO, ENOSPC, EROFS, HALF, ON_NAMES, ON_OPEN, ON_READ, ON_SYNC, ON_WRITE, Rule, Rules};
+use pattoo_tests::disk::rules::{EIO, ENOSPC, EROFS, HALF, ON_GROW, ON_NAMES, ON_OPEN, ON_READ, ON_SYNC, ON_WRITE, Rule, Rules};
 
 /// No more files can be opened.
 const EMFILE: i32 = 24;
 
 /// Lives with each fault of a usual run.
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 2;
+
+/// Reads of a short life at most.
+const MAX_READS: u64 = 80;
 
 /// A fault: what is refused, with what, and how often at most.
 struct Fault {
@@ -28,6 +31,7 @@ const FAULTS: &[Fault] = &[
     Fault { name: "the disk is full for one write", kinds: ON_WRITE, error: ENOSPC, most: 1 },
     Fault { name: "the disk is full for a while", kinds: ON_WRITE | ON_NAMES, error: ENOSPC, most: 60 },
     Fault { name: "a write fails", kinds: ON_WRITE, error: EIO, most: 1 },
+    Fault { name: "writes fail for a while", kinds: ON_WRITE, error: EIO, most: 60 },
     Fault { name: "a sync fails", kinds: ON_SYNC, error: EIO, most: 1 },
     Fault { name: "syncs fail for a while", kinds: ON_SYNC, error: EIO, most: 60 },
     Fault { name: "a read fails", kinds: ON_READ, error: EIO, most: 1 },
@@ -49,12 +53,22 @@ fn command(life: &Life) -> Result<Command> {
     Ok(command)
 }
 
-/// Runs a life to its end, and gives what it promised.
-fn promises(command: &mut Command) -> Result<Book> {
+/// Runs a life to its end, and gives its lines.
+fn said(command: &mut Command) -> Result<String> {
     let output = command.output()?;
     let (lines, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let last = || lines.lines().rev().take(5).collect::<Vec<_>>().join("\n");
-    ensure!(output.status.success(), "the life ended with {}: {errors}\nlast lines, backwards:\n{}", output.status, last());
+    ensure!(output.status.success(), "the life ended with {}: {errors}\nlast lines, backwards:\n{}", output.status, last(&lines));
+    Ok(lines.into_owned())
+}
+
+fn last(lines: &str) -> String {
+    lines.lines().rev().take(5).collect::<Vec<_>>().join("\n")
+}
+
+/// The same; gives what it promised.
+fn promises(command: &mut Command) -> Result<Book> {
+    let lines = said(command)?;
+    let last = || last(&lines);
     let mut book = Book::default();
     book.read(&lines).with_context(last)?;
     ensure!(book.done, "the life has no end");
@@ -83,8 +97,8 @@ fn live_with(fault: &Fault, rng: &mut fastrand::Rng, sum: &mut Sum) -> Result<()
     let mut command = command(&life)?;
     disk::watch(&mut command, &below, None, Some(rules.path()))?;
     let book = promises(&mut command).with_context(|| format!("{life:?} {rule:?}"))?;
-    // What cannot be read may be damaged for all that a program can know.
-    let verdict = book.judge(&life, fault.kinds & ON_READ != 0).with_context(|| format!("{life:?} {rule:?}"))?;
+    // No fault is as long as a buffer's patience: nothing may be taken for damaged.
+    let verdict = book.judge(&life, false).with_context(|| format!("{life:?} {rule:?}"))?;
     sum.lives += 1;
     sum.hits += rules.hits(0)?;
     sum.refused += book.refused();
@@ -108,6 +122,113 @@ fn a_disk_that_refuses_costs_only_what_was_refused() -> Result<()> {
         eprintln!("{}: {sum:?}", fault.name);
     }
     ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    Ok(())
+}
+
+/// Lives one life without and one with a rule in the same folder, and gives what both promised and the second said.
+fn live_on(first: &Life, second: &Life, rule: Rule, spent: bool) -> Result<(Book, String)> {
+    let mut book = promises(&mut command(first)?)?;
+    if spent {
+        std::fs::remove_file(first.folder.join("ballast"))?;
+    }
+    let place = disk::scratch()?;
+    let rules = Rules::new(&place.path().join("rules"))?;
+    rules.set(0, Some(rule))?;
+    let below = second.folder.parent().context("a folder has one above it")?;
+    let mut command = command(second)?;
+    disk::watch(&mut command, below, None, Some(rules.path()))?;
+    let lines = said(&mut command)?;
+    ensure!(rules.hits(0)? > 0, "the rule has met nothing");
+    book.done = false;
+    book.read(&lines)?;
+    ensure!(book.done && !lines.contains("NotOpened"), "the buffer was not opened at once: {lines}");
+    Ok((book, lines))
+}
+
+/// Both copies of the head are read first.
+#[test]
+fn a_short_error_while_the_head_is_read_does_not_cost_the_buffer() -> Result<()> {
+    let seed = disk::seed("short_error")?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for fail in [1, 2, 3, 6, 20] {
+        let place = disk::scratch()?;
+        let first = Life { steps: 10, ..life(place.path().join("buffer"), &mut rng) };
+        let second = Life { steps: 1, first_attempt: 500, ..first.clone() };
+        let rule = Rule { kinds: ON_READ, error: EIO, skip: 0, fail };
+        let (book, _) = live_on(&first, &second, rule, false).with_context(|| format!("{fail} reads fail, {first:?}"))?;
+        book.judge(&second, false).with_context(|| format!("{fail} reads fail, {first:?}"))?;
+    }
+    Ok(())
+}
+
+/// A chunk is opened to be added to: what sled cannot read of it then it takes for torn off, and writes over it.
+#[test]
+fn a_read_that_fails_at_any_place_of_the_next_life_costs_nothing() -> Result<()> {
+    let seed = disk::seed("any_read")?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let place = disk::scratch()?;
+    let (whole, below) = (place.path().join("whole"), place.path().join("below"));
+    std::fs::create_dir(&below)?;
+    // So that the next life goes on with the same chunk.
+    let first = Life { steps: 6, alone: true, max_bytes: 4 << 20, max_age_ms: 10_000_000, ..life(whole.clone(), &mut rng) };
+    let before = promises(&mut command(&first)?)?;
+    let second = Life { folder: below.join("buffer"), steps: 2, first_attempt: 100, ..first.clone() };
+    let rules = Rules::new(&place.path().join("rules"))?;
+    let mut reads = 0;
+    while reads < MAX_READS {
+        copy(&whole, &second.folder)?;
+        rules.set(0, Some(Rule { kinds: ON_READ, error: EIO, skip: reads, fail: 1 }))?;
+        let mut command = command(&second)?;
+        disk::watch(&mut command, &below, None, Some(rules.path()))?;
+        let (lines, mut book) = (said(&mut command)?, before.clone());
+        if rules.hits(0)? == 0 {
+            break;
+        }
+        let say = || format!("read {reads} fails, {second:?}");
+        book.read(&lines).with_context(say)?;
+        ensure!(book.refused() == 0, "{}: {lines}", say());
+        book.judge(&second, false).with_context(say)?;
+        reads += 1;
+    }
+    eprintln!("each of {reads} reads failed once");
+    ensure!(reads > 10, "only {reads} reads");
+    Ok(())
+}
+
+/// No room for anything, and the reserve is spent.
+#[test]
+fn a_disk_that_is_full_when_the_buffer_is_opened_does_not_hold_back_what_it_has() -> Result<()> {
+    let seed = disk::seed("full_at_start")?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for round in 0..disk::rounds()?.unwrap_or(3) {
+        let place = disk::scratch()?;
+        let first = Life { steps: 30, alone: true, ..life(place.path().join("buffer"), &mut rng) };
+        let second = Life { steps: 10, first_attempt: 500, alone: false, ..first.clone() };
+        let rule = Rule { kinds: ON_GROW, error: ENOSPC, skip: 0, fail: u64::MAX };
+        let say = || format!("round {round}, {first:?}");
+        let (book, lines) = live_on(&first, &second, rule, true).with_context(say)?;
+        ensure!(lines.contains("Delivered"), "{}: nothing was delivered: {lines}", say());
+        let verdict = book.judge(&second, false).with_context(say)?;
+        eprintln!("{} batches kept, {} refused: {verdict:?}", book.kept(), book.refused());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_buffer_on_a_full_disk_waits_for_room() -> Result<()> {
+    let seed = disk::seed("full_and_new")?;
+    let place = disk::scratch()?;
+    let (below, rules) = (place.path().join("below"), Rules::new(&place.path().join("rules"))?);
+    std::fs::create_dir(&below)?;
+    let life = Life { steps: 20, alone: true, ..life(below.join("buffer"), &mut fastrand::Rng::with_seed(seed)) };
+    rules.set(0, Some(Rule { kinds: ON_GROW, error: ENOSPC, skip: 0, fail: 30 }))?;
+    let mut command = command(&life)?;
+    disk::watch(&mut command, &below, None, Some(rules.path()))?;
+    let lines = said(&mut command)?;
+    let mut book = Book::default();
+    book.read(&lines)?;
+    ensure!(!lines.contains("NotOpened") && book.refused() > 0 && book.kept() > 0, "{lines}");
+    book.judge(&life, false)?;
     Ok(())
 }
 

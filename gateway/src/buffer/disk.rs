@@ -11,9 +11,12 @@
 //! | `ballast` | space to give up when the disk is full |
 //! | `corrupt-<time>/` | at most one: what could not be read, for a person to look at |
 //!
+//! A chunk that is only read is copied into memory first: sled writes to what it opens.
+//!
 //! Anything else is left alone. What a crash leaves half-made ends in `.new` and is removed.
 
 mod chunk;
+mod copy;
 mod files;
 
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use self::chunk::ChunkDb;
+pub(super) use self::files::pause;
 use self::files::{io_error, read_if_there, remove_folder, remove_if_there, sync_folder, taken_bytes, write_synced};
 use super::store::{Listed, Numbered};
 use super::{Notice, Store, StoreError, record};
@@ -137,29 +141,92 @@ impl Disk {
         self.folder.join(chunk_name(chunk, generation))
     }
 
-    /// Runs an operation on a chunk, opening it if it is not open.
-    fn with_chunk<T>(&mut self, chunk: u64, f: impl FnOnce(&mut ChunkDb) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let mut db = match self.open.iter().position(|(open, _)| *open == chunk) {
-            Some(place) => self.open.remove(place).1,
-            None => {
-                if !self.places.contains_key(&chunk) {
-                    return Err(StoreError::Io(format!("chunk {chunk} is gone")));
+    /// Runs an operation that writes on a chunk, which lies open on the disk for it.
+    fn writing<T>(&mut self, chunk: u64, f: impl FnOnce(&mut ChunkDb) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if !self.open.iter().any(|(open, db)| *open == chunk && !db.is_copy()) {
+            // What sled cannot read while it opens a chunk it takes for torn off, and writes over it.
+            let before = self.reading(chunk, ChunkDb::values)?;
+            self.close(chunk);
+            let folder = self.chunk_folder(chunk);
+            let db = ChunkDb::open(&folder, chunk, &mut self.notices);
+            match db.and_then(|mut db| if db.values()? == before { Ok(db) } else { Err(StoreError::Io("a read failed".into())) }) {
+                Ok(db) => self.keep_open(chunk, db),
+                Err(StoreError::Full) => return Err(StoreError::Full),
+                Err(error) => {
+                    let values: Vec<Numbered> = before.iter().map(|(number, value)| (*number, value.to_vec())).collect();
+                    self.put(chunk, &values, read_if_there(&folder.join("about"))?.as_deref(), None)?;
+                    return Err(error);
                 }
-                let newest = self.places.keys().next_back().copied();
-                while self.open.len() > MAX_READERS {
-                    let victim = self.open.iter().position(|(open, _)| Some(*open) != newest).unwrap_or(0);
-                    drop(self.open.remove(victim));
-                }
-                ChunkDb::open(&self.chunk_folder(chunk), chunk, &mut self.notices)?
             }
-        };
-        let result = f(&mut db);
-        self.open.push((chunk, db));
+        }
+        self.with_open(chunk, f)
+    }
+
+    /// Runs an operation that only reads on a chunk. Where the disk has none open, on a copy in memory: sled writes when it opens a chunk, and
+    /// that costs what it cannot read just then. What the copy does not have is damaged.
+    fn reading<T>(&mut self, chunk: u64, f: impl Fn(&mut ChunkDb) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.open.iter().any(|(open, db)| *open == chunk && !db.is_copy()) {
+            match self.with_open(chunk, &f) {
+                Ok(found) => return Ok(found),
+                // It met an error, and gives errors for as long as it is open.
+                Err(_) => self.close(chunk),
+            }
+        }
+        if !self.open.iter().any(|(open, _)| *open == chunk) {
+            if !self.places.contains_key(&chunk) {
+                return Err(StoreError::Io(format!("chunk {chunk} is gone")));
+            }
+            let db = ChunkDb::open_copy(&self.chunk_folder(chunk), chunk, &mut self.notices)?;
+            self.keep_open(chunk, db);
+        }
+        self.with_open(chunk, &f)
+    }
+
+    fn with_open<T>(&mut self, chunk: u64, f: impl FnOnce(&mut ChunkDb) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let place = self.open.iter().position(|(open, _)| *open == chunk).ok_or_else(|| StoreError::Io("BUG: it is not open".into()))?;
+        let mut used = self.open.remove(place);
+        let result = f(&mut used.1);
+        self.open.push(used);
         result
+    }
+
+    fn keep_open(&mut self, chunk: u64, db: ChunkDb) {
+        let newest = self.places.keys().next_back().copied();
+        while self.open.len() > MAX_READERS {
+            let victim = self.open.iter().position(|(open, _)| Some(*open) != newest).unwrap_or(0);
+            drop(self.open.remove(victim));
+        }
+        self.open.push((chunk, db));
     }
 
     fn close(&mut self, chunk: u64) {
         self.open.retain(|(open, _)| *open != chunk);
+    }
+
+    /// Puts a chunk with these values in the place of one, or of none.
+    fn put(&mut self, chunk: u64, values: &[Numbered], about: Option<&[u8]>, why: Option<&str>) -> Result<(), StoreError> {
+        self.close(chunk);
+        let old = self.places.get(&chunk).map(|place| chunk_name(chunk, place.generation));
+        let generation = self.places.get(&chunk).map_or(0, |place| place.generation + 1);
+        let name = chunk_name(chunk, generation);
+        let new = self.folder.join(format!("{name}.new"));
+        std::fs::create_dir(&new).map_err(|e| io_error(&new, &e))?;
+        if !values.is_empty() {
+            ChunkDb::open(&new, chunk, &mut self.notices)?.append(values)?;
+        }
+        if let Some(about) = about {
+            write_synced(&new.join("about"), about)?;
+        }
+        files::sync_all_in(&new)?;
+        std::fs::rename(&new, self.folder.join(&name)).map_err(|e| io_error(&new, &e))?;
+        sync_folder(&self.folder)?;
+        let bytes = taken_bytes(&self.folder.join(&name));
+        self.places.insert(chunk, Place { generation, bytes });
+        match (old, why) {
+            (Some(old), Some(_)) => self.move_aside(|other| other == old).map(|_| ()),
+            (Some(old), None) => remove_folder(&self.folder.join(old)),
+            (None, _) => Ok(()),
+        }
     }
 
     /// Moves files and folders of ours out of the way; what was moved there before goes.
@@ -302,16 +369,19 @@ impl Store for Disk {
 
     fn begin(&mut self, chunk: u64) -> Result<(), StoreError> {
         self.places.insert(chunk, Place { generation: 0, bytes: 0 });
-        let begun = self.with_chunk(chunk, |_| Ok(())).and_then(|()| sync_folder(&self.folder));
-        if begun.is_err() {
-            self.close(chunk);
-            self.places.remove(&chunk);
+        let begun = ChunkDb::open(&self.chunk_folder(chunk), chunk, &mut self.notices);
+        match begun.and_then(|db| sync_folder(&self.folder).map(|()| db)) {
+            Ok(db) => self.keep_open(chunk, db),
+            Err(error) => {
+                self.places.remove(&chunk);
+                return Err(error);
+            }
         }
-        begun
+        Ok(())
     }
 
     fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError> {
-        self.with_chunk(chunk, |db| db.append(values))?;
+        self.writing(chunk, |db| db.append(values))?;
         let bytes = self.open.last().map_or(0, |(_, db)| db.bytes());
         self.places.entry(chunk).and_modify(|place| place.bytes = bytes);
         Ok(())
@@ -327,34 +397,17 @@ impl Store for Disk {
     }
 
     fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError> {
-        self.with_chunk(chunk, |db| db.read(number))
+        self.reading(chunk, |db| db.read(number))
     }
 
     fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
-        self.with_chunk(chunk, |db| db.scan(each))
+        let values = self.reading(chunk, ChunkDb::values)?;
+        values.iter().for_each(|(number, value)| each(*number, value));
+        Ok(())
     }
 
     fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError> {
-        self.close(chunk);
-        let old = self.places.get(&chunk).map(|place| chunk_name(chunk, place.generation));
-        let generation = self.places.get(&chunk).map_or(0, |place| place.generation + 1);
-        let name = chunk_name(chunk, generation);
-        let new = self.folder.join(format!("{name}.new"));
-        std::fs::create_dir(&new).map_err(|e| io_error(&new, &e))?;
-        if !values.is_empty() {
-            ChunkDb::open(&new, chunk, &mut self.notices)?.append(values)?;
-        }
-        write_synced(&new.join("about"), about)?;
-        files::sync_all_in(&new)?;
-        std::fs::rename(&new, self.folder.join(&name)).map_err(|e| io_error(&new, &e))?;
-        sync_folder(&self.folder)?;
-        let bytes = taken_bytes(&self.folder.join(&name));
-        self.places.insert(chunk, Place { generation, bytes });
-        match (old, why) {
-            (Some(old), Some(_)) => self.move_aside(|other| other == old).map(|_| ()),
-            (Some(old), None) => remove_folder(&self.folder.join(old)),
-            (None, _) => Ok(()),
-        }
+        self.put(chunk, values, Some(about), why)
     }
 
     fn remove(&mut self, chunk: u64) -> Result<(), StoreError> {

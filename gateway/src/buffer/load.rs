@@ -5,9 +5,73 @@ use pattoo_wire::{Body, Gap, Schema};
 
 use super::chunks::{Chunk, Chunks};
 use super::record::{self, BatchRecord, Head};
-use super::{Buffer, Listed, Notice, Store, StoreError};
+use super::{Buffer, BufferError, Limits, Listed, Notice, Store, StoreError, disk};
+
+/// How often a buffer is opened again that the system refused.
+const OPEN_TRIES: u32 = 10;
+
+/// Opens the buffer of a folder.
+///
+/// # Errors
+/// Another process has it, or the folder cannot be written. Damage is no error, see [`Notice::SetAside`], nor is a full disk, see
+/// [`Notice::NoRoom`].
+pub fn open(path: &std::path::Path, limits: Limits, now_ms: i64) -> Result<(Buffer<disk::Disk>, Vec<Notice>), BufferError> {
+    let (mut notices, mut tries) = (Vec::new(), 0);
+    loop {
+        match try_open(path, limits, now_ms, &mut notices) {
+            Err(BufferError::Store(StoreError::Io(_))) if tries < OPEN_TRIES => {
+                tries += 1;
+                disk::pause();
+            }
+            other => return other.map(|buffer| (buffer, notices)),
+        }
+    }
+}
+
+fn try_open(path: &std::path::Path, limits: Limits, now_ms: i64, notices: &mut Vec<Notice>) -> Result<Buffer<disk::Disk>, BufferError> {
+    let (store, mut noticed) = disk::Disk::open(path, limits.ballast_bytes, now_ms)?;
+    notices.append(&mut noticed);
+    let mut buffer = Buffer::closed(store, limits);
+    let begun = buffer.begin(now_ms);
+    // What was set aside stays so, even where the rest failed.
+    notices.append(&mut buffer.take_notices());
+    begun.map(|()| buffer)
+}
 
 impl<S: Store> Buffer<S> {
+    pub(super) fn closed(store: S, limits: Limits) -> Self {
+        Self {
+            store,
+            limits,
+            head: Head::default(),
+            chunks: Chunks::default(),
+            staged: Vec::new(),
+            carried: Vec::new(),
+            durable: 0,
+            broken: false,
+            cached: None,
+            oldest_to_ms: None,
+            notices: Vec::new(),
+        }
+    }
+
+    /// Opens what the store holds, or begins a new stream.
+    pub(super) fn begin(&mut self, now_ms: i64) -> Result<(), BufferError> {
+        match self.load_or_begin() {
+            Err(StoreError::Full) => self.open_full()?,
+            other => other?,
+        }
+        // The ends are where damage shows first.
+        for seq in [self.head.oldest, self.head.next.saturating_sub(1)] {
+            match self.look_up(seq, now_ms) {
+                // It is there, and can be read once there is room.
+                Err(BufferError::Store(StoreError::Full)) => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
     /// Opens what is there; what cannot be opened at all is set aside.
     pub(super) fn load_or_begin(&mut self) -> Result<(), StoreError> {
         match self.load() {
@@ -23,6 +87,8 @@ impl<S: Store> Buffer<S> {
     /// Makes the buffer usable again after an error of its store: it then stands as the disk does.
     pub(super) fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
         self.broken = true;
+        // Whoever appended it is told that it is not stored.
+        self.staged.clear();
         // What was promised. More may be found, and is no promise before it is written again.
         let durable = self.durable;
         let recovered = self.try_recover(after, durable);
@@ -40,8 +106,8 @@ impl<S: Store> Buffer<S> {
 
     fn try_recover(&mut self, after: &StoreError, durable: u64) -> Result<(), StoreError> {
         self.store.recover(after)?;
-        self.notices.push(Notice::Reopened(after.to_string()));
         self.load_or_begin()?;
+        self.notices.push(Notice::Reopened(after.to_string()));
         // What a disk took while it reported a failure may be gone when the power is: it is written once more, elsewhere.
         match self.chunks.newest() {
             Some(chunk) if chunk.next > durable && chunk.lost_from.is_none() => self.write_again(chunk),
@@ -58,10 +124,18 @@ impl<S: Store> Buffer<S> {
         self.store.rewrite(chunk.first, &values, &chunk.encode(self.head.stream), None)
     }
 
-    /// Opens a store that finds no room for what opening writes: gives up the reserve.
+    /// Opens a store that finds no room for what opening writes: gives up the reserve. Where that is not enough either, it is opened later:
+    /// a daemon starts all the same.
     pub(super) fn open_full(&mut self) -> Result<(), StoreError> {
         self.store.recover(&StoreError::Full)?;
-        self.load_or_begin()
+        match self.load_or_begin() {
+            Err(StoreError::Full) => {
+                self.broken = true;
+                self.notices.push(Notice::NoRoom);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     fn load(&mut self) -> Result<(), StoreError> {
@@ -73,7 +147,10 @@ impl<S: Store> Buffer<S> {
             if !listed.is_empty() {
                 return Err(StoreError::Damaged("its head is missing".into()));
             }
-            self.head = Head { stream: self.store.new_stream()?, oldest: 1, next: 1, floor: 1, ..Head::default() };
+            // A life that nobody was promised anything of is not a life: it goes on once its head can be stored.
+            let unused = self.durable == 1;
+            let stream = if unused { self.head.stream } else { self.store.new_stream()? };
+            self.head = Head { stream, oldest: 1, next: 1, floor: 1, ..Head::default() };
             self.durable = 1;
             return self.save_head(true);
         };
@@ -148,7 +225,9 @@ impl<S: Store> Buffer<S> {
                 self.lose(&noted.unwrap_or(chunk), &why)
             }
             Err(StoreError::Damaged(why)) => {
-                chunk.next = end.unwrap_or(next.max(chunk.next)).max(first);
+                // The head may be older than the chunk's last batches. The server may have those that were given out: no other gets their numbers.
+                let given = self.head.given.iter().map(|(_, last)| last.saturating_add(1)).max().unwrap_or_default();
+                chunk.next = end.unwrap_or(next.max(chunk.next).max(given)).max(first);
                 let (from_ms, to_ms) = self.times_between(first);
                 (chunk.readings, chunk.from_ms, chunk.to_ms) = (0, from_ms, to_ms);
                 self.lose(&chunk, &why)

@@ -99,6 +99,8 @@ pub enum Notice {
     LostTail(u64),
     /// The reserve for a full disk could not be made.
     NoBallast(String),
+    /// There was no room for what opening the buffer writes: it is opened once there is.
+    NoRoom,
     /// The disk was full; so many of the oldest batches were given up.
     DiskFull(u64),
     /// So many boots are over whose time was never known.
@@ -118,6 +120,9 @@ impl fmt::Display for Notice {
             Self::DamagedBatch(seq) => write!(f, "batch {seq} was damaged on disk; replaced by a gap record"),
             Self::LostTail(seq) => write!(f, "the disk lost stored batches up to {seq}; each becomes a gap record"),
             Self::NoBallast(why) => write!(f, "no reserve for a full disk could be made: {why}"),
+            Self::NoRoom => {
+                write!(f, "the disk is full: what the buffer holds is sent once there is room for it to be opened; free some space")
+            }
             Self::DiskFull(batches) => write!(f, "the disk is full: gave up the {batches} oldest batches; free some space"),
             Self::TimeEstimated(boots) => {
                 write!(f, "nothing told the time during {boots} earlier boots: the times of their readings are estimates, and say so")

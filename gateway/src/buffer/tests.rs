@@ -336,6 +336,23 @@ fn what_a_store_forgot_when_it_was_opened_again_is_on_record_and_no_number_is_us
     assert_eq!((gap.first_seq, gap.last_seq, gap.reason, readings), (2, 4, GapReason::Damaged, 20));
 }
 
+/// A power cut took the head that was written last, and the chunk that told the same is damaged.
+#[test]
+fn a_number_that_was_given_out_is_given_to_no_other_batch_though_nothing_is_left_of_it() {
+    let medium = Medium::default();
+    let mut buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+    for seq in 1..=9 {
+        buffer.keep(0, &closed(seq)).unwrap();
+        buffer.get(seq as u64, 0).unwrap().unwrap();
+    }
+    let stream = buffer.stats().stream;
+    drop(buffer);
+    medium.power_on(false);
+    medium.lose(1);
+    let buffer = Buffer::open(Memory::open(&medium), LIMITS, 0).unwrap();
+    assert!(buffer.stats().stream != stream || buffer.stats().next > 9, "{:?}", buffer.stats());
+}
+
 #[test]
 fn a_chunk_that_cannot_be_read_costs_only_itself() {
     let medium = Medium::default();

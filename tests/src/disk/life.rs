@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use pattoo_gateway::batch::{Closed, Dictionary};
 use pattoo_gateway::buffer::disk::Disk;
-use pattoo_gateway::buffer::{self, Buffer, Limits, Notice, Stored};
+use pattoo_gateway::buffer::{self, Buffer, BufferError, Limits, Notice, Stored};
 use pattoo_wire::{Batch, Block, Body, Decimal, Device, Kind, Labels, Repr, Sample, Schema, Series, Value};
 use serde::{Deserialize, Serialize};
 
@@ -215,10 +215,15 @@ impl Running<'_> {
 
     fn group(&mut self, buffer: &mut Option<Buffer<Disk>>) -> Result<()> {
         let Some(buffer) = buffer else { return Ok(()) };
-        let mut kept = Vec::new();
+        let mut kept: Vec<(u64, Result<u64, BufferError>)> = Vec::new();
         for _ in 0..self.rng.usize(2..5) {
             let (attempt, closed) = self.next()?;
-            kept.push((attempt, buffer.append(now_ms(attempt), &closed)));
+            let seq = buffer.append(now_ms(attempt), &closed);
+            if let Err(why) = &seq {
+                // What was appended before and not committed is gone with it.
+                kept.iter_mut().for_each(|(_, seq)| *seq = Err(why.clone()));
+            }
+            kept.push((attempt, seq));
         }
         let committed = buffer.commit();
         self.notices(buffer)?;

@@ -23,6 +23,8 @@ pub const ON_READ: u32 = 4;
 pub const ON_NAMES: u32 = 8;
 /// Opening any file.
 pub const ON_OPEN: u32 = 16;
+/// Writes that need room: they make a file longer than the blocks that it has.
+pub const ON_GROW: u32 = 32;
 
 /// The medium has an error.
 pub const EIO: i32 = 5;

@@ -8,9 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
 
-use super::files::{io_error, remove_if_there, sync_all_in, taken_bytes};
+use super::copy::ChunkCopy;
+use super::files::{io_error, pause, remove_if_there, sync_all_in, taken_bytes};
 use crate::buffer::chunks::TREE_VALUES;
 use crate::buffer::store::Numbered;
 use crate::buffer::{Notice, StoreError};
@@ -21,13 +21,8 @@ const CACHE_BYTES: u64 = 2 << 20;
 /// Bytes of sled's segments; a chunk takes a whole number of them.
 pub(super) const SEGMENT_BYTES: usize = 512 << 10;
 
-/// How often, and after which pause, an open is tried again while sled's threads of the store before still hold its lock.
+/// How often an open is tried again while sled's threads of the store before still hold its lock.
 const LOCK_TRIES: u32 = 50;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-/// How often an open is tried while the medium cannot be read. Only what stays so is damage: that costs the chunk.
-const EIO_TRIES: u32 = 5;
-const EIO: i32 = 5;
 
 /// An open chunk.
 pub(super) struct ChunkDb {
@@ -38,6 +33,8 @@ pub(super) struct ChunkDb {
     trees: Vec<Leaf>,
     /// Bytes of the other files.
     beside: u64,
+    /// Where it lies, if that is not the disk.
+    copy: Option<ChunkCopy>,
 }
 
 /// sled syncs its file once more when it is dropped, and panics where that fails: a part that fails must cost only itself.
@@ -94,7 +91,19 @@ impl ChunkDb {
         let log = OpenOptions::new().write(true).open(&path).map_err(|e| io_error(&path, &e))?;
         let trees = caught(|| leaves(db.db()?, first))?;
         let beside = taken_bytes(folder).saturating_sub(taken_bytes(&path));
-        Ok(Self { first, db, log, trees, beside })
+        Ok(Self { first, db, log, trees, beside, copy: None })
+    }
+
+    /// Opens a copy of a chunk, only to read.
+    pub(super) fn open_copy(folder: &Path, first: u64, notices: &mut Vec<Notice>) -> Result<Self, StoreError> {
+        let copy = ChunkCopy::of(folder)?;
+        let mut chunk = Self::open(copy.folder(), first, notices)?;
+        chunk.copy = Some(copy);
+        Ok(chunk)
+    }
+
+    pub(super) fn is_copy(&self) -> bool {
+        self.copy.is_some()
     }
 
     /// Adds or replaces values, and waits for the disk.
@@ -136,18 +145,17 @@ impl ChunkDb {
         })
     }
 
-    /// All values in order.
-    pub(super) fn scan(&mut self, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
+    /// All values in order; together as much as a chunk may have.
+    pub(super) fn values(&mut self) -> Result<Vec<(u64, sled::IVec)>, StoreError> {
         caught(|| {
+            let mut values = Vec::new();
             for leaf in &self.trees {
                 for pair in &leaf.tree {
                     let (key, value) = pair?;
-                    if let Some(number) = number_of(&key) {
-                        each(number, &value);
-                    }
+                    values.extend(number_of(&key).map(|number| (number, value)));
                 }
             }
-            Ok(())
+            Ok(values)
         })
     }
 
@@ -175,12 +183,11 @@ fn number_of(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
-/// Runs an operation of sled; a panic in it means that its file is damaged.
+/// Runs an operation of sled; a panic in it is an error like others.
 fn caught<T>(f: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(f)).map_err(panicked)?.map_err(|e| sled_error(&e))
 }
 
-#[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a lock can only be tried again")]
 fn open_sled(folder: &Path) -> Result<Guarded, StoreError> {
     let config = sled::Config::new()
         .path(folder)
@@ -188,15 +195,10 @@ fn open_sled(folder: &Path) -> Result<Guarded, StoreError> {
         .segment_size(SEGMENT_BYTES)
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None);
-    let mut unread = 0;
     for _ in 0..LOCK_TRIES {
         match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => return Ok(Guarded(Some(db))),
-            Ok(Err(sled::Error::Io(e))) if e.raw_os_error() == Some(EIO) && unread < EIO_TRIES => {
-                unread += 1;
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => std::thread::sleep(LOCK_PAUSE),
+            Ok(Err(sled::Error::Io(e))) if e.to_string().contains("could not acquire lock") => pause(),
             Ok(Err(error)) => return Err(sled_error(&error)),
             Err(panic) => return Err(panicked(panic)),
         }
@@ -224,17 +226,48 @@ fn remove_zeroed_conf(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// The operating system's refusals are passed on; everything else, and a medium that cannot be read, is damage.
+/// The operating system's refusals are passed on; everything else is damage, where that was read from a copy.
 fn sled_error(error: &sled::Error) -> StoreError {
     match error {
-        sled::Error::Io(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full,
-        sled::Error::Io(e) if e.raw_os_error().is_some_and(|code| code != EIO) => StoreError::Io(e.to_string()),
-        other => StoreError::Damaged(other.to_string()),
+        sled::Error::Io(e) if e.raw_os_error().is_some() => said(e.raw_os_error(), e.to_string()),
+        other => said(os_code(&other.to_string()), other.to_string()),
     }
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> StoreError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let line: String = text.unwrap_or("panic").lines().next().unwrap_or_default().chars().take(200).collect();
-    StoreError::Damaged(line)
+    said(os_code(&line), line)
+}
+
+fn said(os_code: Option<i32>, what: String) -> StoreError {
+    match os_code.map(|code| io::Error::from_raw_os_error(code).kind()) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => StoreError::Full,
+        Some(_) => StoreError::Io(what),
+        None => StoreError::Damaged(what),
+    }
+}
+
+/// The system's error in a text: sled hands the first one that it met on as text, and panics with it.
+fn os_code(text: &str) -> Option<i32> {
+    let (_, rest) = ["(os error ", "Os { code: "].iter().find_map(|front| text.split_once(front))?;
+    rest.split(|other: char| !other.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refused_is_no_damage() {
+        let eio = || io::Error::from_raw_os_error(5);
+        let copy = |e: io::Error| sled::Error::Io(e).clone();
+        assert!(matches!(sled_error(&sled::Error::Io(eio())), StoreError::Io(_)));
+        assert!(matches!(sled_error(&copy(eio())), StoreError::Io(_)));
+        assert_eq!(sled_error(&copy(io::Error::from_raw_os_error(28))), StoreError::Full);
+        assert!(matches!(sled_error(&sled::Error::Io(io::ErrorKind::UnexpectedEof.into())), StoreError::Damaged(_)));
+        assert!(matches!(sled_error(&sled::Error::ReportableBug("code: 5".into())), StoreError::Damaged(_)));
+        let unwrapped = caught::<()>(|| panic!("called `Result::unwrap()` on an `Err` value: Io({:?})", eio())).unwrap_err();
+        assert!(matches!(unwrapped, StoreError::Io(_)), "{unwrapped:?}");
+    }
 }

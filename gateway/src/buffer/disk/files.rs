@@ -4,8 +4,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::buffer::StoreError;
+
+/// How often something is tried again while the medium has an error, and after which pause: a bus that is reset is back within a second.
+/// Only what stays so is damage.
+pub(super) const EIO_TRIES: u32 = 50;
+const EIO_PAUSE: Duration = Duration::from_millis(20);
+
+/// The medium has an error.
+const EIO: i32 = 5;
 
 /// Bytes of the blocks that `st_blocks` counts.
 const BLOCK_BYTES: u64 = 512;
@@ -23,15 +32,38 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> 
     written.map_err(|e| io_error(path, &e))
 }
 
-/// A file that cannot be read now is not taken for one that is not there; one on a medium that cannot be read is damaged.
+/// Reads a file; again while the medium has an error.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut tries = 0;
+    loop {
+        match std::fs::read(path) {
+            Err(e) if is_eio(&e) && tries < EIO_TRIES => {
+                tries += 1;
+                pause();
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A file that cannot be read now is not taken for one that is not there; one that stays unreadable is damaged.
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    const EIO: i32 = 5;
-    match std::fs::read(path) {
+    match read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) if e.raw_os_error() == Some(EIO) => Ok(Some(Vec::new())),
+        Err(e) if is_eio(&e) => Ok(Some(Vec::new())),
         Err(e) => Err(io_error(path, &e)),
     }
+}
+
+pub(super) fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO)
+}
+
+/// Waits before something is tried again.
+#[expect(clippy::disallowed_methods, reason = "at start or on the buffer's own thread; a medium can only be tried again")]
+pub(in crate::buffer) fn pause() {
+    std::thread::sleep(EIO_PAUSE);
 }
 
 pub(super) fn remove_if_there(path: &Path) -> Result<(), StoreError> {

@@ -48,9 +48,9 @@ fn a_daemon_starts_whatever_happened_to_the_files() {
     for (name, prefix, change, survives) in cases {
         let folder = tempfile::tempdir().unwrap();
         let stream = filled(folder.path(), 300);
-        // sled writes a snapshot when it opens a log.
-        assert_eq!(content(&mut open(folder.path(), LIMITS, 77).unwrap().0).1, 300 * 400);
         let before = chunks(folder.path());
+        // sled writes a snapshot when it opens a log, as the buffer does to add to a chunk.
+        drop(sled::Config::new().path(&before[1]).segment_size(512 << 10).mode(sled::Mode::LowSpace).flush_every_ms(None).open().unwrap());
         assert!(before.len() > 2, "{before:?}");
         let mut changed = 0;
         for entry in std::fs::read_dir(&before[1]).unwrap().flatten() {
