@@ -56,6 +56,13 @@ impl Platter {
         Disk { platter: self.clone() }
     }
 
+    /// Another platter with the same content, and without faults.
+    pub(super) fn copy(&self) -> Self {
+        let State { durable, lazy, .. } = &*self.lock();
+        let (random, durable, lazy) = (Rng::with_seed(0), durable.clone(), lazy.clone());
+        Self { state: Arc::new(Mutex::new(State { random, durable, lazy, armed: Vec::new(), power: true })) }
+    }
+
     pub(super) fn has_power(&self) -> bool {
         self.lock().power
     }

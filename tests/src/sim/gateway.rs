@@ -9,9 +9,9 @@ use pattoo_gateway::batch::{Builder, Closed, Pushed, Times};
 use pattoo_gateway::buffer::{Buffer, Limits, Stats};
 use pattoo_gateway::config::Config;
 use pattoo_gateway::reading::BootId;
-use pattoo_gateway::timebase::TimeBase;
+use pattoo_gateway::timebase::{EARLIEST_MS, TimeBase};
 use pattoo_gateway::uplink::{Event as UplinkEvent, Policy, Uplink};
-use pattoo_wire::{Ack, Ask, Body, Schema, topic};
+use pattoo_wire::{Ack, Ask, topic};
 
 use super::clock::{Clocks, Looks};
 use super::disk::{DiskFault, Platter};
@@ -50,6 +50,8 @@ pub(super) struct Gateway {
     clocks: Clocks,
     /// Counts the machine's boots.
     boot: u64,
+    /// In which of them the latest batch was made.
+    made_in: u64,
     life: u64,
     process: Option<Process>,
 }
@@ -66,7 +68,19 @@ impl Gateway {
         };
         let configs = plant::configs()?.iter().map(adapted).collect();
         let (disk, book) = (Platter::new(random.u64(..)), Book::new(name.clone()));
-        Ok(Self { name, disk, book, configs, config: 0, source: Source::new(), clocks: Clocks::new(true), boot: 1, life: 0, process: None })
+        Ok(Self {
+            name,
+            disk,
+            book,
+            configs,
+            config: 0,
+            source: Source::new(),
+            clocks: Clocks::new(plan.keeper),
+            boot: 1,
+            made_in: 1,
+            life: 0,
+            process: None,
+        })
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -77,21 +91,21 @@ impl Gateway {
         self.process.as_ref().map(|process| process.buffer.stats())
     }
 
-    /// The buffer may have batches that it did not say it has: after a crash, or after a failure that was none.
-    fn look_for_unnamed(&mut self, now_ms: i64) -> Result<(), String> {
-        let Some(process) = &mut self.process else { return Ok(()) };
+    /// The buffer may have batches that it did not say it has: after a crash, or after a failure that was none. A copy is asked
+    /// for them, and told of a time, so that it holds none back.
+    fn look_for_unnamed(&mut self) -> Result<(), String> {
+        let Some(process) = &self.process else { return Ok(()) };
         let Stats { stream, next, oldest, .. } = process.buffer.stats();
-        for seq in self.book.next(stream)..next {
-            // A disk that fails now is asked again later.
-            let Ok(stored) = (if seq < oldest { Ok(None) } else { process.buffer.get(seq, now_ms) }) else { return Ok(()) };
-            let Ok(schema) = stored.as_ref().map_or(Ok(None), |stored| process.buffer.schema(stored.schema)) else { return Ok(()) };
-            let decoded = stored.zip(schema).map(|(stored, schema)| {
-                let (id, schema) = Schema::decode(&schema).map_err(|e| e.to_string())?;
-                let batch = Body::open(&stored.body).and_then(|body| body.decode(id, &schema)).map_err(|e| e.to_string())?;
-                Ok::<_, String>((batch, schema))
-            });
-            let decoded = decoded.transpose()?;
-            self.book.found(stream, seq, decoded.as_ref().map(|(batch, schema)| (batch, schema)))?;
+        let unnamed = self.book.unnamed(stream, next);
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let mut copy =
+            Buffer::open(self.disk.copy().open(), Limits::from(&process.config.buffer), EARLIEST_MS).map_err(|e| e.to_string())?;
+        copy.set_time(BootId(self.made_in), 0).map_err(|e| e.to_string())?;
+        for seq in unnamed {
+            let stored = if seq < oldest { None } else { copy.get(seq, EARLIEST_MS).map_err(|e| e.to_string())? };
+            self.book.found(stream, seq, stored.as_ref().map(|stored| stored.body.as_slice()))?;
         }
         Ok(())
     }
@@ -107,12 +121,11 @@ impl World<'_> {
         gateway.life += 1;
         if !gateway.disk.has_power() {
             gateway.boot += 1;
-            gateway.clocks.booted_ms = self.now_ms;
+            gateway.clocks.boot(self.now_ms);
         }
-        let clock_ms = gateway.clocks.utc_ms(self.now_ms);
         let config = gateway.configs[gateway.config].clone();
         let limits = Limits { max_bytes: plan.max_bytes, max_age_ms: plan.max_age_ms, ..Limits::from(&config.buffer) };
-        let opened = Buffer::open(gateway.disk.open(), limits, clock_ms);
+        let opened = Buffer::open(gateway.disk.open(), limits, EARLIEST_MS);
         let (Ok(mut buffer), Ok(builder)) = (opened, Builder::new(&config)) else {
             // Whatever starts the daemon tries again.
             return self.boot_again(index);
@@ -130,13 +143,14 @@ impl World<'_> {
             uplink,
             time: TimeBase::new(plan.trust),
             looks: Looks::default(),
+            told_ms: None,
             fetched: None,
             published: 0,
             in_hand: BTreeMap::new(),
             batch_timer_ms: None,
             ticking: false,
         });
-        let checked = gateway.look_for_unnamed(clock_ms);
+        let checked = gateway.look_for_unnamed();
         let stats = gateway.stats();
         if !gateway.disk.has_power() {
             return self.power_cut(index);
@@ -258,6 +272,23 @@ impl World<'_> {
             self.note(format_args!("g{index} {step:?}"));
         }
         self.keep(index, pushed);
+        self.tell_buffer(index);
+    }
+
+    /// Tells the buffer of the time once it is known; again, should it fail.
+    fn tell_buffer(&mut self, index: usize) {
+        let Gateway { process: Some(process), boot, disk, .. } = &mut self.gateways[index] else { return };
+        let Some(offset_ms) = process.time.state().offset_ms.filter(|_| process.told_ms.is_none()) else { return };
+        let told = process.buffer.set_time(BootId(*boot), offset_ms);
+        if told.is_ok() {
+            process.told_ms = Some(offset_ms);
+        }
+        let (power, boot) = (disk.has_power(), *boot);
+        self.note(format_args!("g{index}: boot {boot} began at {offset_ms}: {told:?}"));
+        match power {
+            true => self.set(index, 0, Timer::Told),
+            false => self.power_cut(index),
+        }
     }
 
     fn set_batch_timer(&mut self, index: usize) {
@@ -289,11 +320,11 @@ impl World<'_> {
     }
 
     fn keep_batch(&mut self, index: usize, closed: &Closed) {
-        let clock_ms = self.gateways[index].clocks.utc_ms(self.now_ms);
         let gateway = &mut self.gateways[index];
         let Some(process) = &mut gateway.process else { return };
-        let readings = gateway.book.made(closed);
-        let kept = process.buffer.keep(clock_ms, closed);
+        let readings = gateway.book.made(closed, gateway.life, gateway.clocks.began_ms());
+        gateway.made_in = gateway.boot;
+        let kept = process.buffer.keep(process.buffer_ms(gateway.clocks.boot_ms(self.now_ms)), closed);
         let (stats, notices) = (process.buffer.stats(), process.buffer.take_notices());
         let mut checked = Ok(());
         if let Ok(seq) = kept {
@@ -301,7 +332,7 @@ impl World<'_> {
         }
         let power = gateway.disk.has_power();
         if power && checked.is_ok() {
-            checked = gateway.look_for_unnamed(clock_ms);
+            checked = gateway.look_for_unnamed();
         }
         self.check(checked);
         self.note(format_args!("g{index} buffers: {kept:?} {stats:?} {notices:?}"));
@@ -319,6 +350,7 @@ impl World<'_> {
         }
         if connected {
             self.set(index, self.plan.tick_ms, Timer::Tick);
+            self.look_at_clocks(index);
             self.step(index, UplinkEvent::Tick);
         }
     }
@@ -351,8 +383,8 @@ impl World<'_> {
                 let checked = ranges.into_iter().try_for_each(|range| self.gateways[index].book.released(stream, range, &store));
                 self.check(checked);
             }
-            Want::Sent { stream, seq, crc } => {
-                let checked = self.gateways[index].book.sent(stream, seq, crc);
+            Want::Sent { stream, seq, body } => {
+                let checked = self.gateways[index].book.sent(stream, seq, &body);
                 self.check(checked);
             }
             Want::Wrong(what) => self.violated(format!("g{index}: {what}")),

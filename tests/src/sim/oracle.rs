@@ -4,13 +4,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pattoo_gateway::batch::Closed;
-use pattoo_wire::{Batch, Gap, GapReason, Sample, Schema};
+use pattoo_gateway::batch::{Closed, Dictionary};
+use pattoo_gateway::timebase::MAX_ROUND_TRIP_MS;
+use pattoo_wire::{Batch, Body, Gap, GapReason, Reason, Sample, Schema, SchemaId, Value};
 
 use super::store::{Name, ServerStore};
 
-/// A reading of one gateway: number of its series, time.
-type Key = (usize, i64);
+/// A reading of one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// Number of its series.
+    series: usize,
+    /// Where its time counts from the beginning of a boot: the life of the process that read it. None for UTC.
+    held: Option<u64>,
+    at_ms: i64,
+}
+
+/// A reading as it is sent or stored: series, UTC.
+type Cell = ((usize, i64), Sample);
+
+/// What became of the times that one life held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offset {
+    ms: i64,
+    /// An estimate: good readings are uncertain.
+    doubted: bool,
+}
+
+const UTC: Offset = Offset { ms: 0, doubted: false };
 
 /// What is true of one gateway.
 #[derive(Debug)]
@@ -18,8 +39,13 @@ pub(super) struct Book {
     gateway: String,
     series: Vec<Name>,
     numbers: BTreeMap<(String, String), usize>,
+    schemas: BTreeMap<SchemaId, Schema>,
     /// All readings that ever were in a batch, stored or not.
     made: BTreeMap<Key, Sample>,
+    /// When the boots of lives that held readings back truly began, UTC.
+    began_ms: BTreeMap<u64, i64>,
+    /// Of the lives whose held readings went out.
+    offsets: BTreeMap<u64, Offset>,
     /// What the buffer said it has, by stream and number.
     batches: BTreeMap<(u64, u64), Vec<Key>>,
     damaged: BTreeSet<(u64, u64)>,
@@ -52,18 +78,26 @@ impl Book {
             gateway,
             series: Vec::new(),
             numbers: BTreeMap::new(),
+            schemas: BTreeMap::new(),
             made: BTreeMap::new(),
+            began_ms: BTreeMap::new(),
+            offsets: BTreeMap::new(),
             batches: BTreeMap::new(),
             damaged: BTreeSet::new(),
             sent: BTreeMap::new(),
         }
     }
 
-    /// A batch goes to the buffer; gives its readings.
-    pub(super) fn made(&mut self, closed: &Closed) -> Vec<Key> {
-        let cells = self.cells(&closed.batch, &closed.dictionary.schema);
-        let keys = cells.iter().map(|(key, _)| *key).collect();
-        self.made.extend(cells);
+    /// A batch goes to the buffer in that life, in a boot that truly began then; gives its readings.
+    pub(super) fn made(&mut self, closed: &Closed, life: u64, began_ms: i64) -> Vec<Key> {
+        let Dictionary { id, schema, .. } = &*closed.dictionary;
+        self.schemas.entry(*id).or_insert_with(|| schema.clone());
+        let held = closed.held.map(|_| life);
+        self.began_ms.extend(held.map(|life| (life, began_ms)));
+        let cells = self.cells(&closed.batch, schema);
+        let made: Vec<_> = cells.into_iter().map(|((series, at_ms), sample)| (Key { series, held, at_ms }, sample)).collect();
+        let keys = made.iter().map(|(key, _)| *key).collect();
+        self.made.extend(made);
         keys
     }
 
@@ -76,33 +110,47 @@ impl Book {
     }
 
     /// The buffer holds batches that it did not say it has; this is one. `None` for one that cannot be read.
-    pub(super) fn found(&mut self, stream: u64, seq: u64, content: Option<(&Batch, &Schema)>) -> Result<(), String> {
-        let cells = content.map(|(batch, schema)| self.cells(batch, schema)).unwrap_or_default();
-        for (key, sample) in &cells {
-            if self.made.get(key) != Some(sample) {
-                return Err(format!("{}: the buffer holds a reading that was never made: {}", self.gateway, self.shown(key)));
-            }
-        }
-        self.buffered(stream, seq, cells.into_iter().map(|(key, _)| key).collect())
+    pub(super) fn found(&mut self, stream: u64, seq: u64, body: Option<&[u8]>) -> Result<(), String> {
+        let cells = body.map_or(Ok(Vec::new()), |body| self.decoded(body))?;
+        let Some((held, offset)) = self.origin(&cells) else {
+            return Err(format!("{}: the buffer holds readings that were never made, in batch {seq}: {cells:?}", self.gateway));
+        };
+        let key = |&((series, at_ms), _): &Cell| Key { series, held, at_ms: at_ms - offset.ms };
+        self.buffered(stream, seq, cells.iter().map(key).collect())
     }
 
-    /// First number of a stream that the buffer has not named.
-    pub(super) fn next(&self, stream: u64) -> u64 {
-        self.batches.range((stream, 0)..=(stream, u64::MAX)).next_back().map_or(1, |((_, seq), _)| seq + 1)
+    /// Numbers of a stream below `next` that the buffer has not named.
+    pub(super) fn unnamed(&self, stream: u64, next: u64) -> Vec<u64> {
+        (1..next).filter(|seq| !self.batches.contains_key(&(stream, *seq))).collect()
     }
 
     pub(super) fn damaged(&mut self, stream: u64, seq: u64) {
         self.damaged.insert((stream, seq));
     }
 
-    /// A batch goes out: it is the same each time.
-    pub(super) fn sent(&mut self, stream: u64, seq: u64, crc: u32) -> Result<(), String> {
+    /// A batch goes out: it is the same each time, and has what was made, with times that fit those of its life.
+    pub(super) fn sent(&mut self, stream: u64, seq: u64, body: &[u8]) -> Result<(), String> {
+        let crc = crc32fast::hash(body);
         match self.sent.insert((stream, seq), crc) {
             Some(before) if before != crc && !self.damaged.contains(&(stream, seq)) => {
-                Err(format!("{}: batch {seq} goes out a second time with another content", self.gateway))
+                return Err(format!("{}: batch {seq} goes out a second time with another content", self.gateway));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        let cells = self.decoded(body)?;
+        let Some((held, offset)) = self.origin(&cells) else {
+            return Err(format!("{}: batch {seq} goes out with readings that were never made: {cells:?}", self.gateway));
+        };
+        let Some(life) = held else { return Ok(()) };
+        if *self.offsets.entry(life).or_insert(offset) != offset {
+            return Err(format!("{}: life {life} has several times: {:?}, {offset:?}", self.gateway, self.offsets.get(&life)));
+        }
+        // A boot that was over is taken to have ended when the next one began, which is too late if anything.
+        let late_ms = offset.ms - self.began_ms.get(&life).copied().unwrap_or_default();
+        if late_ms < -MAX_ROUND_TRIP_MS || (late_ms > MAX_ROUND_TRIP_MS && !offset.doubted) {
+            return Err(format!("{}: the readings of life {life} have times that are {late_ms} ms late: {offset:?}", self.gateway));
+        }
+        Ok(())
     }
 
     /// The gateway releases batches that it holds: the server must have them now, unless it had them and was restored.
@@ -110,7 +158,7 @@ impl Book {
         let gaps = Gaps::new(&self.gateway, store);
         for ((_, seq), readings) in self.batches.range((stream, first)..=(stream, last)) {
             for key in readings {
-                let lost = store.has_forgotten(&self.series[key.0], key.1);
+                let lost = self.utc_ms(key).is_some_and(|at_ms| store.has_forgotten(&self.series[key.series], at_ms));
                 if !lost && !self.is_stored(key, store)? && !gaps.tell_of(stream, *seq) {
                     return Err(format!("{}: batch {seq} is released and the server does not have {}", self.gateway, self.shown(key)));
                 }
@@ -147,7 +195,52 @@ impl Book {
     /// Whether a stored reading is one that was made.
     pub(super) fn knows(&self, name: &Name, at_ms: i64, sample: &Sample) -> bool {
         let number = self.numbers.get(&(name.1.clone(), name.2.clone()));
-        number.is_some_and(|number| self.made.get(&(*number, at_ms)) == Some(sample))
+        number.is_some_and(|series| self.samples_at(*series, at_ms).any(|made| made == *sample))
+    }
+
+    /// Whether two readings of a series have the same time, which nobody could foresee: the store keeps one.
+    pub(super) fn collides(&self, name: &Name, at_ms: i64) -> bool {
+        let number = self.numbers.get(&(name.1.clone(), name.2.clone()));
+        *self.gateway == name.0 && number.is_some_and(|series| self.samples_at(*series, at_ms).count() > 1)
+    }
+
+    /// What was made of that series at that time, as far as it is known now.
+    fn samples_at(&self, series: usize, at_ms: i64) -> impl Iterator<Item = Sample> {
+        let lives = self.offsets.iter().map(|(life, offset)| (Some(*life), *offset));
+        let all = std::iter::once((None, UTC)).chain(lives);
+        all.filter_map(move |(held, offset)| self.sample(Key { series, held, at_ms: at_ms - offset.ms }, offset))
+    }
+
+    fn sample(&self, key: Key, offset: Offset) -> Option<Sample> {
+        let made = self.made.get(&key)?;
+        match made {
+            Sample::Good(value) if offset.doubted => Some(Sample::Uncertain(value.clone(), Reason::ClockUnset)),
+            _ => Some(made.clone()),
+        }
+    }
+
+    /// UTC of a reading; none while none of its life has gone out.
+    fn utc_ms(&self, key: &Key) -> Option<i64> {
+        let offset = key.held.map_or(Some(&UTC), |life| self.offsets.get(&life))?;
+        Some(key.at_ms + offset.ms)
+    }
+
+    /// In which life readings were held back, and what was added to their times. No two readings of a series are alike, but for
+    /// those without a number.
+    fn origin(&self, cells: &[Cell]) -> Option<(Option<u64>, Offset)> {
+        let fits = |(held, offset): &(Option<u64>, Offset)| {
+            cells.iter().all(|((series, at_ms), sample)| {
+                self.sample(Key { series: *series, held: *held, at_ms: at_ms - offset.ms }, *offset).as_ref() == Some(sample)
+            })
+        };
+        let known = self.offsets.iter().map(|(life, offset)| (Some(*life), *offset));
+        std::iter::once((None, UTC)).chain(known).find(fits).or_else(|| {
+            let ((series, at_ms), _) = cells.iter().find(|(_, sample)| is_unlike_others(sample))?;
+            let key = |life, at_ms| Key { series: *series, held: Some(life), at_ms };
+            let keys = self.began_ms.keys().flat_map(|life| self.made.range(key(*life, i64::MIN)..=key(*life, i64::MAX)));
+            let ways = keys.flat_map(|(key, _)| [false, true].map(|doubted| (key.held, Offset { ms: at_ms - key.at_ms, doubted })));
+            ways.into_iter().find(fits)
+        })
     }
 
     /// A gap record says why, and how many are missing: both must be so.
@@ -155,7 +248,7 @@ impl Book {
         let numbers = (stream, gap.first_seq)..=(stream, gap.last_seq);
         // What came before its gateway dropped it is not missing.
         let buffered = self.batches.range(numbers.clone()).flat_map(|(_, readings)| readings);
-        let readings = buffered.filter(|key| store.find(&self.series[key.0], key.1).is_none()).count() as u64;
+        let readings = buffered.filter(|key| self.stored(key, store).is_none()).count() as u64;
         let wrong = |why: &str| Err(format!("{}: {why}: {gap:?}, {readings} readings are missing there", self.gateway));
         let batches = self.batches.range(numbers.clone()).count() as u64;
         match gap.reason {
@@ -176,20 +269,35 @@ impl Book {
         }
     }
 
+    fn stored(&self, key: &Key, store: &ServerStore) -> Option<Sample> {
+        store.find(&self.series[key.series], self.utc_ms(key)?)
+    }
+
     fn is_stored(&self, key: &Key, store: &ServerStore) -> Result<bool, String> {
-        match store.find(&self.series[key.0], key.1) {
-            None => Ok(false),
-            found if found.as_ref() == self.made.get(key) => Ok(true),
-            other => Err(format!("{}: {} is stored as {other:?}", self.gateway, self.shown(key))),
+        let Some(found) = self.stored(key, store) else { return Ok(false) };
+        let at_ms = self.utc_ms(key).unwrap_or_default();
+        if self.samples_at(key.series, at_ms).any(|made| made == found) {
+            return Ok(true);
         }
+        Err(format!("{}: {} is stored as {found:?}", self.gateway, self.shown(key)))
     }
 
     fn shown(&self, key: &Key) -> String {
-        let (_, device, point) = &self.series[key.0];
-        format!("{device} {point} at {} = {:?}", key.1, self.made.get(key))
+        let (_, device, point) = &self.series[key.series];
+        let of = key.held.map(|life| format!(" of life {life}")).unwrap_or_default();
+        format!("{device} {point} at {}{of} = {:?}", key.at_ms, self.made.get(key))
     }
 
-    fn cells(&mut self, batch: &Batch, schema: &Schema) -> Vec<(Key, Sample)> {
+    fn decoded(&mut self, body: &[u8]) -> Result<Vec<Cell>, String> {
+        let wrong = |what: &dyn std::fmt::Display| format!("a batch that cannot be read: {what}");
+        let body = Body::open(body).map_err(|e| wrong(&e))?;
+        // A batch that only has gap records may be of a schema that no reading was made with.
+        let Some(schema) = self.schemas.get(&body.schema()).cloned() else { return Ok(Vec::new()) };
+        let batch = body.decode(body.schema(), &schema).map_err(|e| wrong(&e))?;
+        Ok(self.cells(&batch, &schema))
+    }
+
+    fn cells(&mut self, batch: &Batch, schema: &Schema) -> Vec<Cell> {
         let mut cells = Vec::new();
         for block in &batch.blocks {
             for (index, samples) in block.series.iter().zip(block.samples.chunks(block.times_ms.len().max(1))) {
@@ -209,6 +317,11 @@ impl Book {
         }
         number
     }
+}
+
+/// Whether its value tells one reading of a series from any other.
+fn is_unlike_others(sample: &Sample) -> bool {
+    matches!(sample, Sample::Good(value) | Sample::Uncertain(value, _) if !matches!(value, Value::Bool(_)))
 }
 
 struct Gaps {

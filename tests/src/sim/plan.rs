@@ -8,6 +8,7 @@ use fastrand::Rng;
 use pattoo_gateway::config::Order;
 use pattoo_gateway::timebase::Trust;
 
+use super::clock::Keeper;
 use super::oracle::May;
 
 const SECOND: i64 = 1000;
@@ -91,7 +92,8 @@ pub(super) struct Plan {
     pub(super) ack_timeout_ms: i64,
     pub(super) order: Order,
     pub(super) tick_ms: i64,
-    /// NTP keeps the clocks of all gateways; one that does not ask for it believes them anyway.
+    /// Who keeps the clocks of the gateways.
+    pub(super) keeper: Keeper,
     pub(super) trust: Trust,
     pub(super) max_bytes: u64,
     pub(super) max_age_ms: i64,
@@ -119,6 +121,7 @@ impl Plan {
             max_unacknowledged: *choose(random, &[1, 2, 4, 8, 32]),
             ack_timeout_ms: *choose(random, &[2, 10, 30]) * SECOND,
             order: *choose(random, &[Order::LiveFirst, Order::NewestFirst, Order::OldestFirst]),
+            keeper: *choose(random, &[Keeper::Ntp, Keeper::Ntp, Keeper::Battery, Keeper::Nobody]),
             trust: *choose(random, &[Trust::Auto, Trust::System]),
             tick_ms: *choose(random, &[500, 1000, 5000]),
             max_bytes: if small { random.u64(4_000..20_000) } else { 1 << 20 },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use pattoo_gateway::batch::Builder;
 use pattoo_gateway::buffer::{Buffer, Stats, Stored};
 use pattoo_gateway::config::Config;
-use pattoo_gateway::timebase::{ServerTime, TimeBase};
+use pattoo_gateway::timebase::{EARLIEST_MS, ServerTime, TimeBase};
 use pattoo_gateway::uplink::{Action, Event as UplinkEvent, Uplink};
 use pattoo_wire::{Header, Hello, SchemaId, data_message, topic};
 
@@ -20,6 +20,8 @@ pub(super) struct Process {
     pub(super) uplink: Uplink,
     pub(super) time: TimeBase,
     pub(super) looks: Looks,
+    /// The time as the buffer was told it.
+    pub(super) told_ms: Option<i64>,
     pub(super) fetched: Option<Stored>,
     pub(super) published: u64,
     /// Batches in the hand of the client, by packet number.
@@ -37,29 +39,35 @@ pub(super) enum Want {
         stream: u64,
         ranges: Vec<(u64, u64)>,
     },
-    /// A batch goes out, with the checksum of its body.
+    /// A batch goes out.
     Sent {
         stream: u64,
         seq: u64,
-        crc: u32,
+        body: Vec<u8>,
     },
     Wrong(String),
 }
 
 impl Process {
+    /// What the daemon's buffer takes for UTC: while the time is not known nothing is too old.
+    pub(super) fn buffer_ms(&self, boot_ms: i64) -> i64 {
+        self.told_ms.map_or(EARLIEST_MS, |offset_ms| boot_ms + offset_ms)
+    }
+
     /// Tells the state machine, then does what it says until it is content.
-    pub(super) fn step(&mut self, name: &str, boot_ms: i64, clock_ms: i64, event: UplinkEvent) -> Vec<Want> {
+    pub(super) fn step(&mut self, name: &str, boot_ms: i64, system_ms: i64, event: UplinkEvent) -> Vec<Want> {
+        let buffer_ms = self.buffer_ms(boot_ms);
         let mut wants = Vec::new();
         let mut actions = VecDeque::from(self.uplink.step(boot_ms, event));
         while let Some(action) = actions.pop_front() {
             match action {
-                Action::Hello { sent_ms } => wants.extend(self.publish_hello(name, sent_ms, clock_ms)),
+                Action::Hello { sent_ms } => wants.extend(self.publish_hello(name, sent_ms, system_ms)),
                 Action::Time { sent_ms, time_ms } => {
                     self.time.hear(ServerTime { sent_ms, received_ms: boot_ms, time_ms });
                     self.looks = Looks::default();
                 }
                 Action::Fetch { seq } => {
-                    for event in self.fetch(seq, clock_ms) {
+                    for event in self.fetch(seq, buffer_ms) {
                         actions.extend(self.uplink.step(boot_ms, event));
                     }
                 }
@@ -84,8 +92,8 @@ impl Process {
         wants
     }
 
-    fn fetch(&mut self, seq: u64, clock_ms: i64) -> Vec<UplinkEvent> {
-        match self.buffer.get(seq, clock_ms) {
+    fn fetch(&mut self, seq: u64, now_ms: i64) -> Vec<UplinkEvent> {
+        match self.buffer.get(seq, now_ms) {
             Ok(Some(stored)) => {
                 let (schema, bytes) = (stored.schema, stored.body.len() as u64);
                 self.fetched = Some(stored);
@@ -100,10 +108,10 @@ impl Process {
         }
     }
 
-    fn publish_hello(&mut self, name: &str, sent_ms: i64, clock_ms: i64) -> Option<Want> {
+    fn publish_hello(&mut self, name: &str, sent_ms: i64, time_ms: i64) -> Option<Want> {
         let Stats { stream, kept, next, .. } = self.buffer.stats();
         let sent_ms = u64::try_from(sent_ms).ok()?;
-        let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms: clock_ms, source: self.time.state().source }.encode().ok()?;
+        let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms, source: self.time.state().source }.encode().ok()?;
         self.published += 1;
         let message = Message { topic: topic::hello(name), payload, retained: false };
         Some(Want::Publish(Packet::Publish(Some(self.published), message)))
@@ -127,7 +135,7 @@ impl Process {
                 self.published += 1;
                 self.in_hand.insert(self.published, seq);
                 let message = Message { topic: topic::data(name), payload, retained: false };
-                let sent = Want::Sent { stream: stats.stream, seq, crc: crc32fast::hash(&stored.body) };
+                let sent = Want::Sent { stream: stats.stream, seq, body: stored.body };
                 vec![sent, Want::Publish(Packet::Publish(Some(self.published), message))]
             }
             Err(error) => vec![Want::Wrong(format!("batch {seq} cannot be sent: {error}"))],

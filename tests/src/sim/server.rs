@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pattoo_server::ingest::{self, Core, Letters};
 use pattoo_server::live::Live;
@@ -16,6 +17,9 @@ const GROUP_WAIT_MS: i64 = 10;
 const FAILED_PAUSE_MS: i64 = 1000;
 /// The retained schemas are asked for again at most this often.
 const SCHEMAS_EVERY_MS: i64 = 10_000;
+
+/// Further than the clock of any gateway is set: what is refused for that reason has a letter, and here is no folder for it.
+const MAX_FUTURE: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// A folder that cannot be made: a message that nobody can read would stop its gateway, and so be found.
 const NO_LETTERS: &str = "/dev/null/letters";
@@ -55,7 +59,7 @@ impl World<'_> {
         self.server.live = Arc::new(Live::default());
         let letters = Letters::new(Path::new(NO_LETTERS));
         match Core::new(self.store.clone(), letters, self.server.live.clone()) {
-            Ok(core) => self.server.core = Some(core),
+            Ok(core) => self.server.core = Some(core.with_max_future(MAX_FUTURE)),
             Err(error) => return self.violated(format!("the server does not start: {error}")),
         }
         self.note(format_args!("server starts"));

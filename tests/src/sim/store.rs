@@ -98,8 +98,8 @@ impl ServerStore {
     }
 
     /// A reading that was stored a second time.
-    pub(super) fn twice(&self) -> Option<(Name, i64)> {
-        self.lock().twice.clone()
+    pub(super) fn take_twice(&self) -> Option<(Name, i64)> {
+        self.lock().twice.take()
     }
 }
 
