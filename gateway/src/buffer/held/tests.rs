@@ -168,9 +168,10 @@ proptest! {
             boot_ms += ms;
             utc_ms += ms;
             match event {
-                // Another boot.
+                // Another boot, after a power cut.
                 0 => {
                     (boot, boot_ms, known) = (boot + 1, 0, false);
+                    medium.power_on(ms % 2 == 0);
                     buffer = open(&medium);
                 }
                 1 => {
