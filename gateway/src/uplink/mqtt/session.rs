@@ -141,17 +141,25 @@ impl Session {
                 },
                 // Its sender may go first at a stop; then only the ticks tell.
                 Ok(()) = health.changed() => self.refresh_status(),
-                _ = ticks.tick() => {
-                    self.refresh_status();
-                    let known = self.time.state.borrow().offset_ms.is_some();
-                    self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
-                    self.step(Event::Tick).await;
-                }
+                _ = ticks.tick() => self.tick(&mut inbox).await,
                 // Any end of the sender is an end of the daemon.
                 () = stopped(&mut shutdown) => break,
             }
         }
         self.farewell(inbox).await;
+    }
+
+    async fn tick(&mut self, inbox: &mut mpsc::Receiver<Up>) {
+        // What came while the disk was waited for is heard first: silence is what others keep, not how slow we are.
+        for _ in 0..inbox.len() {
+            if let Ok(up) = inbox.try_recv() {
+                self.up(up).await;
+            }
+        }
+        self.refresh_status();
+        let known = self.time.state.borrow().offset_ms.is_some();
+        self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
+        self.step(Event::Tick).await;
     }
 
     async fn up(&mut self, up: Up) {
@@ -403,3 +411,6 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone has the same meaning as one that says so.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ fn spawn(folder: &Path) -> Child {
     child
 }
 
-fn closed(i: i64) -> Closed {
+pub(super) fn closed(i: i64) -> Closed {
     let device = Device { name: "d".into(), profile: "p".into(), labels: Labels::new() };
     let series = Series {
         device: 0,
