@@ -12,6 +12,8 @@ pub mod judge;
 pub mod life;
 pub mod log;
 pub mod rules;
+pub mod server_judge;
+pub mod server_life;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::disk;
-use pattoo_tests::disk::cut::{Left, Moment, Recording, judged};
+use pattoo_tests::disk::cut::{Left, Moment, Recording, judged, some};
 use pattoo_tests::disk::judge::{Book, Verdict};
 use pattoo_tests::disk::life::Life;
 use pattoo_tests::disk::rules::{EIO, ON_SYNC, Rule, Rules};
@@ -27,14 +27,6 @@ fn record(life: &Life, place: &std::path::Path, rules: Option<&Rules>) -> Result
     let life = Life { folder: place.join(&life.folder), ..life.clone() };
     let mut command = Command::new(env!("CARGO_BIN_EXE_buffer_life"));
     Recording::of(command.arg(serde_json::to_string(&life)?), place, rules)
-}
-
-/// A part of the moments by chance, always with the last; all of them if so many are wanted.
-fn some(moments: Vec<Moment>, wanted: usize, rng: &mut fastrand::Rng) -> Vec<Moment> {
-    let (all, last) = (moments.len(), moments.last().copied());
-    let mut some: Vec<Moment> = moments.into_iter().filter(|_| rng.usize(..all) < wanted).collect();
-    some.extend(last.filter(|last| some.last() != Some(last)));
-    some
 }
 
 /// What was found in all images.

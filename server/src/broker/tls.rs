@@ -234,10 +234,11 @@ fn make_folder(folder: &Path, data: &Path) -> Result<(), TlsError> {
             _ => {}
         }
         let (made, owner) = (folder.metadata()?, data.metadata()?);
-        match (made.uid(), made.gid()) == (owner.uid(), owner.gid()) {
-            true => Ok(()),
-            false => chown(folder, Some(owner.uid()), Some(owner.gid())),
+        if (made.uid(), made.gid()) != (owner.uid(), owner.gid()) {
+            chown(folder, Some(owner.uid()), Some(owner.gid()))?;
         }
+        // Gateways know the server by what is in it: a power cut must not take it away.
+        std::fs::File::open(data)?.sync_all()
     };
     make().map_err(|e| failed(folder, e))
 }

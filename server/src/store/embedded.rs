@@ -58,14 +58,35 @@ impl Embedded {
         let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         crate::folder::make(folder).map_err(io)?;
+        if !self.path.exists() {
+            self.make(folder)?;
+        }
         let opened = self.guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?))?;
-        // A new file is only durable once its folder is.
-        File::open(folder).and_then(|f| f.sync_all()).map_err(io)?;
         let found = self.guarded(|| begin(&opened))?;
         match found <= FORMAT {
             true => Ok(opened),
             false => Err(StoreError::Newer { path: self.path.display().to_string(), found, known: FORMAT }),
         }
+    }
+
+    /// Makes the file: under another name until it is whole and on stable storage. What a power cut leaves of one that is being made, redb
+    /// would refuse for ever, and it may hold nothing yet.
+    fn make(&self, folder: &Path) -> Result<(), StoreError> {
+        let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
+        let new = self.path.with_extension("new");
+        let create = || self.guarded(|| Ok(Database::builder().create(&new)?));
+        let made = create().or_else(|error| match error {
+            StoreError::Damaged { .. } => {
+                fs::remove_file(&new).map_err(io)?;
+                create()
+            }
+            other => Err(other),
+        })?;
+        self.guarded(|| begin(&made))?;
+        drop(made);
+        File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
+        fs::rename(&new, &self.path).map_err(io)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
     }
 
     /// Runs work on the database, opening it again where an earlier error has closed it.
@@ -414,6 +435,17 @@ mod tests {
         store.commit(&Commit { gaps: vec![("g1".into(), 7, step.clone())], ..Commit::default() }).unwrap();
         drop(store);
         assert_eq!(Embedded::open(&path).unwrap().gaps("g1", 0, 99).unwrap(), [old, step]);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_file_that_was_being_made_is_in_nobodys_way() {
+        for left in [&b""[..], b"redb, but only the beginning of it", &[0; 4096]] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("pattoo.redb");
+            fs::write(path.with_extension("new"), left).unwrap();
+            Embedded::open(&path).unwrap().commit(&Commit::default()).unwrap();
+            assert!(!path.with_extension("new").exists());
+        }
     }
 
     #[test]

@@ -99,6 +99,15 @@ impl Recording {
     }
 }
 
+/// A part of the moments by chance, always with the last; all of them if so many are wanted.
+#[must_use]
+pub fn some(moments: Vec<Moment>, wanted: usize, rng: &mut fastrand::Rng) -> Vec<Moment> {
+    let (all, last) = (moments.len(), moments.last().copied());
+    let mut some: Vec<Moment> = moments.into_iter().filter(|_| rng.usize(..all) < wanted).collect();
+    some.extend(last.filter(|last| some.last() != Some(last)));
+    some
+}
+
 /// Writes what is left at a moment into a folder, which is emptied first, and has it judged. What fails is kept, with a message that
 /// says where.
 ///
