@@ -18,30 +18,16 @@ pub mod server_life;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use crate::root;
+use crate::cc::built;
 
 /// The library that is loaded in front of a program, built if it is not there.
 ///
 /// # Errors
 /// No C compiler, or it refuses.
 pub fn shim() -> Result<PathBuf> {
-    let source = root().join("tests/peers/faultdisk.c");
-    let text = std::fs::read(&source).with_context(|| source.display().to_string())?;
-    let folder = root().join("target/test-tools");
-    std::fs::create_dir_all(&folder)?;
-    let library = folder.join(format!("faultdisk-{:08x}.so", crc32fast::hash(&text)));
-    if !library.exists() {
-        // Tests run side by side: each builds its own, the last one wins.
-        let own = folder.join(format!("faultdisk-{}.tmp", std::process::id()));
-        let flags = ["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"];
-        let output = Command::new("cc").args(flags).arg(&own).arg(&source).arg("-lpthread").output();
-        let output = output.context("cc is missing: run tests/run once, it installs gcc")?;
-        ensure!(output.status.success(), "cc {}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
-        std::fs::rename(&own, &library)?;
-    }
-    Ok(library)
+    built("faultdisk", &["-shared", "-fPIC"], &["-lpthread"])
 }
 
 /// Puts the shim in front of a program: what it does below `folder` is written down in `log`, and fails as `rules` says.

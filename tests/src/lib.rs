@@ -4,9 +4,11 @@
 
 pub mod api;
 pub mod authority;
+pub mod cc;
 pub mod disk;
 pub mod faketime;
 pub mod fault;
+pub mod libmodbus;
 pub mod matrix;
 pub mod mosquitto;
 pub mod mqtt;

@@ -1,0 +1,123 @@
+//! mbpoll, a client on top of libmodbus that we did not write, against the simulator: it reads the registers that our own driver reads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use pattoo_gateway::config::{Device, Transport};
+use pattoo_gateway::driver::Driver as _;
+use pattoo_gateway::driver::modbus::Modbus;
+use pattoo_gateway::profile::Profile;
+use pattoo_gateway::reading::{DeviceIndex, PointIndex};
+use pattoo_tests::program::{Program, binary};
+
+/// Counters never fall: what mbpoll reads lies between what is read before and after.
+const PROFILE: &str = "
+schema: 1
+id: peer
+manufacturer: x
+model: x
+points:
+  - { name: f32, kind: counter, read: { input: 10, type: f32 } }
+  - { name: u32, kind: counter, read: { holding: 300, type: u32 } }
+  - { name: u32_swapped, kind: counter, read: { holding: 304, type: u32, words: low_first } }
+  - { name: u16, kind: counter, read: { input: 20, type: u16 } }
+  - { name: coil, kind: state, read: { coil: 3 } }
+  - { name: discrete, kind: state, read: { discrete: 4 } }
+";
+const POINTS: [&str; 6] = ["f32", "u32", "u32_swapped", "u16", "coil", "discrete"];
+
+struct Simulator {
+    _program: Program,
+    port: String,
+}
+
+impl Simulator {
+    fn start(profiles: &Path) -> Result<Self> {
+        let mut command = Command::new(binary("pattoo-gateway")?);
+        command.arg("--profiles").arg(profiles).args(["simulate", "peer", "--units", "1,7", "--listen", "127.0.0.1:0"]);
+        let program = Program::start("simulator", &mut command)?;
+        let line = program.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
+        let port = line.rsplit(':').next().context("no port")?.trim().to_owned();
+        Ok(Self { _program: program, port })
+    }
+
+    /// What mbpoll prints when it reads so many registers or bits of a table (`-t`) once.
+    fn mbpoll(&self, unit: u8, table: &str, address: u16, count: u16) -> Result<(bool, String)> {
+        let (unit, address, count) = (unit.to_string(), address.to_string(), count.to_string());
+        let args = ["-m", "tcp", "-p", &self.port, "-a", &unit, "-t", table, "-0", "-r", &address, "-c", &count, "-o", "10", "-1"];
+        let output = Command::new("mbpoll").args(args).arg("127.0.0.1").output();
+        let output = output.context("mbpoll is missing: run tests/run once, it installs mbpoll")?;
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ok((output.status.success(), text))
+    }
+
+    /// The words that mbpoll reads.
+    fn words(&self, unit: u8, table: &str, address: u16, count: u16) -> Result<Vec<u16>> {
+        let (good, text) = self.mbpoll(unit, table, address, count)?;
+        ensure!(good, "{text}");
+        let values = text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]:").map(|(_, value)| value.trim().to_owned()));
+        let words = values.map(|value| match value.strip_prefix("0x") {
+            Some(hex) => u16::from_str_radix(hex, 16).context(value.clone()),
+            None => value.parse().context(value.clone()),
+        });
+        let words: Vec<u16> = words.collect::<Result<_>>().with_context(|| text.clone())?;
+        ensure!(words.len() == usize::from(count), "{count} words were asked for: {text}");
+        Ok(words)
+    }
+
+    fn by_mbpoll(&self, unit: u8) -> Result<BTreeMap<&'static str, f64>> {
+        let pair = |words: Vec<u16>| u32::from(words[0]) << 16 | u32::from(words[1]);
+        let swapped = |words: Vec<u16>| u32::from(words[1]) << 16 | u32::from(words[0]);
+        let values = [
+            f64::from(f32::from_bits(pair(self.words(unit, "3:hex", 10, 2)?))),
+            f64::from(pair(self.words(unit, "4:hex", 300, 2)?)),
+            f64::from(swapped(self.words(unit, "4:hex", 304, 2)?)),
+            f64::from(self.words(unit, "3", 20, 1)?[0]),
+            f64::from(self.words(unit, "0", 3, 1)?[0]),
+            f64::from(self.words(unit, "1", 4, 1)?[0]),
+        ];
+        Ok(POINTS.into_iter().zip(values).collect())
+    }
+
+    async fn by_driver(&self, unit: u8) -> Result<BTreeMap<&'static str, f64>> {
+        let profile =
+            Arc::new(Profile::read("peer.yaml".as_ref(), PROFILE.as_bytes()).map_err(|problems| anyhow::anyhow!("{problems:?}"))?);
+        let device = Device { name: "d".into(), profile, unit, every: Duration::from_secs(10), labels: BTreeMap::default() };
+        let transport = Transport::ModbusTcp { endpoint: format!("127.0.0.1:{}", self.port), timeout: Duration::from_secs(20) };
+        let mut driver = Modbus::new(&transport, Box::new(|| 0));
+        let points: Vec<_> = (0..POINTS.len()).map(PointIndex).collect();
+        let readings = driver.read(DeviceIndex(0), &device, &points).await.into_iter().flat_map(|transaction| transaction.readings);
+        readings
+            .map(|reading| Ok((POINTS[reading.point.0], reading.sample.value().and_then(|value| value.to_f64()).context("bad")?)))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn mbpoll_reads_from_the_simulator_what_our_driver_reads() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("peer.yaml"), PROFILE)?;
+    let simulator = Simulator::start(folder.path())?;
+    for unit in [1, 7] {
+        let before = simulator.by_driver(unit).await?;
+        let found = simulator.by_mbpoll(unit)?;
+        let after = simulator.by_driver(unit).await?;
+        for (point, value) in &found {
+            let (least, most) = (before[point].min(after[point]), before[point].max(after[point]));
+            // A bit may change twice in between, so that both of ours are alike; it is a bit all the same.
+            let is_bit = ["coil", "discrete"].contains(point);
+            let (least, most) = if is_bit { (0.0, 1.0) } else { (least, most) };
+            ensure!((least..=most).contains(value), "unit {unit}: {point} is {value} by mbpoll, {before:?} before and {after:?} after");
+            ensure!(is_bit || *value > 100.0, "unit {unit}: {point} is {value}");
+        }
+    }
+    let (good, text) = simulator.mbpoll(1, "4:hex", 900, 2)?;
+    ensure!(!good && text.contains("Illegal data address"), "{text}");
+    let (good, text) = simulator.mbpoll(9, "4:hex", 300, 2)?;
+    ensure!(!good && text.contains("Target device failed to respond"), "{text}");
+    Ok(())
+}
