@@ -58,7 +58,7 @@ impl Embedded {
         let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
         let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         crate::folder::make(folder).map_err(io)?;
-        if !self.path.exists() {
+        if !self.path.try_exists().map_err(io)? {
             self.make(folder)?;
         }
         let opened = self.guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?))?;
@@ -73,6 +73,12 @@ impl Embedded {
     /// would refuse for ever, and it may hold nothing yet.
     fn make(&self, folder: &Path) -> Result<(), StoreError> {
         let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
+        // Of two servers that start at once one makes it. Whether it is there is asked again behind the lock: it must never be replaced.
+        let folder = File::open(folder).map_err(io)?;
+        folder.lock().map_err(io)?;
+        if self.path.try_exists().map_err(io)? {
+            return Ok(());
+        }
         let new = self.path.with_extension("new");
         let create = || self.guarded(|| Ok(Database::builder().create(&new)?));
         let made = create().or_else(|error| match error {
@@ -86,7 +92,7 @@ impl Embedded {
         drop(made);
         File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
         fs::rename(&new, &self.path).map_err(io)?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+        folder.sync_all().map_err(io)
     }
 
     /// Runs work on the database, opening it again where an earlier error has closed it.
@@ -387,93 +393,4 @@ impl Store for Embedded {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::contract::{self, Bed};
-    use super::*;
-
-    struct Folder(tempfile::TempDir);
-
-    impl Bed for Folder {
-        fn open(&self) -> Box<dyn Store> {
-            Box::new(Embedded::open(&self.0.path().join("new/pattoo.redb")).unwrap())
-        }
-    }
-
-    #[test]
-    fn the_embedded_store_keeps_the_contract() {
-        contract::run(|| Box::new(Folder(tempfile::tempdir().unwrap())));
-    }
-
-    #[test]
-    fn a_file_of_a_newer_program_is_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pattoo.redb");
-        drop(Embedded::open(&path).unwrap());
-        let database = Database::open(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert("format", FORMAT + 1).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-        let error = Embedded::open(&path).err().unwrap().to_string();
-        assert!(error.contains("format 3") && error.contains("upgrade pattoo-server"), "{error}");
-    }
-
-    #[test]
-    fn a_file_of_format_1_keeps_its_gaps_and_gets_room_for_more() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pattoo.redb");
-        let database = Database::create(&path).unwrap();
-        let transaction = database.begin_write().unwrap();
-        transaction.open_table(META).unwrap().insert("format", 1).unwrap();
-        transaction.open_table(GAPS_1).unwrap().insert(("g1", 7, 4), (10, 20, 6, 30, GapReason::TooOld.code())).unwrap();
-        transaction.commit().unwrap();
-        drop(database);
-        let old = Gap { from_ms: 10, to_ms: 20, first_seq: 4, last_seq: 6, readings: 30, reason: GapReason::TooOld };
-        let step = Gap { readings: 0, reason: GapReason::ClockStep, last_seq: 4, ..old.clone() };
-        let store = Embedded::open(&path).unwrap();
-        assert_eq!(store.gaps("g1", 0, 99).unwrap(), std::slice::from_ref(&old));
-        store.commit(&Commit { gaps: vec![("g1".into(), 7, step.clone())], ..Commit::default() }).unwrap();
-        drop(store);
-        assert_eq!(Embedded::open(&path).unwrap().gaps("g1", 0, 99).unwrap(), [old, step]);
-    }
-
-    #[test]
-    fn what_a_power_cut_left_of_a_file_that_was_being_made_is_in_nobodys_way() {
-        for left in [&b""[..], b"redb, but only the beginning of it", &[0; 4096]] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("pattoo.redb");
-            fs::write(path.with_extension("new"), left).unwrap();
-            Embedded::open(&path).unwrap().commit(&Commit::default()).unwrap();
-            assert!(!path.with_extension("new").exists());
-        }
-    }
-
-    #[test]
-    fn a_file_of_something_else_is_called_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pattoo.redb");
-        fs::write(&path, b"what is this doing here, in the place of a database?".repeat(100)).unwrap();
-        let error = Embedded::open(&path).err().unwrap();
-        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-    }
-
-    #[test]
-    fn a_second_opening_says_that_it_is_in_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pattoo.redb");
-        let _first = Embedded::open(&path).unwrap();
-        assert!(matches!(Embedded::open(&path).err(), Some(StoreError::InUse { .. })));
-    }
-
-    #[test]
-    fn after_an_error_the_next_call_opens_the_file_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(&folder.path().join("pattoo.redb")).unwrap();
-        let failed = store.with(|_| Err::<(), _>(redb::Error::Io(std::io::Error::other("disk full"))));
-        assert!(failed.unwrap_err().to_string().contains("disk full"));
-        assert!(store.database.read().unwrap().is_none());
-        store.commit(&Commit::default()).unwrap();
-        assert!(store.with(|_| -> Result<(), redb::Error> { panic!("page") }).is_err());
-        store.commit(&Commit::default()).unwrap();
-    }
-}
+mod tests;
