@@ -19,6 +19,8 @@
 //!   told by the newest chunk, what it says of releases may be lost (batches are then sent again), and gap records that a batch behind it
 //!   carries are found there when it is opened.
 //! - Sequence numbers have no holes: what cannot be read is replaced, under its number, by a batch that only says so.
+//! - Before anything is dropped for want of room, fast gauges are thinned out, see [`thinning`]: in batches that were never sent, once,
+//!   and each such batch carries the record of what is gone from it.
 //! - A batch is dropped only by [`Limits`] or by a full disk. A head with its gap record is on stable storage before the batch is gone. A
 //!   gap record leaves this buffer inside a batch, and returns to it when that batch is dropped in turn.
 //! - Damaged is what was read and is wrong, or what cannot be read for a second. A disk that refuses is tried again, and meanwhile nothing of
@@ -37,6 +39,8 @@ pub mod memory;
 mod record;
 mod schemas;
 mod store;
+mod thin;
+mod thinning;
 pub mod worker;
 
 use pattoo_wire::{Body, Gap, SchemaId, WireError};
@@ -44,12 +48,10 @@ use thiserror::Error;
 
 use crate::batch::{Closed, MAX_CARRIED_GAPS};
 use chunks::{Chunk, Chunks, Policy};
+pub use drops::GIVEN_AHEAD;
 pub use load::open;
-use record::{BatchRecord, Head};
+use record::{BatchRecord, Head, MAX_GROUP_BYTES};
 pub use store::{Listed, Notice, Numbered, Store, StoreError};
-
-/// Bytes up to which batches of one commit share a value. A larger batch has its own.
-const MAX_GROUP_BYTES: usize = 7000;
 
 /// Most ranges of batches released ahead that are remembered; more are only sent again.
 const MAX_AHEAD: usize = 256;
@@ -63,12 +65,22 @@ pub struct Limits {
     pub max_age_ms: i64,
     /// Bytes of the file that is given up when the disk is full, so that old batches can be deleted at all.
     pub ballast_bytes: u64,
+    /// When room runs out, one reading of a fast gauge stays in each such time; 0: none is thinned out.
+    pub thin_to_ms: i64,
+    /// Batches that count as sent when the first of them is: noting each would cost a write of the disk each.
+    pub given_ahead: u64,
 }
 
 impl From<&crate::config::Buffer> for Limits {
     fn from(config: &crate::config::Buffer) -> Self {
-        let max_age_ms = i64::try_from(config.max_age.as_millis()).unwrap_or(i64::MAX);
-        Self { max_bytes: config.max_bytes, max_age_ms, ballast_bytes: disk::BALLAST_BYTES }
+        let ms = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            max_bytes: config.max_bytes,
+            max_age_ms: ms(config.max_age),
+            ballast_bytes: disk::BALLAST_BYTES,
+            thin_to_ms: ms(config.thin_to),
+            given_ahead: GIVEN_AHEAD,
+        }
     }
 }
 

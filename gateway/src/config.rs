@@ -19,6 +19,7 @@
 //! | `buffer.path` | [`BUFFER_PATH`] | |
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
+//! | `buffer.thin_to` | [`BUFFER_THIN_TO`] | 0 s to 1 h: when room runs out, one reading of a gauge stays in each such time; 0s: none is thinned out |
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
 //! | `clock.trust` | [`CLOCK_TRUST`] | `auto`: while NTP keeps it, else the server's time decides; `system`: as it is |
 //! | `clock.ntp_file` | [`CLOCK_NTP_FILE`] | a file that is there once NTP has set the system's clock |
@@ -84,6 +85,8 @@ pub const BUFFER_PATH: &str = "/var/lib/pattoo/buffer";
 pub const BUFFER_MAX_BYTES: u64 = 512 << 20;
 /// Default of `buffer.max_age`: 30 days.
 pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// Default of `buffer.thin_to`. A chart of a day has fewer points than there are minutes in it.
+pub const BUFFER_THIN_TO: Duration = Duration::from_secs(60);
 /// Default of `batch.every`.
 pub const BATCH_EVERY: Duration = Duration::from_secs(10);
 /// Default of `clock.trust`.
@@ -201,6 +204,15 @@ pub struct Buffer {
     pub max_bytes: u64,
     /// Oldest batch that is kept.
     pub max_age: Duration,
+    /// When room runs out, one reading of a fast gauge stays in each such time; zero: none is thinned out.
+    pub thin_to: Duration,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        let path = PathBuf::from(BUFFER_PATH);
+        Self { path, max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE, thin_to: BUFFER_THIN_TO }
+    }
 }
 
 /// When a batch is closed.

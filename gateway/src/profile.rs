@@ -52,6 +52,8 @@ pub struct Point {
     pub unit: String,
     /// What its values mean.
     pub kind: Kind,
+    /// Its readings are held on to longest, see [`pattoo_wire::CLASS_ALARM`].
+    pub alarm: bool,
     /// How its values are represented.
     pub repr: Repr,
     /// How often it is read; the device's interval where absent.

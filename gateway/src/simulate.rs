@@ -210,7 +210,7 @@ mod tests {
                 _ => Kind::Gauge,
             };
             let (repr, states, unit) = (read.repr(), BTreeMap::new(), "V".to_owned());
-            Point { name: format!("p{i}"), unit, kind, repr, every: None, states, range: None, read: Read::Modbus(read) }
+            Point { name: format!("p{i}"), unit, kind, alarm: false, repr, every: None, states, range: None, read: Read::Modbus(read) }
         };
         let points = reads.into_iter().enumerate().map(point).collect();
         let modbus = ModbusLimits { max_gap: 2, ..ModbusLimits::default() };

@@ -40,6 +40,7 @@ struct Total {
     buffered: u64,
     stored: u64,
     in_gaps: u64,
+    thinned: u64,
     replays: u64,
     faults: BTreeMap<&'static str, u64>,
 }
@@ -52,6 +53,7 @@ impl Total {
         self.buffered += outcome.tally.buffered;
         self.stored += outcome.tally.stored;
         self.in_gaps += outcome.tally.in_gaps;
+        self.thinned += outcome.tally.thinned;
         self.replays += outcome.replays;
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind).or_default() += count;
@@ -77,7 +79,8 @@ replays one.\n"
     println!("| readings that a buffer took | {} |", total.buffered);
     println!("| of these in the store, each once | {} |", total.stored);
     println!("| of these only in gap records | {} |", total.in_gaps);
-    println!("| of these lost without a record | {} |", total.buffered - total.stored - total.in_gaps);
+    println!("| of these thinned out before anything was dropped | {} |", total.thinned);
+    println!("| lost without a record | {} |", total.buffered - total.stored - total.in_gaps);
     println!("| batches that came again and changed nothing | {} |", total.replays);
     println!("| longest time to drain once all is healed | {:.0} s |", total.slowest_drain_ms as f64 / 1000.0);
     println!("| took | {seconds:.0} s |\n");

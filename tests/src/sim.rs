@@ -336,6 +336,7 @@ impl<'t> World<'t> {
             tally.buffered += own.buffered;
             tally.stored += own.stored;
             tally.in_gaps += own.in_gaps;
+            tally.thinned += own.thinned;
         }
         let mut stranger = None;
         self.store.each(|name, reading| {
@@ -347,7 +348,7 @@ impl<'t> World<'t> {
         if let Some(stranger) = stranger {
             return Err(stranger);
         }
-        (tally.buffered, tally.stored, tally.in_gaps).hash(&mut self.fingerprint);
+        (tally.buffered, tally.stored, tally.in_gaps, tally.thinned).hash(&mut self.fingerprint);
         Ok(Outcome {
             events: self.happened,
             simulated_ms: self.now_ms,

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pattoo_wire::{Device, Labels, MAX_SCHEMA_BYTES, MAX_SERIES, Repr, Schema, SchemaId, Series, WireError};
+use pattoo_wire::{CLASS_ALARM, CLASS_LABEL, Device, Labels, MAX_SCHEMA_BYTES, MAX_SERIES, Repr, Schema, SchemaId, Series, WireError};
 
 use crate::config::Config;
 use crate::profile::{Point, Profile, Read};
@@ -134,7 +134,10 @@ fn series_of(device: DeviceIndex, point: &Point, row: Option<&Row>) -> Series {
         Some(row) => format!("{}[{}]", point.name, row.identity),
         None => point.name.clone(),
     };
-    let labels: Labels = row.map(|row| row.labels.iter().map(|(k, v)| (shortened(k), shortened(v))).collect()).unwrap_or_default();
+    let mut labels: Labels = row.map(|row| row.labels.iter().map(|(k, v)| (shortened(k), shortened(v))).collect()).unwrap_or_default();
+    if point.alarm {
+        labels.insert(CLASS_LABEL.to_owned(), CLASS_ALARM.to_owned());
+    }
     Series {
         device: device.0 as u32,
         point: name,

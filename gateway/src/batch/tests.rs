@@ -22,6 +22,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
             name: (*name).into(),
             unit: "V".into(),
             kind: Kind::Gauge,
+            alarm: name.starts_with("alarm"),
             repr: *repr,
             every: None,
             states: BTreeMap::new(),
@@ -34,7 +35,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
     Config {
         gateway: "g1".into(),
         uplink: Uplink::to(String::new()),
-        buffer: Buffer { path: PathBuf::new(), max_bytes: 1 << 20, max_age: Duration::from_secs(3600) },
+        buffer: Buffer { path: PathBuf::new(), ..Buffer::default() },
         batch: Batching { every: Duration::from_millis(EVERY_MS as u64) },
         clock: Clock { trust: Trust::Auto, ntp_file: PathBuf::new() },
         links: Vec::new(),
@@ -159,6 +160,13 @@ fn a_new_row_of_a_table_gets_a_series_and_the_schema_another_id() {
     let names: Vec<_> = closed[0].dictionary.schema.series.iter().map(|s| s.point.as_str()).collect();
     assert_eq!(names, ["load", "used[/]", "used[/var]"]);
     assert_eq!(decoded(&closed).len(), 2);
+}
+
+#[test]
+fn an_alarm_says_so_in_the_schema() {
+    let mut builder = Builder::new(&config(1, &[("alarm_word", DECIMAL, false), ("power", DECIMAL, false)])).unwrap();
+    let classes: Vec<_> = builder.dictionary().unwrap().schema.series.iter().map(|series| series.labels.get("class").cloned()).collect();
+    assert_eq!(classes, [Some("alarm".to_owned()), None]);
 }
 
 #[test]

@@ -35,12 +35,15 @@ pub(super) struct Chunk {
     pub(super) values: u64,
     /// It could not be read: what waited of it then, from here on, is on record as damaged.
     pub(super) lost_from: Option<u64>,
+    /// Nothing is left to be thinned out.
+    pub(super) thinned: bool,
     pub(super) sealed: bool,
 }
 
 impl Chunk {
     pub(super) fn new(first: u64) -> Self {
-        Self { first, next: first, bytes: 0, readings: 0, from_ms: i64::MAX, to_ms: i64::MIN, values: 0, lost_from: None, sealed: false }
+        let (from_ms, to_ms) = (i64::MAX, i64::MIN);
+        Self { first, next: first, bytes: 0, readings: 0, from_ms, to_ms, values: 0, lost_from: None, thinned: false, sealed: false }
     }
 
     /// Counts the next batch.

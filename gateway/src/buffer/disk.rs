@@ -209,17 +209,12 @@ impl Disk {
         let old = self.places.get(&chunk).map(|place| chunk_name(chunk, place.generation));
         let generation = self.places.get(&chunk).map_or(0, |place| place.generation + 1);
         let name = chunk_name(chunk, generation);
-        let new = self.folder.join(format!("{name}.new"));
-        std::fs::create_dir(&new).map_err(|e| io_error(&new, &e))?;
-        if !values.is_empty() {
-            ChunkDb::open(&new, chunk, &mut self.notices)?.append(values)?;
+        if let Err(error) = self.make_chunk(chunk, &name, values, about) {
+            // What was there before goes on, and what is half-made takes no room.
+            let _ = remove_folder(&self.folder.join(format!("{name}.new")));
+            let _ = remove_folder(&self.folder.join(&name));
+            return Err(error);
         }
-        if let Some(about) = about {
-            write_synced(&new.join("about"), about)?;
-        }
-        files::sync_all_in(&new)?;
-        std::fs::rename(&new, self.folder.join(&name)).map_err(|e| io_error(&new, &e))?;
-        sync_folder(&self.folder)?;
         let bytes = taken_bytes(&self.folder.join(&name));
         self.places.insert(chunk, Place { generation, bytes });
         match (old, why) {
@@ -246,6 +241,21 @@ impl Disk {
         sync_folder(&to)?;
         sync_folder(&self.folder)?;
         Ok(to)
+    }
+
+    /// Makes a chunk whole, under another name first.
+    fn make_chunk(&mut self, chunk: u64, name: &str, values: &[Numbered], about: Option<&[u8]>) -> Result<(), StoreError> {
+        let new = self.folder.join(format!("{name}.new"));
+        std::fs::create_dir(&new).map_err(|e| io_error(&new, &e))?;
+        if !values.is_empty() {
+            ChunkDb::open(&new, chunk, &mut self.notices)?.append(values)?;
+        }
+        if let Some(about) = about {
+            write_synced(&new.join("about"), about)?;
+        }
+        files::sync_all_in(&new)?;
+        std::fs::rename(&new, self.folder.join(name)).map_err(|e| io_error(&new, &e))?;
+        sync_folder(&self.folder)
     }
 
     fn ballast(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use pattoo_wire::{Batch, Body, Gap, GapReason, Schema, SchemaId};
 use super::chunks::{Chunk, Ranges};
 use super::load::gap_of;
 use super::record::{self, BatchRecord, Head};
+use super::thin::own_record;
 use super::{Buffer, BufferError, Notice, Store, StoreError, Stored};
 use crate::timebase::EARLIEST_MS;
 
@@ -23,8 +24,8 @@ const MAX_MARGIN_BYTES: u64 = 1 << 20;
 /// So many gap records may wait before they are joined even if the server has some of their batches, and counts these as missing.
 const MAX_EXACT_GAPS: usize = 4096;
 
-/// Batches that count as given out when the first of them is, and most ranges of them: noting each would cost a write of the disk each.
-pub(super) const GIVEN_AHEAD: u64 = 256;
+/// Usual [`super::Limits::given_ahead`], and most ranges of such batches.
+pub const GIVEN_AHEAD: u64 = 256;
 const MAX_GIVEN: usize = 256;
 
 /// A batch that is given up; without times where it cannot be read.
@@ -41,7 +42,7 @@ impl<S: Store> Buffer<S> {
         if self.head.given.contains(seq) || seq < self.head.oldest {
             return Ok(());
         }
-        self.head.given.add(seq, seq.saturating_add(GIVEN_AHEAD - 1));
+        self.head.given.add(seq, seq.saturating_add(self.limits.given_ahead.saturating_sub(1)));
         self.head.given.simplify(MAX_GIVEN);
         self.save_head(true)
     }
@@ -96,13 +97,17 @@ impl<S: Store> Buffer<S> {
         Ok(chunk.next)
     }
 
-    /// Makes room for so many bytes: gives up the oldest chunks.
+    /// Makes room for so many bytes: thins out, then gives up the oldest chunks. Thinning begins while there is room for one chunk more,
+    /// because for a moment a chunk lies beside what is left of it.
     pub(super) fn drop_for(&mut self, room: u64) -> Result<(), StoreError> {
         let staged: u64 = self.staged.iter().map(|record| (record::BATCH_BYTES + record.body.len()) as u64).sum();
         let margin = (self.limits.max_bytes / MARGIN_SHARE).min(MAX_MARGIN_BYTES);
         let goal = self.limits.max_bytes.saturating_sub(room + staged + margin);
+        // One at a time, as long as there is time.
+        let mut thins = self.store.bytes() > goal.saturating_sub(self.policy().chunk_bytes()) && self.thin_oldest()?;
         while self.store.bytes() > goal {
-            if !self.drop_oldest_chunk()? {
+            thins = thins && self.thin_oldest()?;
+            if !thins && !self.drop_oldest_chunk()? {
                 break;
             }
         }
@@ -128,6 +133,7 @@ impl<S: Store> Buffer<S> {
         let first = self.head.oldest;
         let bytes = self.store.bytes();
         let goal = bytes - bytes / FULL_DISK_SHARE;
+        while self.store.bytes() >= goal && self.thin_oldest()? {}
         while self.store.bytes() >= goal && self.chunks.iter().count() > 1 && self.drop_oldest_chunk()? {}
         if self.head.oldest > first {
             self.notices.push(Notice::DiskFull(self.head.oldest - first));
@@ -150,8 +156,10 @@ impl<S: Store> Buffer<S> {
                     for (seq, bytes) in (number..).zip(record::group(value)).filter(|(seq, _)| (from..end).contains(seq)) {
                         let record = BatchRecord::decode(bytes);
                         let carried = record.as_ref().and_then(|record| Body::open(&record.body).and_then(|body| body.gaps()).ok());
-                        let record = record.map(|record| (record.from_ms, record.to_ms, record.readings));
-                        given.push(Given { seq, record, carried: carried.unwrap_or_default() });
+                        let carried = carried.unwrap_or_default();
+                        let thinned = own_record(seq, &carried).map_or(0, |gap| gap.readings);
+                        let record = record.map(|record| (record.from_ms, record.to_ms, record.readings.saturating_sub(thinned)));
+                        given.push(Given { seq, record, carried });
                     }
                 });
                 match scanned {
@@ -173,6 +181,7 @@ impl<S: Store> Buffer<S> {
     /// Leaves gap records for batches that wait; a later value of a number goes before an earlier one.
     fn record_given(&mut self, chunk: &Chunk, range: std::ops::Range<u64>, given: Vec<Given>, reason: GapReason) {
         let mut given: std::collections::BTreeMap<u64, Given> = given.into_iter().map(|given| (given.seq, given)).collect();
+        let mut thinned: Option<Gap> = None;
         for seq in range.filter(|seq| !self.head.ahead.contains(*seq)).collect::<Vec<_>>() {
             let found = given.remove(&seq);
             let record = found.as_ref().and_then(|given| given.record);
@@ -180,6 +189,18 @@ impl<S: Store> Buffer<S> {
             for gap in found.into_iter().flat_map(|given| given.carried) {
                 if self.head.given.contains(seq) {
                     self.head.given.add(gap.first_seq, gap.last_seq);
+                } else if own_record(seq, std::slice::from_ref(&gap)).is_some() {
+                    // One record for many, whatever lies between: such a record does not say that batches are missing. But it replaces what
+                    // it covers at the server, so none that may have been sent lies between.
+                    let joins = |all: &Gap| is_held(all) == is_held(&gap) && self.head.given.within(all.first_seq, seq) == 0;
+                    match thinned.take() {
+                        Some(all) if joins(&all) => thinned = Some(joined(&all, &gap)),
+                        before => {
+                            before.into_iter().for_each(|gap| self.add_gap(gap));
+                            thinned = Some(gap);
+                        }
+                    }
+                    continue;
                 }
                 self.add_gap(gap);
             }
@@ -195,6 +216,7 @@ impl<S: Store> Buffer<S> {
                 }
             }
         }
+        thinned.into_iter().for_each(|gap| self.add_gap(gap));
     }
 
     /// Adds a gap record to those that wait; joins it with its neighbours, unless the server may have a batch of either: then it can tell
@@ -204,7 +226,6 @@ impl<S: Store> Buffer<S> {
         let given = |gap: &Gap| !many && given.within(gap.first_seq, gap.last_seq.saturating_add(1)) > 0;
         let touches = |other: &Gap, gap: &Gap| {
             let behind = |a: &Gap, b: &Gap| a.last_seq.checked_add(1) == Some(b.first_seq);
-            let is_held = |gap: &Gap| gap.to_ms < EARLIEST_MS;
             let joins = other.reason == gap.reason
                 && is_held(other) == is_held(gap)
                 && gap.reason != GapReason::ClockStep
@@ -212,14 +233,7 @@ impl<S: Store> Buffer<S> {
             joins && !given(other) && !given(gap)
         };
         while let Some((key, other)) = self.head.gaps.iter().find(|(_, other)| touches(other, &gap)).map(|(key, gap)| (*key, gap.clone())) {
-            gap = Gap {
-                from_ms: gap.from_ms.min(other.from_ms),
-                to_ms: gap.to_ms.max(other.to_ms),
-                first_seq: gap.first_seq.min(other.first_seq),
-                last_seq: gap.last_seq.max(other.last_seq),
-                readings: gap.readings.saturating_add(other.readings),
-                reason: gap.reason,
-            };
+            gap = joined(&other, &gap);
             self.head.gaps.remove(&key);
         }
         self.head.gaps.insert((gap.first_seq, gap.reason.code()), gap);
@@ -297,5 +311,22 @@ impl<S: Store> Buffer<S> {
         let after_ms = neighbour(seq.checked_add(1)).map(|record| record.from_ms);
         let from_ms = before_ms.or(after_ms).unwrap_or(now_ms);
         (from_ms, after_ms.unwrap_or(from_ms).max(from_ms))
+    }
+}
+
+/// Whether its times count from a boot.
+fn is_held(gap: &Gap) -> bool {
+    gap.to_ms < EARLIEST_MS
+}
+
+/// Two records as one.
+fn joined(one: &Gap, other: &Gap) -> Gap {
+    Gap {
+        from_ms: one.from_ms.min(other.from_ms),
+        to_ms: one.to_ms.max(other.to_ms),
+        first_seq: one.first_seq.min(other.first_seq),
+        last_seq: one.last_seq.max(other.last_seq),
+        readings: one.readings.saturating_add(other.readings),
+        reason: one.reason,
     }
 }

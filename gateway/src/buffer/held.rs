@@ -193,6 +193,8 @@ impl<S: Store> Buffer<S> {
                 block.samples.iter_mut().for_each(doubt);
             }
         }
+        // The record of what was thinned out of it has its times.
+        batch.gaps = batch.gaps.iter().map(|gap| self.gap_in_utc(gap).unwrap_or_else(|| gap.clone())).collect();
         let body = batch.encode(id, &schema).map_err(BufferError::Batch)?;
         Ok(Some(Stored { seq, schema: id, body }))
     }

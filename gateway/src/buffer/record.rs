@@ -9,12 +9,16 @@ use pattoo_wire::{Gap, GapReason, SchemaId};
 
 use super::chunks::{Chunk, Ranges};
 use super::held::{Hold, Holds, Offset};
+use super::store::Numbered;
 
 /// Bytes of a batch record beside its body.
 pub(super) const BATCH_BYTES: usize = 3 * 8 + 4;
 
 /// Bytes that a gap record adds to a body at most.
 pub(super) const GAP_BYTES: usize = 5 * 10 + 1;
+
+/// Bytes up to which batches of one commit share a value. A larger batch has its own.
+pub(super) const MAX_GROUP_BYTES: usize = 7000;
 
 /// Version of the head and of what is noted of a chunk.
 const VERSION: u64 = 1;
@@ -118,16 +122,18 @@ impl Head {
 
 impl Chunk {
     pub(super) fn encode(&self, stream: u64) -> Vec<u8> {
-        let Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, sealed: _ } = *self;
-        let lost_from = lost_from.unwrap_or(0);
-        sealed(&[VERSION, stream, first, next, bytes, readings, from_ms as u64, to_ms as u64, values, lost_from])
+        let Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, thinned, sealed: _ } = *self;
+        let (lost_from, thinned) = (lost_from.unwrap_or(0), u64::from(thinned));
+        sealed(&[VERSION, stream, first, next, bytes, readings, from_ms as u64, to_ms as u64, values, lost_from, thinned])
     }
 
     pub(super) fn decode(value: &[u8], stream: u64) -> Option<Self> {
         let mut numbers = opened(value)?.into_iter();
         let [version, of, first, next, bytes, readings, from_ms, to_ms, values, lost_from] = taken(&mut numbers)?;
         let (from_ms, to_ms, lost_from) = (from_ms as i64, to_ms as i64, (lost_from > 0).then_some(lost_from));
-        let chunk = Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, sealed: true };
+        // The last number came later.
+        let thinned = numbers.next().is_some_and(|thinned| thinned > 0);
+        let chunk = Self { first, next, bytes, readings, from_ms, to_ms, values, lost_from, thinned, sealed: true };
         (version == VERSION && of == stream && first <= next && numbers.next().is_none()).then_some(chunk)
     }
 }
@@ -163,6 +169,21 @@ pub(super) fn encode_group(records: &[Vec<u8>]) -> Vec<u8> {
     value.extend(crc32fast::hash(&value).to_le_bytes());
     value.extend(records.iter().flatten());
     value
+}
+
+/// Records by their numbers as values: groups of those that follow each other.
+pub(super) fn groups(records: &BTreeMap<u64, Vec<u8>>) -> Vec<Numbered> {
+    let mut groups: Vec<(u64, usize, Vec<Vec<u8>>)> = Vec::new();
+    for (seq, record) in records {
+        match groups.last_mut() {
+            Some((first, bytes, group)) if *first + group.len() as u64 == *seq && *bytes + record.len() <= MAX_GROUP_BYTES => {
+                *bytes += record.len();
+                group.push(record.clone());
+            }
+            _ => groups.push((*seq, record.len(), vec![record.clone()])),
+        }
+    }
+    groups.iter().map(|(first, _, group)| (*first, encode_group(group))).collect()
 }
 
 /// The records of a group; none if that cannot be told.

@@ -103,6 +103,15 @@ pub enum Notice {
     NoRoom,
     /// The disk was full; so many of the oldest batches were given up.
     DiskFull(u64),
+    /// Room ran out: fast gauges of these batches were thinned out; what is gone is on record.
+    Thinned {
+        /// First batch that was looked at.
+        first: u64,
+        /// Last batch that was looked at.
+        last: u64,
+        /// Readings that are gone.
+        readings: u64,
+    },
     /// So many boots are over whose time was never known.
     TimeEstimated(usize),
     /// The store failed and was opened again.
@@ -124,6 +133,9 @@ impl fmt::Display for Notice {
                 write!(f, "the disk is full: what the buffer holds is sent once there is room for it to be opened; free some space")
             }
             Self::DiskFull(batches) => write!(f, "the disk is full: gave up the {batches} oldest batches; free some space"),
+            Self::Thinned { first, last, readings } => {
+                write!(f, "the buffer is nearly full: thinned out batches {first} to {last} by {readings} readings of fast gauges")
+            }
             Self::TimeEstimated(boots) => {
                 write!(f, "nothing told the time during {boots} earlier boots: the times of their readings are estimates, and say so")
             }

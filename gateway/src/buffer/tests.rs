@@ -1,6 +1,7 @@
 mod crashes;
 mod drops;
 mod files;
+mod thinning;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use super::memory::{Medium, Memory};
 use super::*;
 use crate::batch::Dictionary;
 
-const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_age_ms: 1_000_000, ballast_bytes: 4096 };
+pub(super) const LIMITS: Limits =
+    Limits { max_bytes: 1 << 20, max_age_ms: 1_000_000, ballast_bytes: 4096, thin_to_ms: 0, given_ahead: GIVEN_AHEAD };
 
 fn dictionary(unit: &str) -> Arc<Dictionary> {
     let device = Device { name: "d".into(), profile: "p".into(), labels: Labels::new() };

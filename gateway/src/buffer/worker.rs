@@ -205,7 +205,7 @@ mod tests {
 
     /// Serves on a thread whose log is caught, appends one batch, and gives its log lines.
     fn logged(filter: &str) -> Vec<serde_json::Value> {
-        let (log, limits) = (Log::default(), Limits { max_bytes: 1 << 20, max_age_ms: i64::MAX, ballast_bytes: 0 });
+        let (log, limits) = (Log::default(), Limits::from(&crate::config::Buffer::default()));
         let buffer = Buffer::open(Memory::open(&Medium::default()), limits, 0).unwrap();
         let (handle, receiver) = channel(buffer.stats());
         let writer = log.clone();

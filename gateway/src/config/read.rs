@@ -7,10 +7,7 @@ use std::time::Duration;
 use pattoo_wire::check_name;
 
 use super::clock::clock;
-use super::{
-    BATCH_EVERY, BUFFER_MAX_AGE, BUFFER_MAX_BYTES, BUFFER_PATH, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL,
-    Transport, devices, links, uplink,
-};
+use super::{BATCH_EVERY, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, uplink};
 use crate::profile::Found;
 use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 
@@ -137,9 +134,9 @@ pub(super) fn path(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Pat
 
 fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -> Option<Buffer> {
     let before = problems.count();
-    let mut buffer = Buffer { path: PathBuf::from(BUFFER_PATH), max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE };
+    let mut buffer = Buffer::default();
     if let Some(field) = top.optional("buffer") {
-        let fields = Fields::read(field.node, "buffer", &["path", "max_bytes", "max_age"], problems)?;
+        let fields = Fields::read(field.node, "buffer", &["path", "max_bytes", "max_age", "thin_to"], problems)?;
         if let Some(path) = fields.optional("path").and_then(|field| path(&field, problems)) {
             buffer.path = path;
         }
@@ -148,6 +145,9 @@ fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -
         }
         if let Some(age) = fields.optional("max_age").and_then(|field| field.duration(seconds(60), seconds(3_650 * 24 * 3_600), problems)) {
             buffer.max_age = age;
+        }
+        if let Some(time) = fields.optional("thin_to").and_then(|field| field.duration(Duration::ZERO, seconds(3_600), problems)) {
+            buffer.thin_to = time;
         }
     }
     if let Some(text) = variable(env, "PATTOO_BUFFER_PATH") {

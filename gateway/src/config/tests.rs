@@ -8,7 +8,7 @@ use crate::yaml::Problem;
 const GOOD: &str = "\
 gateway: plant7
 uplink: { url: mqtts://ops.example:8883, credentials: /etc/pattoo/gateway.token, ca: /etc/pattoo/ca.pem, acknowledge: server }
-buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d }
+buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d, thin_to: 5m }
 batch: { every: 10s }
 links:
   plc: { tcp: 10.0.0.5:502, timeout: 1500ms }
@@ -108,7 +108,12 @@ fn a_good_configuration_becomes_what_it_says() {
     );
     assert_eq!(
         config.buffer,
-        Buffer { path: "/var/lib/pattoo/buffer".into(), max_bytes: 536_870_912, max_age: Duration::from_secs(2_592_000) }
+        Buffer {
+            path: "/var/lib/pattoo/buffer".into(),
+            max_bytes: 536_870_912,
+            max_age: Duration::from_secs(2_592_000),
+            thin_to: Duration::from_secs(300)
+        }
     );
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
     assert_eq!(config.clock, Clock { trust: Trust::Auto, ntp_file: "/run/ntp-ok".into() });
@@ -140,7 +145,8 @@ fn the_shortest_configuration_gets_the_documented_defaults() {
     let loaded =
         Files::new("gateway: a\nuplink: { url: mqtt://127.0.0.1 }\ndevices: [{ name: box, profile: machine, link: host }]\n").load();
     let config = loaded.unwrap().config;
-    assert_eq!(config.buffer, Buffer { path: BUFFER_PATH.into(), max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE });
+    let defaults = Buffer { path: BUFFER_PATH.into(), max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE, thin_to: BUFFER_THIN_TO };
+    assert_eq!(config.buffer, defaults);
     assert_eq!(config.batch, Batching { every: BATCH_EVERY });
     assert_eq!(config.clock, Clock { trust: CLOCK_TRUST, ntp_file: CLOCK_NTP_FILE.into() });
     assert_eq!((config.links.len(), config.devices.len()), (1, 1));
@@ -222,6 +228,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("size too small", "512MiB", "12"),
     ("unit of time", "30d", "30 dys"),
     ("time without unit", "max_age: 30d", "max_age: 30"),
+    ("stretch of too long", "thin_to: 5m", "thin_to: 2h"),
     ("batch too often", "every: 10s }", "every: 1ms }"),
     ("clock of unknown trust", "trust: auto", "trust: atuo"),
     ("link without port", "10.0.0.5:502", "10.0.0.5"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
-use pattoo_wire::{Kind, Repr};
+use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
 use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit};
@@ -27,7 +27,8 @@ pub(super) const MAX_ITEMS: usize = 256;
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
 pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "points"];
-pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "read", "every", "states", "range"];
+pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range"];
+pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
 pub(super) const KINDS: &[(&str, Kind)] =
     &[("gauge", Kind::Gauge), ("counter", Kind::Counter), ("state", Kind::State), ("text", Kind::Text)];
@@ -212,6 +213,10 @@ fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) ->
         None if repr == Repr::Bool || !states.is_empty() => Kind::State,
         None => Kind::Gauge,
     };
+    let alarm = match fields.optional("class") {
+        Some(field) => field.choice(CLASSES, problems)?,
+        None => false,
+    };
     let range = match fields.optional("range") {
         Some(field) => Some(range(&field, repr, problems)?),
         None => None,
@@ -219,7 +224,7 @@ fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) ->
     if problems.count() > before {
         return None;
     }
-    Some(Point { name: name?, unit, kind, repr, every, states, range, read })
+    Some(Point { name: name?, unit, kind, alarm, repr, every, states, range, read })
 }
 
 fn point_name(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::read::{KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
+use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
 use super::source::{BYTES, HOW, MAX_TEXT_REGISTERS, PLACES, TYPES, WORDS, has_marks};
 use crate::driver::host::Metric;
 
@@ -105,6 +105,7 @@ fn point_key(key: &str) -> Value {
         "name" => json!({ "type": "string", "pattern": format!("^[a-z][a-z0-9_]{{0,{}}}$", MAX_NAME_BYTES - 1) }),
         "unit" => text(MAX_UNIT_CHARS, "Unit such as V or kWh."),
         "kind" => about(names(KINDS), "What its values mean; gauge where absent, state for bits and points with states, text for texts."),
+        "class" => about(names(CLASSES), "An alarm is held on to longest when the gateway's buffer is full; never thinned out."),
         "read" => {
             let mut read = object(&[PLACES, HOW].concat(), &[], read_key);
             read["oneOf"] = PLACES.iter().map(|place| json!({ "required": [place] })).collect();

@@ -18,7 +18,7 @@ points:
   - { name: pump, read: { coil: 7 }, states: { 0: off, 1: on } }
   - { name: door, read: { discrete: 7, type: bit } }
   - { name: label, read: { holding: 210, type: text, registers: 5, bytes: low_first } }
-  - { name: alarm, read: { holding: 216, type: u16, bit: 3 } }
+  - { name: alarm, class: alarm, read: { holding: 216, type: u16, bit: 3 } }
   - { name: step, read: { holding: 216, type: u16, bits: [4, 6] }, states: { 0: idle, 5: full } }
   - { name: current, unit: A, read: { holding: 220, type: i16, scale_at: 225, decimals: 2 } }
   - { name: outside, unit: °C, read: { modicon: 40231, type: i8_low, scale: 0.5, offset: -40 } }
@@ -75,6 +75,7 @@ fn a_good_profile_becomes_what_it_says() {
     assert_eq!(profile.points[4].states, states(&[(0, "off"), (1, "on"), (16, "test")]));
     assert_eq!((modbus(5).table, modbus(6).table, modbus(6).address), (Table::Coil, Table::Discrete, 7));
     assert_eq!((modbus(7).encoding, modbus(7).bytes), (Encoding::Text(5), ByteOrder::LowFirst));
+    assert_eq!(profile.points.iter().filter(|point| point.alarm).map(|point| point.name.as_str()).collect::<Vec<_>>(), ["alarm"]);
     assert_eq!((modbus(8).bits, modbus(9).bits), (Some((3, 1)), Some((4, 3))));
     let current = modbus(10);
     assert_eq!((current.first(), current.last(), current.scale_at), (220, 225, Some(225)));
@@ -163,6 +164,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("state of a scaled number", "{ name: voltage,", "{ name: voltage, kind: state,"),
     ("text of registers", "{ name: voltage,", "{ name: voltage, kind: text,"),
     ("unknown kind", "kind: counter", "kind: conter"),
+    ("unknown class", "class: alarm", "class: alert"),
     ("range backwards", "[0, 500.5]", "[500.5, 0]"),
     ("range of a bit", "{ name: door,", "{ name: door, range: [0, 1],"),
     ("range of infinity", "[0, 500.5]", "[0, .inf]"),

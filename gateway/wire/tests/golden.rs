@@ -8,7 +8,7 @@ mod samples;
 
 use std::path::PathBuf;
 
-use pattoo_wire::{Ack, Ask, Hello, Schema};
+use pattoo_wire::{Ack, Ask, GapReason, Hello, Schema};
 
 use samples::{HEADER, HELLO, ack, ack_ahead, ask, batch, bits, decode_body, decode_data, messages, schema};
 
@@ -84,4 +84,21 @@ fn version_2_of_an_acknowledgement_is_written_and_read_as_ever() {
 fn version_1_of_a_hello_and_of_its_answer_is_written_and_read_as_ever() {
     assert_eq!(Hello::decode(&golden("v1-hello", &messages().hello)), Ok(HELLO));
     assert_eq!(Ask::decode(&golden("v1-ask", &messages().ask)), Ok(ask()));
+}
+
+#[test]
+fn a_reason_of_a_gap_has_its_number_for_ever() {
+    let numbered = [
+        (1, GapReason::BufferFull),
+        (2, GapReason::TooOld),
+        (3, GapReason::Damaged),
+        (4, GapReason::Thinned),
+        (5, GapReason::ClockStep),
+        (6, GapReason::NotHeld),
+        (7, GapReason::Refused),
+        (8, GapReason::Other(8)),
+    ];
+    for (number, reason) in numbered {
+        assert_eq!((reason.code(), GapReason::from_code(number)), (number, reason));
+    }
 }

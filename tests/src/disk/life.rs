@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use pattoo_gateway::batch::{Closed, Dictionary};
 use pattoo_gateway::buffer::disk::Disk;
-use pattoo_gateway::buffer::{self, Buffer, BufferError, Limits, Notice, Stored};
+use pattoo_gateway::buffer::{self, Buffer, BufferError, GIVEN_AHEAD, Limits, Notice, Stored};
 use pattoo_wire::{Batch, Block, Body, Decimal, Device, Kind, Labels, Repr, Sample, Schema, Series, Value};
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ impl Life {
     #[must_use]
     pub fn limits(&self) -> Limits {
         let Self { max_bytes, max_age_ms, ballast_bytes, .. } = *self;
-        Limits { max_bytes, max_age_ms, ballast_bytes }
+        Limits { max_bytes, max_age_ms, ballast_bytes, thin_to_ms: 0, given_ahead: GIVEN_AHEAD }
     }
 
     /// Lives it.

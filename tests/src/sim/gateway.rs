@@ -124,7 +124,8 @@ impl World<'_> {
             gateway.clocks.boot(self.now_ms);
         }
         let config = gateway.configs[gateway.config].clone();
-        let limits = Limits { max_bytes: plan.max_bytes, max_age_ms: plan.max_age_ms, ..Limits::from(&config.buffer) };
+        let Plan { max_bytes, max_age_ms, thin_to_ms, given_ahead, .. } = *plan;
+        let limits = Limits { max_bytes, max_age_ms, thin_to_ms, given_ahead, ..Limits::from(&config.buffer) };
         let opened = Buffer::open(gateway.disk.open(), limits, EARLIEST_MS);
         let (Ok(mut buffer), Ok(builder)) = (opened, Builder::new(&config)) else {
             // Whatever starts the daemon tries again.
@@ -149,6 +150,7 @@ impl World<'_> {
             in_hand: BTreeMap::new(),
             batch_timer_ms: None,
             ticking: false,
+            ticks_with_time: 0,
         });
         let checked = gateway.look_for_unnamed();
         let stats = gateway.stats();
@@ -347,6 +349,7 @@ impl World<'_> {
         let connected = self.links[1 + index].ready;
         if let Some(process) = &mut self.gateways[index].process {
             process.ticking = connected;
+            process.count_tick();
         }
         if connected {
             self.set(index, self.plan.tick_ms, Timer::Tick);

@@ -57,6 +57,7 @@ pub(super) struct Book {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct May {
     pub(super) be_full: bool,
+    pub(super) be_thinned: bool,
     pub(super) be_old: bool,
     pub(super) be_restored: bool,
 }
@@ -70,6 +71,8 @@ pub struct Tally {
     pub stored: u64,
     /// Of these, those that only a gap record tells of.
     pub in_gaps: u64,
+    /// Of these, those that records of thinning tell of.
+    pub thinned: u64,
 }
 
 impl Book {
@@ -159,6 +162,7 @@ impl Book {
         for ((_, seq), readings) in self.batches.range((stream, first)..=(stream, last)) {
             for key in readings {
                 let lost = self.utc_ms(key).is_some_and(|at_ms| store.has_forgotten(&self.series[key.series], at_ms));
+                let lost = lost || store.has_forgotten_record(&self.gateway, stream, *seq);
                 if !lost && !self.is_stored(key, store)? && !gaps.tell_of(stream, *seq) {
                     return Err(format!("{}: batch {seq} is released and the server does not have {}", self.gateway, self.shown(key)));
                 }
@@ -183,9 +187,11 @@ impl Book {
                 }
             }
         }
-        gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, store, may))?;
+        gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, &gaps, store, may))?;
         let unknown = |gap: &Gap| matches!(gap.reason, GapReason::Damaged | GapReason::NotHeld);
         let told: u64 = gaps.records.iter().map(|(_, gap)| gap.readings).sum();
+        let thinned = gaps.records.iter().filter(|(_, gap)| gap.reason == GapReason::Thinned);
+        tally.thinned = thinned.map(|(_, gap)| gap.readings).sum();
         if told != tally.in_gaps && !gaps.records.iter().any(|(_, gap)| unknown(gap)) {
             return Err(format!("{}: gap records tell of {told} readings, {} are missing", self.gateway, tally.in_gaps));
         }
@@ -244,7 +250,7 @@ impl Book {
     }
 
     /// A gap record says why, and how many are missing: both must be so.
-    fn is_true(&self, stream: u64, gap: &Gap, store: &ServerStore, may: May) -> Result<(), String> {
+    fn is_true(&self, stream: u64, gap: &Gap, gaps: &Gaps, store: &ServerStore, may: May) -> Result<(), String> {
         let numbers = (stream, gap.first_seq)..=(stream, gap.last_seq);
         // What came before its gateway dropped it is not missing.
         let buffered = self.batches.range(numbers.clone()).flat_map(|(_, readings)| readings);
@@ -257,8 +263,14 @@ impl Book {
             _ if batches != gap.last_seq - gap.first_seq + 1 => wrong("a gap record of batches that never were"),
             GapReason::BufferFull if !may.be_full => wrong("there was room"),
             GapReason::TooOld if !may.be_old => wrong("nothing was too old"),
-            GapReason::BufferFull | GapReason::TooOld if gap.readings != readings => wrong("a gap record with a wrong number"),
-            GapReason::BufferFull | GapReason::TooOld => Ok(()),
+            GapReason::Thinned if !may.be_full || !may.be_thinned => wrong("nothing was to be thinned out"),
+            // Then each tells of a part of what is missing; whether of all of it, the sum says.
+            GapReason::Thinned if gap.readings > readings => wrong("a gap record with too many readings"),
+            GapReason::BufferFull | GapReason::TooOld if gap.readings > readings => wrong("a gap record with too many readings"),
+            GapReason::BufferFull | GapReason::TooOld if gap.readings < readings && !gaps.thin(stream, gap) => {
+                wrong("a gap record with too few readings")
+            }
+            GapReason::BufferFull | GapReason::TooOld | GapReason::Thinned => Ok(()),
             GapReason::Damaged if gap.readings > readings => wrong("a gap record with too many readings"),
             GapReason::Damaged if self.damaged.range(numbers).count() as u64 != batches => wrong("nothing was damaged"),
             GapReason::Damaged => Ok(()),
@@ -331,6 +343,12 @@ struct Gaps {
 impl Gaps {
     fn new(gateway: &str, store: &ServerStore) -> Self {
         Self { records: store.gap_records(gateway) }
+    }
+
+    /// Whether some of these batches were thinned out before.
+    fn thin(&self, stream: u64, gap: &Gap) -> bool {
+        let meets = |other: &Gap| other.reason == GapReason::Thinned && other.first_seq <= gap.last_seq && gap.first_seq <= other.last_seq;
+        self.records.iter().any(|(of, other)| *of == stream && meets(other))
     }
 
     fn tell_of(&self, stream: u64, seq: u64) -> bool {

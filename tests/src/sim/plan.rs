@@ -97,6 +97,9 @@ pub(super) struct Plan {
     pub(super) trust: Trust,
     pub(super) max_bytes: u64,
     pub(super) max_age_ms: i64,
+    /// When room runs out, gauges are thinned out to this; 0: never.
+    pub(super) thin_to_ms: i64,
+    pub(super) given_ahead: u64,
     /// One way over a link, at least and at most.
     pub(super) delay_ms: (i64, i64),
     pub(super) commit_ms: i64,
@@ -112,11 +115,11 @@ impl Plan {
         let poll_ms = *choose(random, &[1, 5, 10, 60, 600]) * SECOND;
         let polls = random.i64(40..160);
         let horizon_ms = poll_ms * polls;
-        let small = random.u8(0..3) == 0;
+        let small = random.bool();
         let mut plan = Self {
             gateways: random.usize(1..=3),
             poll_ms,
-            batch_every_ms: poll_ms * random.i64(1..6) - poll_ms / 2,
+            batch_every_ms: poll_ms * random.i64(1..12) - poll_ms / 2,
             horizon_ms,
             max_unacknowledged: *choose(random, &[1, 2, 4, 8, 32]),
             ack_timeout_ms: *choose(random, &[2, 10, 30]) * SECOND,
@@ -124,8 +127,10 @@ impl Plan {
             keeper: *choose(random, &[Keeper::Ntp, Keeper::Ntp, Keeper::Battery, Keeper::Nobody]),
             trust: *choose(random, &[Trust::Auto, Trust::System]),
             tick_ms: *choose(random, &[500, 1000, 5000]),
-            max_bytes: if small { random.u64(4_000..20_000) } else { 1 << 20 },
+            max_bytes: if small { random.u64(1_500..12_000) } else { 1 << 20 },
             max_age_ms: if random.u8(0..5) == 0 { horizon_ms / 4 } else { 30 * DAY },
+            thin_to_ms: poll_ms * *choose(random, &[0, 4, 1000]),
+            given_ahead: *choose(random, &[1, 4, 256]),
             delay_ms: *choose(random, &[(0, 1), (1, 20), (200, 2000)]),
             commit_ms: *choose(random, &[1, 20, 500]),
             group: *choose(random, &[1, 4, 64, 512]),
@@ -134,6 +139,12 @@ impl Plan {
         };
         let count = random.usize(0..20);
         plan.faults = (0..count).map(|_| (random.i64(0..horizon_ms), plan.fault(random))).collect();
+        if small && random.bool() {
+            // Full before anything was sent, and much of it of gauges: only then is there much to thin out.
+            plan.faults.push((0, Fault::Cut { link: 1, ms: horizon_ms / 2 }));
+            (plan.batch_every_ms, plan.max_bytes) = (poll_ms * 10, random.u64(1_500..4_000));
+            (plan.thin_to_ms, plan.given_ahead) = (poll_ms * *choose(random, &[4, 1000]), 1);
+        }
         plan.faults.sort_by_key(|(at_ms, _)| *at_ms);
         plan
     }
@@ -143,6 +154,7 @@ impl Plan {
         let strikes = |what: fn(&Fault) -> bool| self.faults.iter().any(|(_, fault)| what(fault));
         May {
             be_full: self.max_bytes < 1 << 20 || strikes(|fault| matches!(fault, Fault::DiskError { full: true, .. })),
+            be_thinned: self.thin_to_ms > 0,
             be_old: self.max_age_ms < DAY * 10 || self.horizon_ms + 10 * DAY > self.max_age_ms,
             be_restored: strikes(|fault| matches!(fault, Fault::Restore { .. })),
         }

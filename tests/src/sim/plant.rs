@@ -21,6 +21,13 @@ points:
   - { name: power, unit: W, read: { input: 2, type: f32 } }
   - { name: energy, unit: Wh, kind: counter, read: { input: 4, type: u64 } }
   - { name: running, unit: \"1\", kind: state, read: { coil: 0 } }
+  - { name: fault, class: alarm, read: { input: 8, type: u16 } }
+  - { name: current_l1, unit: A, read: { input: 10, type: f32 } }
+  - { name: current_l2, unit: A, read: { input: 12, type: f32 } }
+  - { name: current_l3, unit: A, read: { input: 14, type: f32 } }
+  - { name: power_l1, unit: W, read: { input: 16, type: f32 } }
+  - { name: power_l2, unit: W, read: { input: 18, type: f32 } }
+  - { name: power_l3, unit: W, read: { input: 20, type: f32 } }
 ";
 const HOST: &str = "schema: 1
 id: sim-host

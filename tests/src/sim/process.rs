@@ -29,7 +29,12 @@ pub(super) struct Process {
     /// The batch timer is set for then.
     pub(super) batch_timer_ms: Option<i64>,
     pub(super) ticking: bool,
+    /// Ticks since the time is known.
+    pub(super) ticks_with_time: u32,
 }
+
+/// As long as this after the time is known, a batch that cannot be had is taken to wait for it.
+const SETTLED_TICKS: u32 = 10;
 
 /// What the process wants of the world.
 pub(super) enum Want {
@@ -92,6 +97,11 @@ impl Process {
         wants
     }
 
+    pub(super) fn count_tick(&mut self) {
+        let known = self.time.state().offset_ms.is_some();
+        self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
+    }
+
     fn fetch(&mut self, seq: u64, now_ms: i64) -> Vec<UplinkEvent> {
         match self.buffer.get(seq, now_ms) {
             Ok(Some(stored)) => {
@@ -101,8 +111,8 @@ impl Process {
             }
             Ok(None) => {
                 let stats = self.buffer.stats();
-                let gone = !(stats.oldest..stats.next).contains(&seq);
-                vec![UplinkEvent::Buffer(stats), UplinkEvent::Missing { seq, gone }]
+                let waits = self.ticks_with_time < SETTLED_TICKS && (stats.oldest..stats.next).contains(&seq);
+                vec![UplinkEvent::Buffer(stats), UplinkEvent::Missing { seq, gone: !waits }]
             }
             Err(_) => vec![UplinkEvent::Missing { seq, gone: false }],
         }

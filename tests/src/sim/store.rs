@@ -29,6 +29,7 @@ struct State {
     twice: Option<(Name, i64)>,
     /// What a restore took away.
     forgotten: BTreeSet<(Name, i64)>,
+    forgotten_gaps: Vec<(String, u64, Gap)>,
 }
 
 impl ServerStore {
@@ -55,6 +56,7 @@ impl ServerStore {
                 state.forgotten.insert((name, reading.at_ms));
             }
         }
+        state.forgotten_gaps.extend(lost.into_iter().flat_map(|commit| commit.gaps));
         let commits = std::mem::take(&mut state.commits);
         (state.memory, state.series, state.ids) = (Memory::default(), BTreeMap::new(), BTreeMap::new());
         for commit in commits {
@@ -66,6 +68,12 @@ impl ServerStore {
     /// Whether a restore took a reading away that had been stored.
     pub(super) fn has_forgotten(&self, name: &Name, at_ms: i64) -> bool {
         self.lock().forgotten.contains(&(name.clone(), at_ms))
+    }
+
+    /// Whether a restore took a record away that told of this batch.
+    pub(super) fn has_forgotten_record(&self, gateway: &str, stream: u64, seq: u64) -> bool {
+        let tells = |(of, its, gap): &(String, u64, Gap)| of == gateway && *its == stream && (gap.first_seq..=gap.last_seq).contains(&seq);
+        self.lock().forgotten_gaps.iter().any(tells)
     }
 
     /// Whether nothing of a stream is missing, by the server's own word.

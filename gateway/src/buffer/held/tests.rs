@@ -7,7 +7,7 @@ use crate::buffer::memory::{Medium, Memory};
 use crate::buffer::tests::closed;
 use crate::buffer::{Limits, Notice};
 
-const LIMITS: Limits = Limits { max_bytes: 4 << 20, max_age_ms: 1_000_000, ballast_bytes: 0 };
+const LIMITS: Limits = Limits { max_bytes: 4 << 20, ballast_bytes: 0, ..crate::buffer::tests::LIMITS };
 
 /// 2026-11-29.
 const NOW_MS: i64 = 1_795_900_000_000;

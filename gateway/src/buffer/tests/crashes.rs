@@ -17,13 +17,17 @@ struct Server {
 impl Server {
     /// Takes a batch; a second one of the same number must be the same.
     fn take<S: Store>(&mut self, buffer: &mut Buffer<S>, seq: u64) {
-        let Some(stored) = buffer.get(seq, 0).unwrap() else { return };
+        // Without power nothing goes out.
+        let Ok(Some(stored)) = buffer.get(seq, 0) else { return };
         let message = buffer.schema(stored.schema).unwrap().unwrap();
         let (id, schema) = Schema::decode(&message).unwrap();
         let batch = Body::open(&stored.body).unwrap().decode(id, &schema).unwrap();
         let readings = batch.readings() as u64;
         assert_eq!(*self.batches.entry(seq).or_insert(readings), readings);
         for gap in batch.gaps {
+            // Gateways join records.
+            let goes = |other: &Gap| other.reason == gap.reason && gap.first_seq < other.first_seq && other.last_seq <= gap.last_seq;
+            self.gaps.retain(|_, other| !goes(other));
             let known = self.gaps.entry((gap.first_seq, gap.reason.code())).or_insert_with(|| gap.clone());
             assert_eq!(*known, gap, "a gap record changed after it was delivered");
         }
@@ -32,7 +36,9 @@ impl Server {
     /// Readings that arrived or are on record. What was dropped while its acknowledgement was on its way is not missing.
     fn knows(&self) -> u64 {
         let arrived = |gap: &Gap| (gap.first_seq..=gap.last_seq).all(|seq| self.batches.contains_key(&seq));
-        let missing: u64 = self.gaps.values().filter(|gap| !arrived(gap)).map(|gap| gap.readings).sum();
+        // What is left of a batch that was thinned out arrives beside the record.
+        let counts = |gap: &&Gap| gap.reason == GapReason::Thinned || !arrived(gap);
+        let missing: u64 = self.gaps.values().filter(counts).map(|gap| gap.readings).sum();
         self.batches.values().sum::<u64>() + missing
     }
 }
@@ -40,17 +46,21 @@ impl Server {
 impl Server {
     /// Whether each number arrived or is in a gap record.
     fn has_no_holes(&self) -> bool {
-        let covered = |seq: u64| self.gaps.values().any(|gap| gap.first_seq <= seq && seq <= gap.last_seq);
+        let says = |gap: &&Gap| gap.reason != GapReason::Thinned;
+        let covered = |seq: u64| self.gaps.values().filter(says).any(|gap| gap.first_seq <= seq && seq <= gap.last_seq);
         let last = self.batches.keys().next_back().copied().unwrap_or(0);
         (1..=last).all(|seq| self.batches.contains_key(&seq) || covered(seq))
     }
 }
 
-const SMALL: Limits = Limits { max_bytes: 4000, max_age_ms: 1_000_000, ballast_bytes: 0 };
+const SMALL: Limits = Limits { max_bytes: 4000, ballast_bytes: 0, ..LIMITS };
 
-/// One life of a gateway on a medium whose power may be cut: keeps batches, delivers some, releases some. Gives how many were kept.
-fn live(medium: &Medium, server: &mut Server, from: i64, batches: i64) -> Result<u64, BufferError> {
-    let mut buffer = Buffer::open(Memory::open(medium), SMALL, 0)?;
+/// Of ten readings one stays, where nothing was sent yet.
+const THINS: Limits = Limits { thin_to_ms: 20, given_ahead: 2, ..SMALL };
+
+/// One life of a gateway on a medium whose power may be cut: keeps batches, delivers some. Gives how many were kept.
+fn live(medium: &Medium, server: &mut Server, limits: Limits, from: i64, batches: i64) -> Result<u64, BufferError> {
+    let mut buffer = Buffer::open(Memory::open(medium), limits, 0)?;
     server.stream = buffer.stats().stream;
     let mut kept = 0;
     for i in from..from + batches {
@@ -59,13 +69,17 @@ fn live(medium: &Medium, server: &mut Server, from: i64, batches: i64) -> Result
             break;
         }
         kept += 1;
+        if i % 8 == 7 {
+            let Stats { oldest, next, .. } = buffer.stats();
+            server.take(&mut buffer, oldest.midpoint(next));
+        }
     }
     Ok(kept)
 }
 
 /// Delivers all that is there. How it then stands, and how many readings were added to carry gap records that waited.
-fn deliver_all(medium: &Medium, server: &mut Server) -> (Stats, u64) {
-    let mut buffer = Buffer::open(Memory::open(medium), SMALL, 0).unwrap();
+fn deliver_all(medium: &Medium, server: &mut Server, limits: Limits) -> (Stats, u64) {
+    let mut buffer = Buffer::open(Memory::open(medium), limits, 0).unwrap();
     let mut added = 0;
     while buffer.stats().pending_gaps > 0 || buffer.stats().batches > 0 {
         if buffer.stats().pending_gaps > 0 {
@@ -81,29 +95,31 @@ fn deliver_all(medium: &Medium, server: &mut Server) -> (Stats, u64) {
 
 #[test]
 fn a_power_cut_at_any_write_loses_nothing_that_was_kept_and_doubles_nothing() {
-    let mut cuts = 0;
-    for (half, keeps_lazy) in [(false, false), (true, false), (false, true), (true, true)] {
+    let (mut cuts, mut thinned) = (0, 0);
+    let lazies = [(false, false), (true, false), (false, true), (true, true)];
+    for (limits, (half, keeps_lazy)) in [SMALL, THINS].into_iter().flat_map(|limits| lazies.map(|lazy| (limits, lazy))) {
         for writes in 0.. {
             let (medium, mut server) = (Medium::default(), Server::default());
             // A buffer that is full already, with gap records on their way.
-            assert_eq!(live(&medium, &mut server, 0, 30).unwrap(), 30);
+            assert_eq!(live(&medium, &mut server, limits, 0, 30).unwrap(), 30);
             medium.cut_after(writes, half);
-            let kept = live(&medium, &mut server, 30, 25).unwrap_or(0);
+            let kept = live(&medium, &mut server, limits, 30, 25).unwrap_or(0);
             let stream = server.stream;
             if !medium.power_on(keeps_lazy) {
                 assert_eq!(kept, 25);
                 break;
             }
             cuts += 1;
-            let (stats, added) = deliver_all(&medium, &mut server);
+            let (stats, added) = deliver_all(&medium, &mut server, limits);
             assert_eq!(stats.stream, stream);
+            thinned += server.gaps.values().filter(|gap| gap.reason == GapReason::Thinned).count();
             // The batch that the cut met may be there or not; nobody was told that it is.
-            let (known, at) = (server.knows() - added, format!("cut after {writes} writes, half {half}, lazy {keeps_lazy}"));
+            let (known, at) = (server.knows() - added, format!("cut after {writes} writes, half {half}, lazy {keeps_lazy}, {limits:?}"));
             assert!(known == (30 + kept) * 10 || known == (31 + kept) * 10, "{at}: {known} of {}", (30 + kept) * 10);
             assert!(server.has_no_holes(), "{at}: {:?}", server.batches);
         }
     }
-    assert!(cuts > 200, "only {cuts} cuts");
+    assert!(cuts > 600 && thinned > 600, "only {cuts} cuts and {thinned} records of thinning");
 }
 
 #[derive(Debug, Clone)]
@@ -159,9 +175,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_in_whatever_order_readings_are_delivered_or_on_record(steps in proptest::collection::vec(step(), 1..120)) {
+    fn whatever_happens_in_whatever_order_readings_are_delivered_or_on_record(
+        thins in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
         let (medium, mut server, mut told) = (Medium::default(), Server::default(), Told::default());
-        let mut buffer = Buffer::open(Memory::open(&medium), SMALL, 0).unwrap();
+        let limits = if thins { THINS } else { SMALL };
+        let mut buffer = Buffer::open(Memory::open(&medium), limits, 0).unwrap();
         let mut now = 0;
         for step in steps {
             now += 100;
@@ -175,7 +195,8 @@ proptest! {
                         Err(_) => told.maybe += ticks as u64,
                     }
                     // What was appended before it is stored with it, unless something failed.
-                    if kept.is_ok() && medium.failures() == 0 && buffer.take_notices().is_empty() { told.sure += staged } else { told.maybe += staged }
+                    let failed = buffer.take_notices().iter().any(|notice| !matches!(notice, Notice::Thinned { .. }));
+                    if kept.is_ok() && medium.failures() == 0 && !failed { told.sure += staged } else { told.maybe += staged }
                 }
                 Step::Append { ticks } => match buffer.append(0, &closed_with(&dictionary("V"), now, ticks)) {
                     Ok(_) => told.appended += ticks as u64,
@@ -192,7 +213,7 @@ proptest! {
                 Step::Release { share, ahead } => release(&mut buffer, &server, share, ahead),
                 Step::Reopen => {
                     told.maybe += std::mem::take(&mut told.appended);
-                    buffer = Buffer::open(Memory::open(&medium), SMALL, 0).unwrap();
+                    buffer = Buffer::open(Memory::open(&medium), limits, 0).unwrap();
                 }
                 Step::Cut { writes, half, keeps_lazy } => {
                     told.maybe += std::mem::take(&mut told.appended);
@@ -207,7 +228,7 @@ proptest! {
                         }
                     }
                     medium.power_on(keeps_lazy);
-                    buffer = Buffer::open(Memory::open(&medium), SMALL, 0).unwrap();
+                    buffer = Buffer::open(Memory::open(&medium), limits, 0).unwrap();
                 }
                 Step::Fail { late: false } => medium.fail(StoreError::Io("EIO".into())),
                 Step::Fail { late: true } => medium.fail_late(StoreError::Io("EIO".into())),
@@ -218,7 +239,7 @@ proptest! {
         told.maybe += told.appended;
         drop(buffer);
         medium.forget_failures();
-        let (_, added) = deliver_all(&medium, &mut server);
+        let (_, added) = deliver_all(&medium, &mut server, limits);
         let known = server.knows() - added;
         prop_assert!(told.sure <= known && known <= told.sure + told.maybe, "{known} known of {} to {}", told.sure, told.sure + told.maybe);
         prop_assert!(server.has_no_holes(), "a number is missing: {:?}", server.batches);

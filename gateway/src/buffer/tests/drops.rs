@@ -1,6 +1,5 @@
 //! What is given up, and the records of it.
 
-use super::super::drops::GIVEN_AHEAD;
 use super::*;
 
 #[test]

@@ -14,6 +14,7 @@ fn device(metrics: &[Metric]) -> Device {
         name: format!("{metric:?}"),
         unit: String::new(),
         kind: Kind::Gauge,
+        alarm: false,
         repr: metric.repr(),
         every: None,
         states: BTreeMap::new(),

@@ -22,6 +22,7 @@ fn device(addresses: &[u16], limits: ModbusLimits) -> Device {
             name: format!("r{address}"),
             unit,
             kind: Kind::Gauge,
+            alarm: false,
             repr: read.repr(),
             every: None,
             states,

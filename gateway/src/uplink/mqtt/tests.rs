@@ -117,7 +117,7 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
             ack_timeout: Duration::from_secs(2),
             ..UplinkConfig::to(String::new())
         },
-        buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, max_age: Duration::from_secs(1 << 20) },
+        buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, ..Default::default() },
         batch: Batching { every: Duration::from_secs(1) },
         clock: Clock { trust: Trust::Auto, ntp_file: "/nowhere".into() },
         links: Vec::new(),
@@ -145,7 +145,7 @@ struct Gateway {
 
 impl Gateway {
     async fn start(config: &Config, batches: i64) -> Self {
-        let limits = Limits { max_bytes: 1 << 20, max_age_ms: i64::MAX, ballast_bytes: 0 };
+        let limits = Limits { max_age_ms: i64::MAX, ..Limits::from(&config.buffer) };
         let buffer = Buffer::open(Memory::open(&Medium::default()), limits, 0).unwrap();
         let (handle, receiver) = channel(buffer.stats());
         std::thread::spawn(move || serve(buffer, receiver));

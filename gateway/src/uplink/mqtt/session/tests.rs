@@ -24,7 +24,7 @@ const POLICY: Policy = Policy {
 /// heard before the connection was given up.
 #[tokio::test]
 async fn an_acknowledgement_that_waits_in_the_inbox_is_no_silence() {
-    let limits = Limits { max_bytes: 1 << 20, max_age_ms: i64::MAX, ballast_bytes: 0 };
+    let limits = Limits::from(&crate::config::Buffer::default());
     let buffer = Buffer::open(Memory::open(&Medium::default()), limits, 0).unwrap();
     let (handle, receiver) = channel(buffer.stats());
     std::thread::spawn(move || serve(buffer, receiver));
