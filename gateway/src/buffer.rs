@@ -427,7 +427,15 @@ impl<S: Store> Buffer<S> {
         }
         let Some(chunk) = self.chunks.of(seq) else { return Ok(None) };
         let Some((first, value)) = self.store.read(chunk.first, seq)? else { return Ok(None) };
-        let records: Vec<Vec<u8>> = record::group(&value).map(<[u8]>::to_vec).collect();
+        let mut records: Vec<Vec<u8>> = record::group(&value).map(<[u8]>::to_vec).collect();
+        // A batch that was replaced has a value of its own behind the group: what the group says of it, and of those behind it, is old.
+        let mut end = first + records.len() as u64;
+        while end > first + 1
+            && let Some((later, _)) = self.store.read(chunk.first, end - 1)?.filter(|(number, _)| *number > first)
+        {
+            end = later;
+        }
+        records.truncate(usize::try_from(end - first).unwrap_or_default());
         let found = place(first).and_then(|place| records.get(place)).cloned();
         self.cached = Some((first, records));
         Ok(found)

@@ -278,11 +278,13 @@ impl<S: Store> Buffer<S> {
         self.store.append(chunk.first, &[(seq, record::encode_group(&group))])?;
         self.cached = None;
         self.head.dropped_readings += readings;
+        // What is gone is on record now: the next one that is found to be gone must not count it again.
+        let left = if chunk.sealed { chunk.readings.saturating_sub(readings) } else { self.present(chunk)?.values().sum() };
+        let chunk = Chunk { readings: left, ..*chunk };
         if chunk.sealed {
-            let chunk = Chunk { readings: chunk.readings.saturating_sub(readings), ..*chunk };
             self.store.seal(chunk.first, &chunk.encode(self.head.stream))?;
-            self.chunks.set(chunk);
         }
+        self.chunks.set(chunk);
         self.save_head(true)?;
         self.notices.push(Notice::DamagedBatch(seq));
         Ok(Stored { seq, schema, body })
@@ -291,17 +293,23 @@ impl<S: Store> Buffer<S> {
     /// The last batch of a chunk that is gone without a trace, as this one is, and how many readings all of these had: the first of them to be
     /// found answers for all. 0, for a number that nobody knows, where what is noted of the chunk does not tell.
     fn missing_since(&mut self, chunk: &Chunk, seq: u64) -> Result<(u64, u64), StoreError> {
+        let present = self.present(chunk)?;
+        let missing: Vec<u64> = (chunk.first..chunk.next).filter(|seq| !present.contains_key(seq)).collect();
+        let all_wait = missing.iter().all(|other| *other >= seq && *other >= self.head.oldest && !self.head.ahead.contains(*other));
+        let readings = if chunk.sealed && all_wait { chunk.readings.saturating_sub(present.values().sum()) } else { 0 };
+        let last_seq = missing.last().copied().filter(|_| readings > 0).unwrap_or(seq);
+        Ok((last_seq, readings))
+    }
+
+    /// The batches of a chunk that are there, with their readings.
+    fn present(&mut self, chunk: &Chunk) -> Result<std::collections::BTreeMap<u64, u64>, StoreError> {
         let mut present = std::collections::BTreeMap::new();
         self.store.scan(chunk.first, &mut |number, value| {
             present.extend(
                 (number..).zip(record::group(value)).map(|(seq, bytes)| (seq, BatchRecord::decode(bytes).map_or(0, |r| r.readings))),
             );
         })?;
-        let missing: Vec<u64> = (chunk.first..chunk.next).filter(|seq| !present.contains_key(seq)).collect();
-        let all_wait = missing.iter().all(|other| *other >= seq && *other >= self.head.oldest && !self.head.ahead.contains(*other));
-        let readings = if chunk.sealed && all_wait { chunk.readings.saturating_sub(present.values().sum()) } else { 0 };
-        let last_seq = missing.last().copied().filter(|_| readings > 0).unwrap_or(seq);
-        Ok((last_seq, readings))
+        Ok(present)
     }
 
     /// When the readings of an unreadable batch were made, as its neighbours tell.

@@ -1,6 +1,8 @@
 //! Finds out what a store holds, when it is opened and after an error, and mends it: whatever is missing or unreadable costs only
 //! itself and is on record.
 
+use std::collections::BTreeMap;
+
 use pattoo_wire::{Body, Gap, Schema};
 
 use super::chunks::{Chunk, Chunks};
@@ -186,29 +188,32 @@ impl<S: Store> Buffer<S> {
         }
         let mut chunk = Chunk::new(first);
         let Head { gaps, gaps_until, .. } = &mut self.head;
+        let mut found = BTreeMap::new();
         let scanned = self.store.scan(first, &mut |number, value| {
             chunk.values += 1;
+            // Even where it cannot be read, its number was given to a batch.
+            found.entry(number).or_insert(None);
             for (seq, bytes) in (number..).zip(record::group(value)).filter(|(seq, _)| end.is_none_or(|end| *seq < end)) {
                 let record = BatchRecord::decode(bytes);
-                if seq >= chunk.next {
-                    chunk.next = seq;
-                    match &record {
-                        Some(record) => chunk.count(record, bytes.len()),
-                        None => chunk.next += 1,
-                    }
-                }
                 if seq >= next
-                    && let Some(carried) = record.and_then(|record| Body::open(&record.body).and_then(|body| body.gaps()).ok())
+                    && let Some(carried) = record.as_ref().and_then(|record| Body::open(&record.body).and_then(|body| body.gaps()).ok())
                 {
                     for gap in carried {
                         gaps.remove(&(gap.first_seq, gap.reason.code()));
                         *gaps_until = seq.max(*gaps_until);
                     }
                 }
+                found.insert(seq, record.map(|record| (BatchRecord { body: Vec::new(), ..record }, bytes.len())));
             }
-            // Even where it cannot be read, its number was given to a batch.
-            chunk.next = chunk.next.max(number + 1);
         });
+        // A later value of a number goes before an earlier one: of what was replaced, only what replaces it counts.
+        for (seq, record) in found {
+            chunk.next = chunk.next.max(seq);
+            match record {
+                Some((record, bytes)) => chunk.count(&record, bytes),
+                None => chunk.next += 1,
+            }
+        }
         match scanned {
             Ok(()) => {
                 // Only the newest one may grow, and only as long as nothing is noted of it.
@@ -296,7 +301,7 @@ impl<S: Store> Buffer<S> {
     }
 
     /// The schemas of the head whose message is there and whole.
-    fn schemas_there(&mut self) -> Result<std::collections::BTreeMap<pattoo_wire::SchemaId, record::SchemaRecord>, StoreError> {
+    fn schemas_there(&mut self) -> Result<BTreeMap<pattoo_wire::SchemaId, record::SchemaRecord>, StoreError> {
         let mut there = self.head.schemas.clone();
         for id in self.head.schemas.keys() {
             // One that cannot be read now may be read later.

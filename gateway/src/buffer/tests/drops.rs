@@ -3,6 +3,36 @@
 use super::*;
 
 #[test]
+fn what_is_on_record_as_damaged_is_not_missed_again_with_the_next_one() {
+    for (place, reopened) in Place::both().into_iter().zip([false, false]).chain(Place::both().into_iter().zip([true, true])) {
+        let mut buffer = place.open(LIMITS);
+        for i in 0..3 {
+            buffer.append(0, &closed(i * 100)).unwrap();
+        }
+        buffer.commit().unwrap();
+        buffer.keep(0, &closed(300)).unwrap();
+        // The last one of a group loses a bit while its chunk still grows.
+        let mut damaged = buffer.store.read(1, 3).unwrap().unwrap().1;
+        *damaged.last_mut().unwrap() ^= 4;
+        buffer.store.append(1, &[(1, damaged)]).unwrap();
+        buffer.cached = None;
+        buffer.get(3, 0).unwrap();
+        if reopened {
+            drop(buffer);
+            buffer = place.open(LIMITS);
+        }
+        buffer.seal_newest().unwrap();
+        buffer.store.append(1, &[(4, vec![9])]).unwrap();
+        // Read once more, it is the same.
+        for _ in 0..2 {
+            let (gaps, readings) = content(&mut buffer);
+            let told: Vec<(u64, u64)> = gaps.iter().map(|gap| (gap.first_seq, gap.readings)).collect();
+            assert_eq!((told.as_slice(), readings, buffer.stats().dropped_readings), (&[(3, 10), (4, 10)][..], 20, 20), "{reopened}");
+        }
+    }
+}
+
+#[test]
 fn every_reading_dropped_by_a_full_buffer_is_in_a_gap_record_that_is_delivered() {
     for place in Place::both() {
         // A chunk of sled takes a good part of a megabyte at least.
