@@ -20,7 +20,11 @@ fn main() -> Result<()> {
     sim::run_all(0..seeds, |_, outcome| {
         match outcome {
             Ok(outcome) => total.add(&outcome),
-            Err(failure) => failed.push(failure),
+            Err(failure) => {
+                // At once: the rest takes its time.
+                eprintln!("{failure}");
+                failed.push(failure);
+            }
         }
         ended += 1;
         if ended % 500 == 0 {
