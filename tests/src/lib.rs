@@ -9,6 +9,7 @@ pub mod disk;
 pub mod faketime;
 pub mod fault;
 pub mod libmodbus;
+pub mod line;
 pub mod matrix;
 pub mod mosquitto;
 pub mod mqtt;
