@@ -15,10 +15,13 @@ use pattoo_gateway::driver::modbus::Modbus;
 use pattoo_gateway::link::serial::SerialLine;
 use pattoo_gateway::profile::{Parity, Profile};
 use pattoo_gateway::reading::{DeviceIndex, PointIndex};
+use pattoo_gateway::schedule::{Entry, MAX_PHASE, Next, Outcome, Schedule};
 use pattoo_tests::line::{Line, time_of};
 
 /// How long each case runs.
 const RUN: Duration = Duration::from_secs(20);
+/// What a device that does not answer costs.
+const TIMEOUT: Duration = Duration::from_millis(500);
 /// From the end of a question to the beginning of its answer.
 const TURNAROUND: Duration = Duration::from_millis(5);
 
@@ -79,8 +82,55 @@ fn main() -> Result<()> {
             run(name, &kinds, baud)?;
         }
     }
+    println!("\n## One of ten is dead\n");
+    println!(
+        "The schedule on the same ten devices at 9600 baud, in virtual time: each is read so often that the line is busy for 90 % when all \
+         answer; then the last one answers no more, and costs {TIMEOUT:?} whenever it is tried. *Rate* is how often the other nine were \
+         read, of what they want; *late* how long after their time.\n"
+    );
+    println!("| time | rate of the nine | the same, all alive | late, p95 | the same, all alive |\n|---|---|---|---|---|");
+    for minutes in [1, 5, 60] {
+        let ([rate, late], [rate_alive, late_alive]) = (scheduled(minutes, true)?, scheduled(minutes, false)?);
+        println!("| first {minutes} min | {rate:.1} % | {rate_alive:.1} % | {late:.0} ms | {late_alive:.0} ms |");
+    }
     println!("\nLoad of the machine at the end: {}", std::fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or_default());
     Ok(())
+}
+
+/// Serves the ten devices by the schedule for so long: how often nine of them were read, in percent of what they want, and how late in ms
+/// (95th percentile).
+fn scheduled(minutes: u64, last_is_dead: bool) -> Result<[f64; 2]> {
+    let settings = SerialLine { path: "".into(), baud: 9600, parity: Parity::Even, stop_bits: 1, rs485: false, echo: false };
+    let costs: Vec<Duration> =
+        mixed().iter().map(|kind| kind.fewest.iter().map(|bytes| time_of(&settings, TURNAROUND, *bytes)).sum()).collect();
+    let every = costs.iter().sum::<Duration>().mul_f64(1.0 / 0.9);
+    let entries = (0..costs.len()).map(|device| Entry { device: DeviceIndex(device), every, points: Vec::new() }).collect();
+    let (start, end) = (Instant::now(), Duration::from_secs(60 * minutes));
+    let (mut schedule, mut now, mut late, last) = (Schedule::new(entries, start, 7), start, Vec::new(), costs.len() - 1);
+    while now - start < end {
+        let due = match schedule.next(now) {
+            Next::Wait(until) => {
+                now = until;
+                continue;
+            }
+            Next::Due(due) => due,
+        };
+        let dead = last_is_dead && due.device.0 == last;
+        if due.device.0 != last {
+            // Entries begin spread over their interval.
+            let phase = every.min(MAX_PHASE).mul_f64(due.device.0 as f64 / costs.len() as f64);
+            let since = (now - start).saturating_sub(phase).as_nanos() % every.as_nanos();
+            late.push(since as f64 * 1e-9 + due.skipped as f64 * every.as_secs_f64());
+        }
+        if !due.backed_off {
+            now += if dead { TIMEOUT } else { costs[due.device.0] };
+            schedule.done(due.entry, now, if dead { Outcome::Failed } else { Outcome::Answered });
+        }
+    }
+    late.sort_by(f64::total_cmp);
+    let wanted = end.as_secs_f64() / every.as_secs_f64() * last as f64;
+    ensure!(!late.is_empty(), "somebody was read");
+    Ok([100.0 * late.len() as f64 / wanted, 1e3 * late[late.len() * 95 / 100]])
 }
 
 fn run(name: &str, kinds: &[Kind], baud: u32) -> Result<()> {
