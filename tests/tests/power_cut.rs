@@ -105,7 +105,7 @@ fn a_power_cut_while_starting_after_a_power_cut_costs_nothing_either() -> Result
 #[test]
 fn what_a_failed_sync_may_have_lost_is_not_promised() -> Result<()> {
     let seed = disk::seed("failed_sync")?;
-    let rounds = disk::rounds()?.unwrap_or(4);
+    let rounds = disk::rounds()?.unwrap_or(3);
     let (mut sum, mut hits) = (Sum::default(), 0);
     for round in 0..rounds {
         let mut rng = fastrand::Rng::with_seed(seed.wrapping_add(round));
@@ -113,11 +113,12 @@ fn what_a_failed_sync_may_have_lost_is_not_promised() -> Result<()> {
         let place = disk::scratch()?;
         let (below, rules) = (place.path().join("below"), Rules::new(&place.path().join("rules"))?);
         std::fs::create_dir(&below)?;
-        rules.set(0, Some(Rule { kinds: ON_SYNC, error: EIO, skip: rng.u64(5..120), fail: rng.u64(1..4) }))?;
+        let rule = Rule { kinds: ON_SYNC, error: EIO, skip: rng.u64(5..120), fail: rng.u64(1..4) };
+        rules.set(0, Some(rule))?;
         let recording = record(&life, &below, Some(&rules))?;
         hits += rules.hits(0)?;
         let moments = some(recording.moments(), 10, &mut rng);
-        cut(&recording, &moments, &life, "", &mut rng, &mut sum).with_context(|| format!("round {round} of seed {seed}"))?;
+        cut(&recording, &moments, &life, "", &mut rng, &mut sum).with_context(|| format!("round {round} of seed {seed}, {rule:?}"))?;
     }
     eprintln!("{rounds} lives with {hits} failed syncs: {sum:?}");
     ensure!(hits > 0, "no sync failed");

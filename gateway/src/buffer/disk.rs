@@ -7,7 +7,7 @@
 //! | `lock` | held while open |
 //! | `head.0`, `head.1` | the head, written in turn and synced; `head.lazy` not synced. The latest that is whole counts |
 //! | `schema-<id>` | the message of a schema |
-//! | `chunk-<first>.<generation>/` | a chunk: sled's files, and `about` once it is sealed. The highest generation counts |
+//! | `chunk-<first>.<generation>/` | a chunk: sled's files, `begun`, and `about` once it is sealed. The highest generation counts |
 //! | `ballast` | space to give up when the disk is full |
 //! | `corrupt-<time>/` | at most one: what could not be read, for a person to look at |
 //!
@@ -253,6 +253,7 @@ impl Disk {
         if let Some(about) = about {
             write_synced(&new.join("about"), about)?;
         }
+        chunk::note_begun(&new)?;
         files::sync_all_in(&new)?;
         std::fs::rename(&new, self.folder.join(name)).map_err(|e| io_error(&new, &e))?;
         sync_folder(&self.folder)
@@ -380,7 +381,7 @@ impl Store for Disk {
     fn begin(&mut self, chunk: u64) -> Result<(), StoreError> {
         self.places.insert(chunk, Place { generation: 0, bytes: 0 });
         let begun = ChunkDb::open(&self.chunk_folder(chunk), chunk, &mut self.notices);
-        match begun.and_then(|db| sync_folder(&self.folder).map(|()| db)) {
+        match begun.and_then(|db| chunk::note_begun(&self.chunk_folder(chunk)).and_then(|()| sync_folder(&self.folder)).map(|()| db)) {
             Ok(db) => self.keep_open(chunk, db),
             Err(error) => {
                 self.places.remove(&chunk);

@@ -215,6 +215,8 @@ impl<S: Store> Buffer<S> {
             }
         }
         match scanned {
+            // A crash came before anything was in it.
+            Ok(()) if end.is_none() && chunk.next == first => self.store.remove(first),
             Ok(()) => {
                 // Only the newest one may grow, and only as long as nothing is noted of it.
                 chunk.sealed = end.is_some() || noted.is_some();

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::copy::ChunkCopy;
-use super::files::{io_error, pause, remove_if_there, sync_all_in, taken_bytes};
+use super::files::{io_error, pause, remove_if_there, sync_all_in, sync_folder, taken_bytes};
 use crate::buffer::chunks::TREE_VALUES;
 use crate::buffer::store::Numbered;
 use crate::buffer::{Notice, StoreError};
@@ -20,6 +20,10 @@ const CACHE_BYTES: u64 = 2 << 20;
 
 /// Bytes of sled's segments; a chunk takes a whole number of them.
 pub(super) const SEGMENT_BYTES: usize = 512 << 10;
+
+/// An empty file in a chunk that is on stable storage as it was made. Without it, what cannot be read of a chunk is what a power cut left of its
+/// making: nothing was ever in it.
+const BEGUN: &str = "begun";
 
 /// How often an open is tried again while sled's threads of the store before still hold its lock.
 const LOCK_TRIES: u32 = 50;
@@ -97,7 +101,13 @@ impl ChunkDb {
     /// Opens a copy of a chunk, only to read.
     pub(super) fn open_copy(folder: &Path, first: u64, notices: &mut Vec<Notice>) -> Result<Self, StoreError> {
         let copy = ChunkCopy::of(folder)?;
-        let mut chunk = Self::open(copy.folder(), first, notices)?;
+        let mut chunk = match Self::open(copy.folder(), first, notices) {
+            Err(StoreError::Damaged(_)) if !folder.join(BEGUN).exists() => {
+                copy.clear()?;
+                Self::open(copy.folder(), first, notices)?
+            }
+            other => other?,
+        };
         chunk.copy = Some(copy);
         Ok(chunk)
     }
@@ -164,6 +174,13 @@ impl ChunkDb {
         use std::os::unix::fs::MetadataExt;
         self.beside + self.log.metadata().map_or(0, |meta| meta.blocks() * 512)
     }
+}
+
+/// Notes that a chunk is made.
+pub(super) fn note_begun(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(BEGUN);
+    File::create(&path).map_err(|e| io_error(&path, &e))?;
+    sync_folder(folder)
 }
 
 fn leaves(db: &sled::Db, first: u64) -> sled::Result<Vec<Leaf>> {

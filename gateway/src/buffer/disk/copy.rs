@@ -41,6 +41,12 @@ impl ChunkCopy {
         Ok(copy)
     }
 
+    /// Leaves none of the files.
+    pub(super) fn clear(&self) -> Result<(), StoreError> {
+        remove_folder(&self.folder)?;
+        DirBuilder::new().mode(0o700).create(&self.folder).map_err(|e| io_error(&self.folder, &e))
+    }
+
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

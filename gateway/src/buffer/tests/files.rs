@@ -120,6 +120,26 @@ fn what_a_crash_left_half_made_goes() {
     assert_eq!(names(folder.path(), "chunk-"), [name.replace(".0", ".12")]);
 }
 
+/// The server may have batches that were given out. Those that were only about to be given out are no reason to take numbers for used.
+#[test]
+fn a_chunk_that_was_only_being_made_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let stream = filled(folder.path(), 3);
+    let (mut buffer, _) = open(folder.path(), LIMITS, 78).unwrap();
+    buffer.get(1, 0).unwrap().unwrap();
+    drop(buffer);
+    for file in ["conf", "db"] {
+        let half = folder.path().join("chunk-0000000000000004.0");
+        std::fs::create_dir(&half).unwrap();
+        std::fs::write(half.join(file), b"what a power cut left of it, more than sled takes for a torn end, and nothing of it right")
+            .unwrap();
+        let (buffer, notices) = open(folder.path(), LIMITS, 79).unwrap();
+        let stats = buffer.stats();
+        assert_eq!((stats.stream, stats.oldest, stats.next, notices), (stream, 1, 4, Vec::new()), "{file}");
+        assert!(!half.exists(), "{file}");
+    }
+}
+
 #[test]
 fn heads_may_be_torn_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
