@@ -186,7 +186,6 @@ fn a_read_that_fails_at_any_place_of_the_next_life_costs_nothing() -> Result<()>
         }
         let say = || format!("read {reads} fails, {second:?}");
         book.read(&lines).with_context(say)?;
-        ensure!(book.refused() == 0, "{}: {lines}", say());
         book.judge(&second, false).with_context(say)?;
         reads += 1;
     }

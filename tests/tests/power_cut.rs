@@ -11,7 +11,7 @@ use pattoo_tests::disk::life::Life;
 use pattoo_tests::disk::rules::{EIO, ON_SYNC, Rule, Rules};
 
 /// Moments that a usual run judges. With `PATTOO_TEST_ROUNDS` it judges every moment of so many lives.
-const MOMENTS: usize = 60;
+const MOMENTS: usize = 40;
 /// Random images of each moment, beside the one where nothing survives.
 const RANDOM_IMAGES: usize = 2;
 /// Number of the first batch of a life that begins after a power cut.

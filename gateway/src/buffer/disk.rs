@@ -20,13 +20,15 @@ mod copy;
 mod files;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use self::chunk::ChunkDb;
 pub(super) use self::files::pause;
-use self::files::{io_error, read_if_there, remove_folder, remove_if_there, sync_folder, taken_bytes, write_synced};
+use self::files::{
+    io_error, read_if_there, remove_folder, remove_if_there, sync_folder, take_lock, taken_bytes, write_again, write_synced,
+};
 use super::store::{Listed, Numbered};
 use super::{Notice, Store, StoreError, record};
 
@@ -417,6 +419,11 @@ impl Store for Disk {
         Ok(())
     }
 
+    fn harden(&mut self, chunk: u64) -> Result<(), StoreError> {
+        self.close(chunk);
+        write_again(&self.chunk_folder(chunk).join("db"))
+    }
+
     fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError> {
         self.put(chunk, values, Some(about), why)
     }
@@ -485,14 +492,4 @@ fn open_head(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     let (head, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
     let sound = crc32fast::hash(bytes.get(..20 + head.len())?) == u32::from_le_bytes(*rest.first_chunk()?);
     sound.then(|| (generation, head.to_vec()))
-}
-
-fn take_lock(folder: &Path) -> Result<File, StoreError> {
-    let path = folder.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| io_error(&path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(folder.to_owned())),
-        Err(TryLockError::Error(e)) => Err(io_error(&path, &e)),
-    }
 }

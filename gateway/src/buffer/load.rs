@@ -166,6 +166,10 @@ impl<S: Store> Buffer<S> {
             self.load_chunk(*first, about.as_deref(), end)?;
         }
         let newest = self.chunks.newest();
+        // Nobody knows whether the commit of what is behind the head came through.
+        if let Some(chunk) = newest.filter(|chunk| promised == 0 && chunk.next > self.head.next && chunk.lost_from.is_none()) {
+            self.store.harden(chunk.first)?;
+        }
         self.head.next = self.head.next.max(promised).max(newest.map_or(0, |chunk| chunk.next));
         self.durable = self.head.next;
         self.fill_holes(&listed)?;

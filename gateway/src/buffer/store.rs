@@ -36,6 +36,10 @@ pub trait Store: Send {
     fn read(&mut self, chunk: u64, number: u64) -> Result<Option<Numbered>, StoreError>;
     /// All values of a chunk, in order.
     fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError>;
+    /// Makes sure that what is read of a chunk is on stable storage: after a sync that failed, a system reads what it never wrote.
+    fn harden(&mut self, _chunk: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Puts a sealed chunk with these values in the place of a chunk (or of none): at every moment there is one of both. What was there is
     /// kept aside if there is doubt about it, `why`.
     fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError>;

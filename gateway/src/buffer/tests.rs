@@ -97,6 +97,9 @@ impl Store for Box<dyn Store> {
     fn scan(&mut self, chunk: u64, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), StoreError> {
         (**self).scan(chunk, each)
     }
+    fn harden(&mut self, chunk: u64) -> Result<(), StoreError> {
+        (**self).harden(chunk)
+    }
     fn rewrite(&mut self, chunk: u64, values: &[Numbered], about: &[u8], why: Option<&str>) -> Result<(), StoreError> {
         (**self).rewrite(chunk, values, about, why)
     }

@@ -1,6 +1,6 @@
 //! Files and folders that stay. A shell file: a leaf that does I/O.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -30,6 +30,12 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), StoreError> 
         file.sync_all()
     });
     written.map_err(|e| io_error(path, &e))
+}
+
+/// Writes a file once more as it is, and waits for the disk.
+pub(super) fn write_again(path: &Path) -> Result<(), StoreError> {
+    let bytes = read(path).map_err(|e| io_error(path, &e))?;
+    write_synced(path, &bytes)
 }
 
 /// Reads a file; again while the medium has an error.
@@ -108,6 +114,17 @@ pub(super) fn taken_bytes(path: &Path) -> u64 {
     let own = meta.blocks() * BLOCK_BYTES;
     let Ok(entries) = std::fs::read_dir(path) else { return own };
     own + entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.blocks() * BLOCK_BYTES).sum::<u64>()
+}
+
+/// Takes the lock of a folder, which lasts as long as the file.
+pub(super) fn take_lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| io_error(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked(folder.to_owned())),
+        Err(TryLockError::Error(e)) => Err(io_error(&path, &e)),
+    }
 }
 
 pub(super) fn io_error(path: &Path, error: &io::Error) -> StoreError {
