@@ -34,6 +34,7 @@ mod chunks;
 pub mod disk;
 mod drops;
 mod held;
+mod keep;
 mod load;
 pub mod memory;
 mod record;
@@ -195,30 +196,6 @@ impl<S: Store> Buffer<S> {
         // The newest chunk says the same.
         let _ = self.save_head(false);
         Ok(())
-    }
-
-    /// Appends and commits. After a failure of the store, tries once more; on a full disk it gives up the oldest batches first.
-    ///
-    /// # Errors
-    /// The second failure. The batch is then not stored.
-    pub fn keep(&mut self, now_ms: i64, closed: &Closed) -> Result<u64, BufferError> {
-        let stream = self.head.stream;
-        let seq = self.append(now_ms, closed)?;
-        let expected = self.staged.last().map(BatchRecord::encode);
-        let Err(error) = self.commit() else { return Ok(seq) };
-        // The failed commit may have come through; storing it again would send the readings twice.
-        if self.mend().is_err() {
-            return Err(error);
-        }
-        if self.head.stream == stream && seq < self.durable && self.record(seq)? == expected {
-            return Ok(seq);
-        }
-        if error == BufferError::Store(StoreError::Full) {
-            self.give_up_oldest()?;
-        }
-        let seq = self.append(now_ms, closed)?;
-        self.commit()?;
-        Ok(seq)
     }
 
     /// The batch with this number; none if it is not there (any more), or waits for the time of its boot. A damaged one is replaced by its

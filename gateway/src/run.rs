@@ -4,6 +4,7 @@
 //! them are bounded channels: a slow disk holds up polling rather than filling the memory.
 
 mod batcher;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,7 +65,7 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
-    let batcher = tokio::spawn(Batcher::new(builder, &config.clock, handle.clone(), time_in).run(readings, heard));
+    let batcher = tokio::spawn(Batcher::new(builder, &config, handle.clone(), time_in).run(readings, heard));
     let mut links = JoinSet::new();
     for link in config.links.clone() {
         links.spawn(poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));

@@ -24,6 +24,7 @@ struct State {
     /// No room but the reserve.
     full: bool,
     writes: u64,
+    appends: u64,
     cut: Option<Cut>,
 }
 
@@ -67,6 +68,12 @@ impl Medium {
     #[must_use]
     pub fn failures(&self) -> usize {
         self.with(|state| state.failures.len())
+    }
+
+    /// How often values were appended: each stands for a wait for the disk.
+    #[must_use]
+    pub fn appends(&self) -> u64 {
+        self.with(|state| state.appends)
     }
 
     /// No append fails any more.
@@ -193,6 +200,7 @@ impl Store for Memory {
 
     fn append(&mut self, chunk: u64, values: &[Numbered]) -> Result<(), StoreError> {
         self.medium.with(|state| {
+            state.appends += 1;
             let failure = (!state.failures.is_empty()).then(|| state.failures.remove(0));
             if let Some((error, false)) = failure {
                 return Err(error);

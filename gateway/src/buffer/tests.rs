@@ -1,6 +1,7 @@
 mod crashes;
 mod drops;
 mod files;
+mod keep;
 mod thinning;
 
 use std::collections::BTreeMap;

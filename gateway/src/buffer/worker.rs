@@ -21,7 +21,7 @@ pub const BUFFERED: &str = "pattoo::buffered";
 type Reply<T> = oneshot::Sender<Result<T, BufferError>>;
 
 enum Request {
-    Append { closed: Box<Closed>, reply: Reply<u64> },
+    Append { closed: Vec<Closed>, reply: Reply<Vec<Result<u64, BufferError>>> },
     Get { seq: u64, reply: Reply<Option<Stored>> },
     Release { through_seq: u64, ahead: Vec<(u64, u64)>, reply: Reply<()> },
     Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
@@ -55,7 +55,15 @@ impl Handle {
     /// # Errors
     /// The batch is not stored: the disk failed twice.
     pub async fn append(&self, closed: Closed) -> Result<u64, BufferError> {
-        self.ask(|reply| Request::Append { closed: Box::new(closed), reply }).await
+        self.append_all(vec![closed]).await?.pop().unwrap_or(Err(BufferError::Stopped))
+    }
+
+    /// Stores batches with one wait for the disk. What became of each once that is over: its number, if it is on stable storage.
+    ///
+    /// # Errors
+    /// The buffer has stopped.
+    pub async fn append_all(&self, closed: Vec<Closed>) -> Result<Vec<Result<u64, BufferError>>, BufferError> {
+        self.ask(|reply| Request::Append { closed, reply }).await
     }
 
     /// The batch with this number; none if it is not held (any more).
@@ -118,12 +126,14 @@ pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
         let now_ms = || offset_ms.map_or(EARLIEST_MS, |offset_ms: i64| boot_ms().saturating_add(offset_ms));
         match request {
             Request::Append { closed, reply } => {
-                let answer = buffer.keep(now_ms(), &closed);
-                if let Ok(seq) = &answer {
-                    report(buffer.stats().stream, *seq, &closed);
+                let answers = buffer.keep_all(now_ms(), &closed);
+                for (answer, closed) in answers.iter().zip(&closed) {
+                    if let Ok(seq) = answer {
+                        report(buffer.stats().stream, *seq, closed);
+                    }
                 }
                 publish(&mut buffer, &receiver.stats);
-                answer_to(reply, answer);
+                answer_to(reply, Ok(answers));
             }
             Request::Get { seq, reply } => {
                 let answer = buffer.get(seq, now_ms());

@@ -136,7 +136,7 @@ fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -
     let before = problems.count();
     let mut buffer = Buffer::default();
     if let Some(field) = top.optional("buffer") {
-        let fields = Fields::read(field.node, "buffer", &["path", "max_bytes", "max_age", "thin_to"], problems)?;
+        let fields = Fields::read(field.node, "buffer", &["path", "max_bytes", "max_age", "thin_to", "commit_window"], problems)?;
         if let Some(path) = fields.optional("path").and_then(|field| path(&field, problems)) {
             buffer.path = path;
         }
@@ -148,6 +148,9 @@ fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -
         }
         if let Some(time) = fields.optional("thin_to").and_then(|field| field.duration(Duration::ZERO, seconds(3_600), problems)) {
             buffer.thin_to = time;
+        }
+        if let Some(time) = fields.optional("commit_window").and_then(|field| field.duration(Duration::ZERO, seconds(600), problems)) {
+            buffer.commit_window = time;
         }
     }
     if let Some(text) = variable(env, "PATTOO_BUFFER_PATH") {

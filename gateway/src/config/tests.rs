@@ -8,7 +8,7 @@ use crate::yaml::Problem;
 const GOOD: &str = "\
 gateway: plant7
 uplink: { url: mqtts://ops.example:8883, credentials: /etc/pattoo/gateway.token, ca: /etc/pattoo/ca.pem, acknowledge: server }
-buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d, thin_to: 5m }
+buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d, thin_to: 5m, commit_window: 30s }
 batch: { every: 10s }
 links:
   plc: { tcp: 10.0.0.5:502, timeout: 1500ms }
@@ -112,7 +112,8 @@ fn a_good_configuration_becomes_what_it_says() {
             path: "/var/lib/pattoo/buffer".into(),
             max_bytes: 536_870_912,
             max_age: Duration::from_secs(2_592_000),
-            thin_to: Duration::from_secs(300)
+            thin_to: Duration::from_secs(300),
+            commit_window: Duration::from_secs(30),
         }
     );
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
@@ -145,8 +146,9 @@ fn the_shortest_configuration_gets_the_documented_defaults() {
     let loaded =
         Files::new("gateway: a\nuplink: { url: mqtt://127.0.0.1 }\ndevices: [{ name: box, profile: machine, link: host }]\n").load();
     let config = loaded.unwrap().config;
-    let defaults = Buffer { path: BUFFER_PATH.into(), max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE, thin_to: BUFFER_THIN_TO };
-    assert_eq!(config.buffer, defaults);
+    let Buffer { path, max_bytes, max_age, thin_to, commit_window } = config.buffer;
+    assert_eq!((path, max_bytes, max_age), (BUFFER_PATH.into(), BUFFER_MAX_BYTES, BUFFER_MAX_AGE));
+    assert_eq!((thin_to, commit_window), (BUFFER_THIN_TO, BUFFER_COMMIT_WINDOW));
     assert_eq!(config.batch, Batching { every: BATCH_EVERY });
     assert_eq!(config.clock, Clock { trust: CLOCK_TRUST, ntp_file: CLOCK_NTP_FILE.into() });
     assert_eq!((config.links.len(), config.devices.len()), (1, 1));
@@ -229,6 +231,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("unit of time", "30d", "30 dys"),
     ("time without unit", "max_age: 30d", "max_age: 30"),
     ("stretch of too long", "thin_to: 5m", "thin_to: 2h"),
+    ("window of too long", "commit_window: 30s", "commit_window: 11m"),
     ("batch too often", "every: 10s }", "every: 1ms }"),
     ("clock of unknown trust", "trust: auto", "trust: atuo"),
     ("link without port", "10.0.0.5:502", "10.0.0.5"),

@@ -9,10 +9,11 @@ use pattoo_wire::ClockSource;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::window::Window;
 use crate::batch::{Builder, Pushed, Times};
 use crate::buffer::worker::Handle;
 use crate::clock;
-use crate::config;
+use crate::config::Config;
 use crate::reading::{BootId, Transaction};
 use crate::timebase::{ServerTime, State, Step, TimeBase};
 
@@ -25,6 +26,7 @@ pub(super) struct Batcher {
     ntp_file: PathBuf,
     boot: BootId,
     buffer: Handle,
+    window: Window,
     /// Boot clock of the next look.
     look_ms: i64,
     source: Option<ClockSource>,
@@ -36,9 +38,10 @@ pub(super) struct Batcher {
 
 impl Batcher {
     /// Tells `told` what it knows of the time.
-    pub(super) fn new(builder: Builder, config: &config::Clock, buffer: Handle, told: watch::Sender<State>) -> Self {
-        let (time, ntp_file, boot) = (TimeBase::new(config.trust), config.ntp_file.clone(), clock::boot_id());
-        Self { builder, time, ntp_file, boot, buffer, look_ms: 0, source: None, told, buffer_knows: false, refused: 0 }
+    pub(super) fn new(builder: Builder, config: &Config, buffer: Handle, told: watch::Sender<State>) -> Self {
+        let (time, ntp_file, boot) = (TimeBase::new(config.clock.trust), config.clock.ntp_file.clone(), clock::boot_id());
+        let window = Window::new(buffer.clone(), config.buffer.commit_window);
+        Self { builder, time, ntp_file, boot, buffer, window, look_ms: 0, source: None, told, buffer_knows: false, refused: 0 }
     }
 
     /// Stores all readings durably until the links are gone; at the end, what is still open. `heard` is the server's time.
@@ -58,12 +61,17 @@ impl Batcher {
                     }
                     continue;
                 }
+                () = self.window.over() => {
+                    self.window.close().await;
+                    continue;
+                }
                 () = tokio::time::sleep(self.wait()) => self.builder.tick(clock::boot_ms()),
             };
             self.store(pushed).await;
         }
         let pushed = self.builder.flush();
         self.store(pushed).await;
+        self.window.close().await;
     }
 
     /// Until a batch is due, or the next look.
@@ -101,6 +109,8 @@ impl Batcher {
     /// Tells the buffer of the time once it is known; again, should it fail.
     async fn tell_buffer(&mut self, state: State) {
         let Some(offset_ms) = state.offset_ms.filter(|_| !self.buffer_knows) else { return };
+        // What it has not got yet would never get its time.
+        self.window.close().await;
         match self.buffer.set_time(self.boot, offset_ms).await {
             Ok(()) => self.buffer_knows = true,
             Err(why) => warn!(%why, "what was held back must wait on"),
@@ -117,10 +127,7 @@ impl Batcher {
             }
         }
         for closed in pushed.closed {
-            let readings = closed.readings;
-            if let Err(why) = self.buffer.append(closed).await {
-                error!(%why, readings, "readings could not be buffered and are lost");
-            }
+            self.window.add(closed).await;
         }
     }
 }
