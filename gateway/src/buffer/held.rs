@@ -126,6 +126,10 @@ impl<S: Store> Buffer<S> {
         let durable = self.durable;
         let estimates = holds.know(boot, offset_ms, |hold| {
             let last = hold.last_seq.min(durable.saturating_sub(1));
+            // A boot of which no batch was stored tells nothing of how long it took; the batch before is of another one.
+            if last < hold.first_seq {
+                return 0;
+            }
             let record = self.record(last).ok().flatten().as_deref().and_then(BatchRecord::decode);
             record.map_or(0, |record| record.to_ms)
         });

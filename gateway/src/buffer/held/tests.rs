@@ -92,6 +92,18 @@ fn boots_that_are_over_get_an_estimate_that_is_in_order_and_says_so() {
 }
 
 #[test]
+fn a_boot_of_which_no_batch_was_stored_moves_no_estimate() {
+    let medium = Medium::default();
+    let mut buffer = open(&medium);
+    buffer.keep(0, &batch(5_000, Some(1))).unwrap();
+    // The power goes between the head that names boot 2 and its first batch.
+    buffer.note_held(Some(BootId(2))).unwrap();
+    buffer = open(&medium);
+    buffer.set_time(BootId(3), NOW_MS).unwrap();
+    assert_eq!(first(&mut buffer, 1), Some((NOW_MS - 9, false)));
+}
+
+#[test]
 fn boots_beyond_the_limit_are_joined_and_their_times_are_in_doubt() {
     let medium = Medium::default();
     let mut buffer = open(&medium);
