@@ -46,6 +46,8 @@ pub(super) struct Book {
     began_ms: BTreeMap<u64, i64>,
     /// Of the lives whose held readings went out.
     offsets: BTreeMap<u64, Offset>,
+    /// Of these, those whose readings had no value yet: whether they are doubted is still to be seen.
+    untold: BTreeSet<u64>,
     /// What the buffer said it has, by stream and number.
     batches: BTreeMap<(u64, u64), Vec<Key>>,
     damaged: BTreeSet<(u64, u64)>,
@@ -85,6 +87,7 @@ impl Book {
             made: BTreeMap::new(),
             began_ms: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            untold: BTreeSet::new(),
             batches: BTreeMap::new(),
             damaged: BTreeSet::new(),
             sent: BTreeMap::new(),
@@ -115,7 +118,7 @@ impl Book {
     /// The buffer holds batches that it did not say it has; this is one. `None` for one that cannot be read.
     pub(super) fn found(&mut self, stream: u64, seq: u64, body: Option<&[u8]>) -> Result<(), String> {
         let cells = body.map_or(Ok(Vec::new()), |body| self.decoded(body))?;
-        let Some((held, offset)) = self.origin(&cells) else {
+        let Some((held, offset)) = self.origin(&cells, &[]) else {
             return Err(format!("{}: the buffer holds readings that were never made, in batch {seq}: {cells:?}", self.gateway));
         };
         let key = |&((series, at_ms), _): &Cell| Key { series, held, at_ms: at_ms - offset.ms };
@@ -141,16 +144,23 @@ impl Book {
             _ => {}
         }
         let cells = self.decoded(body)?;
-        let Some((held, offset)) = self.origin(&cells) else {
+        let named = self.batches.get(&(stream, seq)).map_or(&[][..], Vec::as_slice);
+        let Some((held, offset)) = self.origin(&cells, named) else {
             return Err(format!("{}: batch {seq} goes out with readings that were never made: {cells:?}", self.gateway));
         };
         let Some(life) = held else { return Ok(()) };
+        let tells = cells.iter().any(|(_, sample)| is_unlike_others(sample));
+        if !tells && !self.offsets.contains_key(&life) {
+            self.untold.insert(life);
+        } else if tells && self.untold.remove(&life) && self.offsets.get(&life).is_some_and(|before| before.ms == offset.ms) {
+            self.offsets.insert(life, offset);
+        }
         if *self.offsets.entry(life).or_insert(offset) != offset {
             return Err(format!("{}: life {life} has several times: {:?}, {offset:?}", self.gateway, self.offsets.get(&life)));
         }
         // A boot that was over is taken to have ended when the next one began, which is too late if anything.
         let late_ms = offset.ms - self.began_ms.get(&life).copied().unwrap_or_default();
-        if late_ms < -MAX_ROUND_TRIP_MS || (late_ms > MAX_ROUND_TRIP_MS && !offset.doubted) {
+        if late_ms < -MAX_ROUND_TRIP_MS || (late_ms > MAX_ROUND_TRIP_MS && !offset.doubted && !self.untold.contains(&life)) {
             return Err(format!("{}: the readings of life {life} have times that are {late_ms} ms late: {offset:?}", self.gateway));
         }
         Ok(())
@@ -232,8 +242,8 @@ impl Book {
     }
 
     /// In which life readings were held back, and what was added to their times. No two readings of a series are alike, but for
-    /// those without a number.
-    fn origin(&self, cells: &[Cell]) -> Option<(Option<u64>, Offset)> {
+    /// those without a number: where a batch has no others, those that it is `named` with tell.
+    fn origin(&self, cells: &[Cell], named: &[Key]) -> Option<(Option<u64>, Offset)> {
         let fits = |(held, offset): &(Option<u64>, Offset)| {
             cells.iter().all(|((series, at_ms), sample)| {
                 self.sample(Key { series: *series, held: *held, at_ms: at_ms - offset.ms }, *offset).as_ref() == Some(sample)
@@ -241,10 +251,13 @@ impl Book {
         };
         let known = self.offsets.iter().map(|(life, offset)| (Some(*life), *offset));
         std::iter::once((None, UTC)).chain(known).find(fits).or_else(|| {
-            let ((series, at_ms), _) = cells.iter().find(|(_, sample)| is_unlike_others(sample))?;
+            let telling = cells.iter().find(|(_, sample)| is_unlike_others(sample));
+            let ((series, at_ms), _) = telling.or(cells.first())?;
             let key = |life, at_ms| Key { series: *series, held: Some(life), at_ms };
-            let keys = self.began_ms.keys().flat_map(|life| self.made.range(key(*life, i64::MIN)..=key(*life, i64::MAX)));
-            let ways = keys.flat_map(|(key, _)| [false, true].map(|doubted| (key.held, Offset { ms: at_ms - key.at_ms, doubted })));
+            let all = self.began_ms.keys().flat_map(|life| self.made.range(key(*life, i64::MIN)..=key(*life, i64::MAX)));
+            let named = named.iter().filter(|key| telling.is_none() && key.series == *series && key.held.is_some());
+            let keys = named.chain(all.map(|(key, _)| key));
+            let ways = keys.flat_map(|key| [false, true].map(|doubted| (key.held, Offset { ms: at_ms - key.at_ms, doubted })));
             ways.into_iter().find(fits)
         })
     }
