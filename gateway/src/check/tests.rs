@@ -142,3 +142,22 @@ fn the_text_is_a_table_for_each_link() {
     assert!(lines[3].starts_with("  device      profile         points  requests  registers"), "{text}");
     assert!(text.contains("Times assume 20 ms for each request;"), "{text}");
 }
+
+/// Measured: 155 bytes stored in each of 600 batches, in commits of 1 and of 6; the journal, which is not measured, comes on top.
+#[test]
+fn what_reaches_the_flash_is_as_measured() {
+    for (commits, measured) in [(600.0, 600.0 * 4307.0), (100.0, 600.0 * 846.0)] {
+        let flow = Flow { batches: 600.0, commits, reading_bytes: 600.0 * (155.0 - STORED_BATCH_BYTES), wire_bytes: 0.0 };
+        let written = flow.flash_bytes() - commits * FLASH_JOURNAL_BYTES;
+        assert!((written / measured - 1.0).abs() < 0.03, "{commits} commits: {written} for {measured}");
+    }
+}
+
+#[test]
+fn a_window_saves_waits_for_the_disk() {
+    let mut config = loaded("devices:\n  - { name: box, profile: linux-host, every: 10s }\n").config;
+    let commits = |config: &Config| Flow::of(config, &entries([(DeviceIndex(0), &config.devices[0])])).commits;
+    assert_eq!(commits(&config), 8640.0);
+    config.buffer.commit_window = Duration::from_secs(60);
+    assert_eq!(commits(&config), 1440.0);
+}
