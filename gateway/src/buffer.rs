@@ -115,8 +115,8 @@ pub struct Stored {
 pub struct Stats {
     /// This life of the buffer.
     pub stream: u64,
-    /// Oldest batch that can still be had, at most `oldest`: what is released stays as long as a batch beside it waits, and is given out
-    /// until then. Of those between this one and `oldest` some may be gone already.
+    /// Oldest batch that can surely still be had, at most `oldest`. What is released stays as long as a batch beside it waits, and is given
+    /// out until then, but nothing is promised of it.
     pub kept: u64,
     /// Oldest batch that waits; the next one's number when none does.
     pub oldest: u64,
@@ -266,7 +266,7 @@ impl<S: Store> Buffer<S> {
         let pending_gaps = (gaps.len() + self.carried.len()) as u64;
         // What is not durable does not exist for anyone else.
         let next = self.durable.max(oldest);
-        Stats { stream, kept: self.kept(), oldest, next, batches, bytes, dropped_readings, pending_gaps }
+        Stats { stream, kept: oldest, oldest, next, batches, bytes, dropped_readings, pending_gaps }
     }
 
     /// Gap records that wait for the next batch.
