@@ -265,7 +265,9 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\nreadings  {} a day in {} at most", self.readings_per_day, counted(self.batches_per_day as usize, "batch"))?;
         writeln!(f, "uplink    about {} a day", ByteSize(self.uplink_bytes_per_day).display().si())?;
-        writeln!(f, "flash     about {} written a day", ByteSize(self.flash_bytes_per_day).display().si())?;
+        let per_reading = self.flash_bytes_per_day as f64 / self.readings_per_day.max(1) as f64;
+        let per_day = ByteSize(self.flash_bytes_per_day).display().si();
+        writeln!(f, "flash     about {per_day} written a day, {per_reading:.0} bytes a reading")?;
         if self.links.iter().flat_map(|link| &link.devices).any(|device| device.requests > 0) {
             writeln!(
                 f,

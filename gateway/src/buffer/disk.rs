@@ -86,6 +86,7 @@ impl Disk {
     pub fn open(folder: &Path, ballast_bytes: u64, now_ms: i64) -> Result<(Self, Vec<Notice>), StoreError> {
         std::fs::create_dir_all(folder).map_err(|e| io_error(folder, &e))?;
         let lock = take_lock(folder)?;
+        copy::remove_leftovers(folder)?;
         let mut disk = Self {
             folder: folder.to_owned(),
             ballast_bytes,

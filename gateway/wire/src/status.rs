@@ -35,6 +35,10 @@ pub struct Status {
     /// Readings dropped since the buffer began, all of them reported as gaps.
     #[serde(default)]
     pub dropped_readings: u64,
+    /// Bytes that the program has written to storage since it started, as its system counts them: what its flash has to bear. None where
+    /// the system does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
     /// Health of each device by name.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceStatus>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use pattoo_wire::{Kind, Labels, Quality};
+use pattoo_wire::{Kind, Labels, Quality, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,6 +20,11 @@ const MAX_PAGE: usize = 1000;
 
 /// Series on one page where the request does not say.
 const DEFAULT_PAGE: usize = 200;
+
+/// Before a gateway has run for so long, what it wrote at its start says nothing of a day.
+const LEAST_UPTIME_S: u64 = 60;
+
+const SECONDS_PER_DAY: u128 = 86_400;
 
 /// All gateways.
 #[derive(Serialize, ToSchema)]
@@ -45,6 +50,8 @@ pub(super) struct Gateway {
     buffer_bytes: Option<u64>,
     /// Readings it had to drop; each is part of a gap record.
     dropped_readings: Option<u64>,
+    /// Bytes that it writes to its storage in a day, measured since it started; none in its first minute, or where its system does not count.
+    written_bytes_per_day: Option<u64>,
     /// Its clock; null before it told.
     clock: Option<Clock>,
     /// What this server took from it.
@@ -83,6 +90,12 @@ pub(super) struct Received {
     rejects: BTreeMap<String, u64>,
 }
 
+/// What a gateway writes in a day if it goes on as it did; none before it has run for a while.
+fn written_bytes_per_day(status: &Status) -> Option<u64> {
+    let written_bytes = status.written_bytes.filter(|_| status.uptime_s >= LEAST_UPTIME_S)?;
+    u64::try_from(u128::from(written_bytes) * SECONDS_PER_DAY / u128::from(status.uptime_s)).ok()
+}
+
 impl From<GatewayLive> for Gateway {
     fn from(view: GatewayLive) -> Self {
         let status = view.status.as_ref();
@@ -93,6 +106,7 @@ impl From<GatewayLive> for Gateway {
             buffer_batches: status.map(|s| s.buffer_batches),
             buffer_bytes: status.map(|s| s.buffer_bytes),
             dropped_readings: status.map(|s| s.dropped_readings),
+            written_bytes_per_day: status.and_then(written_bytes_per_day),
             clock: view.clock.map(Clock::from),
             received: Received {
                 batches: view.counters.batches,

@@ -179,6 +179,9 @@ fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
         figures.push(figure("pattoo_gateway_buffer_batches", "Batches waiting in its buffer", status.buffer_batches as f64));
         figures.push(figure("pattoo_gateway_buffer_bytes", "Bytes of those batches", status.buffer_bytes as f64));
         figures.push(figure("pattoo_gateway_dropped_readings", "Readings it had to drop", status.dropped_readings as f64));
+        if let Some(bytes) = status.written_bytes {
+            figures.push(figure("pattoo_gateway_written_bytes", "Bytes it wrote to storage since it started", bytes as f64));
+        }
     }
     figures
 }

@@ -72,6 +72,8 @@ fn gateways_tell_their_state_and_what_came_from_them() {
     assert_eq!(plant7["name"], "plant7");
     assert_eq!((&plant7["online"], &plant7["version"]), (&json!(true), &json!("0.1.0")));
     assert_eq!((&plant7["buffer_batches"], &plant7["dropped_readings"]), (&json!(3), &json!(340)));
+    // A million bytes in 15 minutes.
+    assert_eq!(plant7["written_bytes_per_day"], json!(96_000_000));
     assert_eq!(plant7["received"]["rejects"], json!({"truncated": 2}));
     assert_eq!((&plant7["clock"]["offset"], &plant7["clock"]["source"]), (&json!(-1500), &json!("ntp")));
     let silent = &found["gateways"][0];

@@ -8,6 +8,7 @@ export interface Gateway {
   buffer_batches: number | null;
   buffer_bytes: number | null;
   dropped_readings: number | null;
+  written_bytes_per_day: number | null;
 }
 
 export type Quality = 'good' | 'uncertain' | 'bad';

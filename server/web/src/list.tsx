@@ -81,6 +81,7 @@ function GatewayHead({ gateway }: { gateway: Gateway }) {
   const notes = [seen];
   if (gateway.version) notes.push(`version ${gateway.version}`);
   if (gateway.buffer_batches) notes.push(`${counted(gateway.buffer_batches, 'batch', 'batches')} (${bytes(gateway.buffer_bytes ?? 0)}) waiting in its buffer`);
+  if (gateway.written_bytes_per_day !== null) notes.push(`writes ${bytes(gateway.written_bytes_per_day)} a day`);
   return (
     <div class="gateway-head" data-gateway={gateway.name}>
       <h2>{gateway.name}</h2>

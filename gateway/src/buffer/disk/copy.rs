@@ -12,6 +12,24 @@ use crate::buffer::StoreError;
 /// Where Linux has files in memory.
 const MEMORY: &str = "/dev/shm";
 
+/// How the names of all copies of a buffer's chunks begin.
+fn prefix(buffer: &Path) -> Result<String, StoreError> {
+    let whole = buffer.canonicalize().map_err(|e| io_error(buffer, &e))?;
+    Ok(format!("pattoo-chunk-{:08x}-", crc32fast::hash(whole.as_os_str().as_bytes())))
+}
+
+/// Removes the copies that a process which was killed has left of this buffer's chunks; nobody else has the buffer open.
+pub(super) fn remove_leftovers(buffer: &Path) -> Result<(), StoreError> {
+    let prefix = prefix(buffer)?;
+    let Ok(entries) = std::fs::read_dir(MEMORY) else { return Ok(()) };
+    let own = entries.flatten().filter(|entry| entry.file_name().as_bytes().starts_with(prefix.as_bytes()));
+    own.for_each(|entry| {
+        // It is in nobody's way.
+        let _ = remove_folder(&entry.path());
+    });
+    Ok(())
+}
+
 /// A folder with the files of a chunk; it goes when it is dropped.
 pub(super) struct ChunkCopy {
     folder: PathBuf,
@@ -22,9 +40,8 @@ impl ChunkCopy {
     pub(super) fn of(chunk: &Path) -> Result<Self, StoreError> {
         let mut files = Vec::new();
         read_files(chunk, Path::new(""), &mut files)?;
-        // The name follows from the chunk's, so that a copy that a crash left behind is replaced.
-        let whole = chunk.canonicalize().map_err(|e| io_error(chunk, &e))?;
-        let name = format!("pattoo-chunk-{:08x}", crc32fast::hash(whole.as_os_str().as_bytes()));
+        let own = chunk.file_name().map_or(&[][..], |name| name.as_bytes());
+        let name = format!("{}{:08x}", prefix(chunk.parent().unwrap_or(chunk))?, crc32fast::hash(own));
         Self::write(Path::new(MEMORY).join(name), &files).or_else(|_| Self::write(chunk.with_extension("copy.new"), &files))
     }
 
@@ -78,4 +95,26 @@ fn read_files(folder: &Path, below: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let copied = |buffer: &Path| {
+            let chunk = buffer.join("chunk");
+            std::fs::create_dir(&chunk).unwrap();
+            std::fs::write(chunk.join("db"), b"x").unwrap();
+            ChunkCopy::of(&chunk).unwrap()
+        };
+        let (left, live) = (copied(one.path()), copied(other.path()));
+        let folder = left.folder().to_owned();
+        std::mem::forget(left);
+        assert!(folder.join("db").exists() && folder.starts_with(MEMORY));
+        remove_leftovers(one.path()).unwrap();
+        assert!(!folder.exists() && live.folder().join("db").exists());
+    }
 }

@@ -44,6 +44,7 @@ impl Session {
             buffer_batches: stats.batches,
             buffer_bytes: stats.bytes,
             dropped_readings: stats.dropped_readings,
+            written_bytes: written_bytes(),
             devices,
         };
         let message = encoded(&status);
@@ -60,6 +61,13 @@ impl Session {
             self.publish_status(true);
         }
     }
+}
+
+/// Bytes that this process caused to be written to storage (`write_bytes`, proc_pid_io(5)): sled writes its files by itself, so that only
+/// the system sees all of them.
+fn written_bytes() -> Option<u64> {
+    let counts = std::fs::read_to_string("/proc/self/io").ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
 }
 
 /// Whether quality or reason of a device is another; the counters of polls do not count.

@@ -303,7 +303,9 @@ async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_healt
     gateway.drained().await;
     server.seen.lock().unwrap().assert_has_all(41);
     let clock = ClockStatus { source: "ntp".into(), server_offset_ms: None, steps: 0 };
-    let is_told = |status: &Status| status.online && status.clock.as_ref() == Some(&clock) && status.time_ms >= TIME_MS;
+    let is_told = |status: &Status| {
+        status.online && status.clock.as_ref() == Some(&clock) && status.time_ms >= TIME_MS && status.written_bytes.is_some()
+    };
     server.until("online", |seen| seen.statuses.last().is_some_and(is_told)).await;
     // A device falls ill.
     let ill = DeviceStatus { quality: Quality::Bad, reason: Some("timeout".into()), polls: 1, failures: 1 };

@@ -61,6 +61,7 @@ impl Plant {
             buffer_batches: 3,
             buffer_bytes: 2100,
             dropped_readings: 340,
+            written_bytes: Some(1_000_000),
             devices: [("main-meter".to_owned(), health(Quality::Good, None)), ("pump".to_owned(), health(Quality::Bad, Some("timeout")))]
                 .into(),
         };
