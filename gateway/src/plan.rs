@@ -60,13 +60,21 @@ impl Span {
         }
     }
 
+    /// Registers or bits of its table for each register in the limits.
+    fn per_unit(self) -> u16 {
+        if is_bits(self.table) { BITS_PER_REGISTER } else { 1 }
+    }
+
+    /// Whether one request may hold it and others: one that is too long, or lies across two blocks, is asked for alone.
+    fn fits(self, limits: &ModbusLimits) -> bool {
+        let most = u32::from(limits.max_registers.saturating_mul(self.per_unit()).min(MAX_BITS));
+        self.end - self.start <= most && self.in_one_block(limits)
+    }
+
     /// Whether one request may hold both. Where it may not, it may not hold what lies behind the next either.
     fn may_grow(self, next: Self, limits: &ModbusLimits) -> bool {
-        let per_unit = if is_bits(self.table) { BITS_PER_REGISTER } else { 1 };
-        let most = u32::from(limits.max_registers.saturating_mul(per_unit).min(MAX_BITS));
-        let gap = u32::from(limits.max_gap) * u32::from(per_unit);
-        let joined = self.with(next);
-        self.table == next.table && next.start <= self.end + gap && joined.end - joined.start <= most && joined.in_one_block(limits)
+        let gap = u32::from(limits.max_gap) * u32::from(self.per_unit());
+        self.table == next.table && next.start <= self.end + gap && self.with(next).fits(limits)
     }
 }
 
@@ -86,7 +94,9 @@ struct Best {
 /// whose first requests are the longest.
 #[must_use]
 pub fn plan(points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &LinkCost) -> Vec<Request> {
-    let mut spans: Vec<(Span, PointIndex)> = points.iter().map(|(index, read)| (Span::of(read), *index)).collect();
+    let spans = points.iter().map(|(index, read)| (Span::of(read), *index));
+    // Whoever goes alone must not part its neighbours.
+    let (mut spans, alone): (Vec<_>, Vec<_>) = spans.partition(|(span, _)| span.fits(limits));
     spans.sort_by_key(|(span, index)| (span.table, span.start, span.end, *index));
     // From the last point to the first: best[i] reads all from i on.
     let mut best = vec![Best { time: Duration::ZERO, first_ends: spans.len() }; spans.len() + 1];
@@ -104,6 +114,8 @@ pub fn plan(points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &
         requests.extend(request(own));
         rest = behind;
     }
+    requests.extend(alone.into_iter().filter_map(|own| request(&[own])));
+    requests.sort_by_key(|request| (request.table, request.address));
     requests
 }
 

@@ -55,6 +55,14 @@ fn a_request_never_crosses_the_edge_of_a_block() {
 }
 
 #[test]
+fn a_value_that_goes_alone_does_not_part_its_neighbours() {
+    let limits = ModbusLimits { blocks: vec![(0, 5), (6, 400)], ..limits(6, 1) };
+    // The second lies across both blocks; the third within it, and within the first block.
+    let reads = [input(0, Encoding::F64), input(4, Encoding::F64), input(5, Encoding::U16)];
+    check(&reads, &limits, &[(Table::Input, 0, 6, &[0, 2]), (Table::Input, 4, 4, &[1])]);
+}
+
+#[test]
 fn tables_are_never_mixed_and_bits_have_their_own_limit() {
     let mut reads: Vec<_> = (0..2001).map(|i| ModbusRead::new(Table::Coil, i, Encoding::Bit)).collect();
     reads.push(ModbusRead::new(Table::Holding, 0, Encoding::U16));
