@@ -50,6 +50,8 @@ pub(super) struct Book {
     untold: BTreeSet<u64>,
     /// What the buffer said it has, by stream and number.
     batches: BTreeMap<(u64, u64), Vec<Key>>,
+    /// Readings that were thinned out of a batch before it was found, so that nobody can name them.
+    nameless: BTreeMap<(u64, u64), u64>,
     damaged: BTreeSet<(u64, u64)>,
     /// Checksums of what went out.
     sent: BTreeMap<(u64, u64), u32>,
@@ -89,6 +91,7 @@ impl Book {
             offsets: BTreeMap::new(),
             untold: BTreeSet::new(),
             batches: BTreeMap::new(),
+            nameless: BTreeMap::new(),
             damaged: BTreeSet::new(),
             sent: BTreeMap::new(),
         }
@@ -117,7 +120,9 @@ impl Book {
 
     /// The buffer holds batches that it did not say it has; this is one. `None` for one that cannot be read.
     pub(super) fn found(&mut self, stream: u64, seq: u64, body: Option<&[u8]>) -> Result<(), String> {
-        let cells = body.map_or(Ok(Vec::new()), |body| self.decoded(body))?;
+        let (cells, gaps) = body.map_or(Ok((Vec::new(), Vec::new())), |body| self.decoded(body))?;
+        let own = gaps.iter().filter(|gap| gap.reason == GapReason::Thinned && gap.first_seq == seq && gap.last_seq == seq);
+        self.nameless.insert((stream, seq), own.map(|gap| gap.readings).sum());
         let Some((held, offset)) = self.origin(&cells, &[]) else {
             return Err(format!("{}: the buffer holds readings that were never made, in batch {seq}: {cells:?}", self.gateway));
         };
@@ -143,7 +148,7 @@ impl Book {
             }
             _ => {}
         }
-        let cells = self.decoded(body)?;
+        let (cells, _) = self.decoded(body)?;
         let named = self.batches.get(&(stream, seq)).map_or(&[][..], Vec::as_slice);
         let Some((held, offset)) = self.origin(&cells, named) else {
             return Err(format!("{}: batch {seq} goes out with readings that were never made: {cells:?}", self.gateway));
@@ -195,6 +200,13 @@ impl Book {
                 } else {
                     return Err(format!("{}: lost without a record: {} of batch {seq}", self.gateway, self.shown(key)));
                 }
+            }
+        }
+        for ((stream, seq), readings) in &self.nameless {
+            tally.buffered += readings;
+            tally.in_gaps += readings;
+            if *readings > 0 && !gaps.tell_of(*stream, *seq) {
+                return Err(format!("{}: lost without a record: {readings} readings that were thinned out of batch {seq}", self.gateway));
             }
         }
         gaps.records.iter().try_for_each(|(stream, gap)| self.is_true(*stream, gap, &gaps, store, may))?;
@@ -267,7 +279,8 @@ impl Book {
         let numbers = (stream, gap.first_seq)..=(stream, gap.last_seq);
         // What came before its gateway dropped it is not missing.
         let buffered = self.batches.range(numbers.clone()).flat_map(|(_, readings)| readings);
-        let readings = buffered.filter(|key| self.stored(key, store).is_none()).count() as u64;
+        let named = buffered.filter(|key| self.stored(key, store).is_none()).count() as u64;
+        let readings = named + self.nameless.range(numbers.clone()).map(|(_, readings)| readings).sum::<u64>();
         let wrong = |why: &str| Err(format!("{}: {why}: {gap:?}, {readings} readings are missing there", self.gateway));
         let batches = self.batches.range(numbers.clone()).count() as u64;
         match gap.reason {
@@ -313,13 +326,13 @@ impl Book {
         format!("{device} {point} at {}{of} = {:?}", key.at_ms, self.made.get(key))
     }
 
-    fn decoded(&mut self, body: &[u8]) -> Result<Vec<Cell>, String> {
+    fn decoded(&mut self, body: &[u8]) -> Result<(Vec<Cell>, Vec<Gap>), String> {
         let wrong = |what: &dyn std::fmt::Display| format!("a batch that cannot be read: {what}");
         let body = Body::open(body).map_err(|e| wrong(&e))?;
         // A batch that only has gap records may be of a schema that no reading was made with.
-        let Some(schema) = self.schemas.get(&body.schema()).cloned() else { return Ok(Vec::new()) };
+        let Some(schema) = self.schemas.get(&body.schema()).cloned() else { return Ok((Vec::new(), Vec::new())) };
         let batch = body.decode(body.schema(), &schema).map_err(|e| wrong(&e))?;
-        Ok(self.cells(&batch, &schema))
+        Ok((self.cells(&batch, &schema), batch.gaps))
     }
 
     fn cells(&mut self, batch: &Batch, schema: &Schema) -> Vec<Cell> {
