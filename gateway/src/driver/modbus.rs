@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use pattoo_wire::{Reason, Sample};
 
 use self::learned::Learned;
-use self::session::{Answer, Exchange, Failure, Session};
+use self::session::{Answer, Exchange, Failure, Session, question};
 use super::{Clock, Driver};
 use crate::config::{Device, Transport};
 use crate::plan::{LinkCost, Request};
@@ -71,11 +71,13 @@ impl Modbus {
         }
         let limits = &poll.device.profile.modbus;
         let start = Instant::now();
-        let Exchange { at_ms, result } = self.session.ask(poll.device.unit, request, limits.min_gap).await;
+        let Exchange { at_ms, result } = self.session.ask(poll.device.unit, &question::read(request), limits.min_gap).await;
         self.learned.entry(poll.index).or_default().silent(&request.points, result == Err(Failure::Timeout));
         match result {
             Ok(Answer::Words(words)) => poll.good(at_ms, request, &words),
             Ok(Answer::Refused(code)) => return Some((at_ms, code)),
+            // Not the answer to a read; the session lets none of these through.
+            Ok(Answer::Done | Answer::Identity(_) | Answer::ServerId(_)) => poll.bad(at_ms, &request.points, Reason::Malformed),
             Err(failure) => {
                 poll.failed(failure, start.elapsed(), self.session.timeout());
                 poll.bad(at_ms, &request.points, failure.reason());

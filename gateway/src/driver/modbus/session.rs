@@ -5,13 +5,15 @@
 //! of its own, and after anything but a full answer the line must fall silent first. See [`tcp`] and [`rtu`].
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+pub(super) mod question;
 mod rtu;
 mod tcp;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tokio_modbus::{Error, Request as Pdu, Response};
+use tokio_modbus::Error;
+use tokio_modbus::prelude::{ReadDeviceIdentificationResponse as Identification, Request as Pdu, Response};
 
 use pattoo_wire::Reason;
 
@@ -19,14 +21,18 @@ use self::rtu::Rtu;
 use self::tcp::Tcp;
 use super::Clock;
 use crate::config::Transport;
-use crate::plan::Request;
-use crate::profile::Table;
 
 /// What the device said.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// As many registers as asked, or bits as 0 and 1.
     Words(Vec<u16>),
+    /// What was to be written is written, says the device.
+    Done,
+    /// What it calls itself (function 43/14).
+    Identity(Identification),
+    /// What it calls itself (function 17): a byte, then bytes of the vendor's choice.
+    ServerId(Vec<u8>),
     /// An exception with this code.
     Refused(u8),
 }
@@ -108,31 +114,31 @@ impl Session {
 
     /// Asks once; a second time on a new connection where the first one had been used before, for that one may have gone stale
     /// while it was idle: closed by the device, or with a doubled reply still in it. That shows at once, so that what took long is
-    /// not tried again.
-    pub(super) async fn ask(&mut self, unit: u8, request: &Request, min_gap: Duration) -> Exchange {
-        let (used, start) = (self.way.is_connection_in_use(), Instant::now());
-        let first = self.attempt(unit, request, min_gap).await;
+    /// not tried again. Nor is a write: it may have been done.
+    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, min_gap: Duration) -> Exchange {
+        let (used, start) = (self.way.is_connection_in_use() && !question::changes_the_device(question), Instant::now());
+        let first = self.attempt(unit, question, min_gap).await;
         match first.result {
             Err(Failure::Closed | Failure::Malformed) if used && start.elapsed() < min_gap + self.timeout => {
-                self.attempt(unit, request, min_gap).await
+                self.attempt(unit, question, min_gap).await
             }
             _ => first,
         }
     }
 
-    async fn attempt(&mut self, unit: u8, request: &Request, min_gap: Duration) -> Exchange {
+    async fn attempt(&mut self, unit: u8, question: &Pdu<'static>, min_gap: Duration) -> Exchange {
         let gap = min_gap.max(self.way.frame_gap());
         if let Some(quiet_since) = self.quiet_since {
             sleep_until(quiet_since + gap).await;
         }
         let asked = match &mut self.way {
-            Way::Tcp(tcp) => tcp.ask(unit, request, self.timeout, &self.clock).await,
-            Way::Rtu(rtu) => rtu.ask(unit, request, gap, &self.clock).await,
+            Way::Tcp(tcp) => tcp.ask(unit, question, self.timeout, &self.clock).await,
+            Way::Rtu(rtu) => rtu.ask(unit, question, gap, &self.clock).await,
             Way::Foreign => Attempt { start_ms: (self.clock)(), result: Err(Failure::Unreachable) },
         };
         self.quiet_since = Some(Instant::now());
         if let Err(failure) = asked.result {
-            tracing::debug!(link = %self.way.name(), unit, address = request.address, ?failure, "no answer to a Modbus request");
+            tracing::debug!(link = %self.way.name(), unit, ?question, ?failure, "no answer to a Modbus request");
         }
         Exchange { at_ms: asked.start_ms.midpoint(self.now_ms()), result: asked.result }
     }
@@ -157,41 +163,12 @@ impl Way {
     }
 }
 
-fn pdu(request: &Request) -> Pdu<'static> {
-    let (address, count) = (request.address, request.count);
-    match request.table {
-        Table::Coil => Pdu::ReadCoils(address, count),
-        Table::Discrete => Pdu::ReadDiscreteInputs(address, count),
-        Table::Holding => Pdu::ReadHoldingRegisters(address, count),
-        Table::Input => Pdu::ReadInputRegisters(address, count),
-    }
-}
-
 /// What the library makes of the bytes that came.
-fn judge(request: &Request, result: tokio_modbus::Result<Response>) -> Result<Answer, Failure> {
+fn judge(question: &Pdu<'_>, result: tokio_modbus::Result<Response>) -> Result<Answer, Failure> {
     match result {
-        Ok(Ok(response)) => words(request, response),
+        Ok(Ok(response)) => question::answer(question, response),
         Ok(Err(exception)) => Ok(Answer::Refused(exception.into())),
         Err(error) => Err(classify(&error)),
-    }
-}
-
-/// Exactly what was asked for, or the reply is not taken.
-fn words(request: &Request, response: Response) -> Result<Answer, Failure> {
-    let count = usize::from(request.count);
-    match (request.table, response) {
-        (Table::Holding, Response::ReadHoldingRegisters(words)) | (Table::Input, Response::ReadInputRegisters(words))
-            if words.len() == count =>
-        {
-            Ok(Answer::Words(words))
-        }
-        // Bits come in whole bytes, the last one filled up.
-        (Table::Coil, Response::ReadCoils(bits)) | (Table::Discrete, Response::ReadDiscreteInputs(bits))
-            if bits.len() == count.div_ceil(8) * 8 =>
-        {
-            Ok(Answer::Words(bits.into_iter().take(count).map(u16::from).collect()))
-        }
-        _ => Err(Failure::Malformed),
     }
 }
 

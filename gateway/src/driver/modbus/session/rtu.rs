@@ -14,13 +14,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Client as _, rtu};
+use tokio_modbus::prelude::Request as Pdu;
 
-use super::{Answer, Attempt, Clock, Failure, judge, pdu};
+use super::{Answer, Attempt, Clock, Failure, judge, question};
 use crate::link::port::Port;
 use crate::link::serial::SerialLine;
 use crate::link::{self, Stream};
-use crate::plan::Request;
-use crate::profile::Table;
 
 /// Longest time to wait for silence, in multiples of the late window: then the line counts as down.
 const MAX_DRAIN: u32 = 4;
@@ -28,9 +27,6 @@ const MAX_DRAIN: u32 = 4;
 /// A reply that pauses for so long has ended, complete or not. USB adapters pass bytes on every 16 ms, serial servers every 50 ms.
 const SERIAL_SILENCE: Duration = Duration::from_millis(100);
 const NETWORK_SILENCE: Duration = Duration::from_millis(300);
-
-/// Bytes of a reply beside its data: unit, function, count, CRC.
-const REPLY_BYTES: usize = 5;
 
 /// The line and what is known of it.
 pub(super) struct Rtu {
@@ -86,7 +82,7 @@ impl Rtu {
         }
     }
 
-    pub(super) async fn ask(&mut self, unit: u8, request: &Request, gap: Duration, clock: &Clock) -> Attempt {
+    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, gap: Duration, clock: &Clock) -> Attempt {
         let mut port = match self.ready(gap).await {
             Ok(port) => port,
             Err(failure) => return Attempt { start_ms: clock(), result: Err(failure) },
@@ -95,14 +91,14 @@ impl Rtu {
         // Both stay so if this future is dropped half-way.
         (self.in_doubt, self.after_failure) = (true, true);
         let start_ms = clock();
-        let mut result = self.exchange(&mut port, unit, request).await;
+        let mut result = self.exchange(&mut port, unit, question).await;
         if let Ok(answer) = &result {
             if after_failure {
                 // Reads on until nothing more comes.
                 let _ = port.linger(self.silence()).await;
             }
             let heard = port.heard();
-            let (frame, behind) = heard.split_at(frame_len(request.table, answer).min(heard.len()));
+            let (frame, behind) = heard.split_at(question::frame_len(question, answer).min(heard.len()));
             if !behind.is_empty() && !frame.starts_with(behind) {
                 result = Err(Failure::Malformed);
             }
@@ -174,13 +170,13 @@ impl Rtu {
         }
     }
 
-    async fn exchange(&self, port: &mut Port, unit: u8, request: &Request) -> Result<Answer, Failure> {
+    async fn exchange(&self, port: &mut Port, unit: u8, question: &Pdu<'static>) -> Result<Answer, Failure> {
         port.begin();
         let mut context = rtu::attach_slave(port.clone(), Slave(unit));
         let gave_up = tokio::select! {
-            result = context.call(pdu(request)) => match judge(request, result) {
+            result = context.call(question.clone()) => match judge(question, result) {
                 // The library gives up on a damaged frame in several ways; the bytes themselves tell best.
-                Err(Failure::Malformed) => return Err(heard_instead(&port.heard(), unit, request)),
+                Err(Failure::Malformed) => return Err(question::heard_instead(&port.heard(), unit, question)),
                 other => return other,
             },
             () = fell_silent(port, self.silence()) => Failure::Malformed,
@@ -188,7 +184,7 @@ impl Rtu {
         };
         Err(match port.heard() {
             heard if heard.is_empty() => gave_up,
-            heard => heard_instead(&heard, unit, request),
+            heard => question::heard_instead(&heard, unit, question),
         })
     }
 }
@@ -201,38 +197,6 @@ async fn fell_silent(port: &Port, silence: Duration) {
         if heard_at.is_some() && port.heard_at() == heard_at {
             return;
         }
-    }
-}
-
-/// What bytes are that are no reply.
-fn heard_instead(heard: &[u8], unit: u8, request: &Request) -> Failure {
-    let function = function_of(request.table);
-    let (Some(&from), Some(&code)) = (heard.first(), heard.get(1)) else { return Failure::Malformed };
-    let is_whole = heard.len() >= REPLY_BYTES && heard.len() == if code & 0x80 != 0 { 5 } else { REPLY_BYTES + data_bytes(request) };
-    if from == unit && code & 0x7f == function && is_whole { Failure::BadCrc } else { Failure::Malformed }
-}
-
-fn function_of(table: Table) -> u8 {
-    match table {
-        Table::Coil => 1,
-        Table::Discrete => 2,
-        Table::Holding => 3,
-        Table::Input => 4,
-    }
-}
-
-fn data_bytes(request: &Request) -> usize {
-    match request.table {
-        Table::Coil | Table::Discrete => usize::from(request.count.div_ceil(8)),
-        Table::Holding | Table::Input => usize::from(request.count) * 2,
-    }
-}
-
-fn frame_len(table: Table, answer: &Answer) -> usize {
-    match answer {
-        Answer::Refused(_) => 5,
-        Answer::Words(words) if matches!(table, Table::Coil | Table::Discrete) => REPLY_BYTES + words.len().div_ceil(8),
-        Answer::Words(words) => REPLY_BYTES + words.len() * 2,
     }
 }
 

@@ -5,11 +5,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Client, Context, tcp};
-use tokio_modbus::prelude::SlaveContext as _;
+use tokio_modbus::prelude::{Request as Pdu, SlaveContext as _};
 
-use super::{Answer, Attempt, Clock, Failure, judge, pdu};
+use super::{Answer, Attempt, Clock, Failure, judge};
 use crate::link;
-use crate::plan::Request;
 
 /// The connection to one endpoint.
 pub(super) struct Tcp {
@@ -31,7 +30,7 @@ impl Tcp {
         self.context.is_some()
     }
 
-    pub(super) async fn ask(&mut self, unit: u8, request: &Request, limit: Duration, clock: &Clock) -> Attempt {
+    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, limit: Duration, clock: &Clock) -> Attempt {
         let mut start_ms = clock();
         let context = match self.context.take() {
             Some(context) => Ok(context),
@@ -41,7 +40,7 @@ impl Tcp {
             Err(failure) => Err(failure),
             Ok(mut context) => {
                 start_ms = clock();
-                let result = call(&mut context, unit, request, limit).await;
+                let result = call(&mut context, unit, question, limit).await;
                 if result.is_ok() {
                     self.context = Some(context);
                 }
@@ -57,10 +56,10 @@ async fn connect(endpoint: &str, limit: Duration) -> Result<Context, Failure> {
     Ok(tcp::attach_slave(stream, Slave(0)))
 }
 
-async fn call(context: &mut Context, unit: u8, request: &Request, limit: Duration) -> Result<Answer, Failure> {
+async fn call(context: &mut Context, unit: u8, question: &Pdu<'static>, limit: Duration) -> Result<Answer, Failure> {
     context.set_slave(Slave(unit));
-    match timeout(limit, context.call(pdu(request))).await {
-        Ok(result) => judge(request, result),
+    match timeout(limit, context.call(question.clone())).await {
+        Ok(result) => judge(question, result),
         Err(_) => Err(Failure::Timeout),
     }
 }
@@ -70,12 +69,14 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt as _;
 
+    use super::super::question;
     use super::*;
+    use crate::plan::Request;
     use crate::profile::Table;
 
     /// What a request makes of these bytes, after which the connection ends.
     fn hear(table: Table, count: u16, bytes: &[u8]) -> Result<Answer, Failure> {
-        let request = Request { table, address: 5, count, points: vec![] };
+        let question = question::read(&Request { table, address: 5, count, points: vec![] });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let (near, mut far) = tokio::io::duplex(70_000);
@@ -86,7 +87,7 @@ mod tests {
                 far.write_all(bytes).await.unwrap();
                 drop(far);
             };
-            tokio::join!(call(&mut context, 9, &request, Duration::from_secs(10)), device).0
+            tokio::join!(call(&mut context, 9, &question, Duration::from_secs(10)), device).0
         })
     }
 

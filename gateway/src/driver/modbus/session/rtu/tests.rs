@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::*;
+use crate::plan::Request;
+use crate::profile::Table;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const UNIT: u8 = 9;
@@ -141,11 +143,11 @@ fn line(echo: bool) -> (Rtu, Arc<Mutex<Plan>>) {
 }
 
 async fn ask(rtu: &mut Rtu, address: u16) -> Result<Answer, Failure> {
-    let request = Request { table: Table::Holding, address, count: 3, points: vec![] };
+    let question = question::read(&Request { table: Table::Holding, address, count: 3, points: vec![] });
     let clock: Clock = Box::new(|| 0);
     // As the session does.
     sleep(GAP).await;
-    rtu.ask(UNIT, &request, GAP, &clock).await.result
+    rtu.ask(UNIT, &question, GAP, &clock).await.result
 }
 
 fn right(address: u16, salt: u16) -> Answer {
