@@ -67,7 +67,7 @@ pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 /// Most devices of one gateway.
 pub const MAX_DEVICES: usize = 1_000;
 /// Most links of one gateway.
-pub const MAX_LINKS: usize = 256;
+pub const MAX_LINKS: usize = 1_024;
 /// Shortest interval of a device or point.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval of a device or point: 24 hours.

@@ -21,7 +21,7 @@ use self::batcher::Batcher;
 use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
 use crate::clock::{boot_ms, now_ms};
-use crate::config::{Config, Link, Loaded};
+use crate::config::{Config, Link, Loaded, MAX_LINKS};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
 use crate::schedule::{self, Due, EntryIndex, Next, Outcome, Schedule};
@@ -32,8 +32,11 @@ use crate::uplink::mqtt::{self, Client};
 const MAX_QUEUED_TRANSACTIONS: usize = 256;
 /// How long what fills the buffer may take to stop, and then the uplink, before either is ended; nothing buffered is lost by that.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// Enough for the most links, the buffer and the uplink.
+const OPEN_FILES: u64 = MAX_LINKS as u64 + 64;
 
-type Health = BTreeMap<String, DeviceStatus>;
+/// Health of each device by its name.
+pub type Health = BTreeMap<String, DeviceStatus>;
 
 /// Runs until `stop` turns true, then stops in reverse order of start.
 ///
@@ -46,6 +49,7 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     }
     let config = Arc::new(config);
     info!(gateway = %config.gateway, devices = config.devices.len(), links = config.links.len(), "starting");
+    raise_open_files();
 
     let (buffer, notices) = buffer::open(&config.buffer.path, Limits::from(&config.buffer), now_ms())
         .with_context(|| format!("buffer {}", config.buffer.path.display()))?;
@@ -112,7 +116,7 @@ async fn wind_up(
 }
 
 /// Polls the devices of one link, each when it is due, until told to stop.
-async fn poll(
+pub async fn poll(
     link: Link,
     config: Arc<Config>,
     readings: mpsc::Sender<Transaction>,
@@ -200,6 +204,17 @@ fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, f
 /// Runs something beside everything else, until it ends by itself.
 pub fn in_background(task: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(task);
+}
+
+/// As many open files as the system lets this process have: each link takes one, and most systems give 1024 unless asked for more.
+pub fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let raised = setrlimit(Resource::Nofile, limit);
+    if raised.is_err() || limit.current.is_some_and(|files| files < OPEN_FILES) {
+        warn!("this process may have {:?} open files, {OPEN_FILES} let it open all the links that it takes", limit.current);
+    }
 }
 
 /// Sets the jitter of back-offs, so that gateways that lost the same switch do not come back in step.
