@@ -9,7 +9,10 @@ pub mod modbus;
 use std::future::Future;
 use std::pin::Pin;
 
+use pattoo_wire::Outcome;
+
 use crate::clock;
+use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
@@ -26,6 +29,16 @@ pub trait Driver: Send {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+
+    /// Writes one point of this device now, at most once, and reads it back. A device that fails gives an outcome, never an error.
+    fn write<'a>(
+        &'a mut self,
+        _index: DeviceIndex,
+        _device: &'a Device,
+        _write: &'a Write,
+    ) -> Pin<Box<dyn Future<Output = Written> + Send + 'a>> {
+        Box::pin(std::future::ready(Written::not(Outcome::NotWritable, "this protocol cannot write")))
+    }
 }
 
 /// The driver of a link. Does no I/O.

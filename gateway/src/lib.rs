@@ -17,6 +17,7 @@
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
+//! | `command` | pure | writes: what is allowed, what became of it |
 //! | `check`, `poll` | pure, shell | what a config costs; what devices say now |
 //! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
@@ -26,6 +27,7 @@ pub mod buffer;
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod driver;
 pub mod link;

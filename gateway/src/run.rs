@@ -4,6 +4,7 @@
 //! them are bounded channels: a slow disk holds up polling rather than filling the memory.
 
 mod batcher;
+mod orders;
 mod window;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use pattoo_wire::{DeviceStatus, Quality, Reason, Sample};
+use pattoo_wire::{DeviceStatus, Outcome as Ending, Quality, Reason, Sample};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
 use self::batcher::Batcher;
+use self::orders::{Order, Orders};
 use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
 use crate::clock::{boot_ms, now_ms};
+use crate::command::Written;
 use crate::config::{Config, Link, Loaded, MAX_LINKS};
 use crate::driver::{self, Driver};
 use crate::reading::{DeviceIndex, Reading, Transaction};
@@ -72,7 +75,8 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let batcher = tokio::spawn(Batcher::new(builder, &config, handle.clone(), time_in).run(readings, heard));
     let mut links = JoinSet::new();
     for link in config.links.clone() {
-        links.spawn(poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));
+        // Nobody orders a write yet.
+        links.spawn(serve(link, Arc::clone(&config), Orders::none(), readings_in.clone(), health_in.clone(), stop.clone()));
     }
     drop((readings_in, health_in));
 
@@ -121,6 +125,18 @@ pub async fn poll(
     config: Arc<Config>,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
+    stop: watch::Receiver<bool>,
+) {
+    serve(link, config, Orders::none(), readings, health, stop).await;
+}
+
+/// Polls the devices of one link until told to stop, and writes what is ordered: writes go before reads.
+async fn serve(
+    link: Link,
+    config: Arc<Config>,
+    mut orders: Orders,
+    readings: mpsc::Sender<Transaction>,
+    health: watch::Sender<Health>,
     mut stop: watch::Receiver<bool>,
 ) {
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
@@ -128,13 +144,27 @@ pub async fn poll(
     let mut driver = driver::open(&link.transport, driver::boot_clock());
     let mut outcomes = BTreeMap::new();
     loop {
-        let due = match schedule.next(Instant::now()) {
-            Next::Due(due) => due,
-            Next::Wait(until) => {
-                tokio::select! {
+        let next = match orders.next() {
+            Some(order) => Turn::Write(order),
+            None => match schedule.next(Instant::now()) {
+                Next::Due(due) => Turn::Read(due),
+                Next::Wait(until) => tokio::select! {
                     () = tokio::time::sleep_until(until.into()) => continue,
+                    order = orders.wait() => Turn::Write(order),
                     _ = stop.wait_for(|stop| *stop) => return,
+                },
+            },
+        };
+        let due = match next {
+            Turn::Read(due) => due,
+            Turn::Write(order) => {
+                // Never left half-way, not even at a stop: what was begun has an outcome.
+                for transaction in obey(driver.as_mut(), &config, &mut schedule, &orders, order).await {
+                    if readings.send(transaction).await.is_err() {
+                        return;
+                    }
                 }
+                continue;
             }
         };
         let transactions = tokio::select! {
@@ -154,6 +184,35 @@ pub async fn poll(
             }
         }
     }
+}
+
+/// Whose turn it is on a link.
+enum Turn {
+    Write(Order),
+    Read(Due),
+}
+
+/// Writes what is ordered, unless it is too late or the device is left alone, and answers. Gives what was read before and after.
+async fn obey(driver: &mut dyn Driver, config: &Config, schedule: &mut Schedule, orders: &Orders, order: Order) -> Vec<Transaction> {
+    let Order { ticket, device: index, write, until_ms } = order;
+    let written = match config.devices.get(index.0) {
+        None => Written::not(Ending::UnknownDevice, "BUG: an order for a device that is not there"),
+        Some(_) if boot_ms() >= until_ms => Written::not(Ending::Expired, "it had to wait for its link until it expired"),
+        // Each try of a dead device would cost its neighbours a timeout.
+        Some(_) if schedule.backs_off(index, Instant::now()) => {
+            Written::not(Ending::Unreadable, "the device did not answer a moment ago and is left alone for now")
+        }
+        Some(device) => {
+            let written = driver.write(index, device, &write).await;
+            if !written.transactions.is_empty() {
+                schedule.heard(index, Instant::now(), Outcome::of(&written.transactions));
+            }
+            written
+        }
+    };
+    let transactions = written.transactions.clone();
+    orders.answer(ticket, written).await;
+    transactions
 }
 
 /// Asks the device, or says for it that it is left alone for now.

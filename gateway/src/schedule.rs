@@ -164,12 +164,23 @@ impl Schedule {
             return;
         }
         let device = slot.entry.device;
+        self.heard(device, now, outcome);
+    }
+
+    /// Tells how a device answered that was asked for something that is in no schedule.
+    pub fn heard(&mut self, device: DeviceIndex, now: Instant, outcome: Outcome) {
         if outcome == Outcome::Answered {
             self.devices.remove(&device);
             return;
         }
         let failures = self.devices.get(&device).map_or(1, |health| health.failures.saturating_add(1));
         self.devices.insert(device, Health { failures, probe_at: now + back_off(self.seed, device, failures) });
+    }
+
+    /// Whether the device failed a moment ago and is left alone for now.
+    #[must_use]
+    pub fn backs_off(&self, device: DeviceIndex, now: Instant) -> bool {
+        self.devices.get(&device).is_some_and(|health| now < health.probe_at)
     }
 
     /// The points of an entry; none for an entry of another schedule.

@@ -13,6 +13,7 @@ mod ack;
 mod batch;
 mod block;
 mod codec;
+mod command;
 mod envelope;
 mod hello;
 mod name;
@@ -24,6 +25,7 @@ mod value;
 
 pub use ack::{Ack, MAX_ACK_RANGES};
 pub use batch::{Batch, Block, Body, Gap, GapReason, Header, compressed, data_message, open_data};
+pub use command::{Command, CommandResult, MAX_COMMAND_BYTES, MAX_COMMAND_TEXT_BYTES, Outcome, Scalar};
 pub use envelope::{VERSION, WireError};
 pub use hello::{Ask, ClockSource, Echo, Hello, MAX_ASK_RANGES, MAX_ASK_SCHEMAS};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};

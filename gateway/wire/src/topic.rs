@@ -41,6 +41,18 @@ pub fn ask(gateway: &str) -> String {
     format!("{ROOT}/{gateway}/ask")
 }
 
+/// Commands to a gateway.
+#[must_use]
+pub fn command(gateway: &str) -> String {
+    format!("{ROOT}/{gateway}/command")
+}
+
+/// What became of the commands to a gateway.
+#[must_use]
+pub fn command_result(gateway: &str) -> String {
+    format!("{ROOT}/{gateway}/command/result")
+}
+
 /// What a message from a gateway is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromGateway {
@@ -83,6 +95,8 @@ mod tests {
             (hello("g1"), Some(("g1", FromGateway::Hello))),
             (ack("g1"), None),
             (ask("g1"), None),
+            (command("g1"), None),
+            (command_result("g1"), None),
             ("pattoo/v1/g1/schema/xyz".into(), None),
             ("pattoo/v1/g1/schema/deadbeef/x".into(), None),
             ("pattoo/v1//data".into(), None),
