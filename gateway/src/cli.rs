@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,9 +16,10 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Loaded};
-use crate::profile::load_profiles;
+use crate::fixture::{Fixture, MAX_FIXTURE_BYTES, replay};
+use crate::profile::{load_profiles, read_limited};
 use crate::yaml::Problem;
-use crate::{check, poll, run, simulate};
+use crate::{check, poll, record, run, simulate};
 
 /// Where packages put the config.
 const CONFIG: &str = "/etc/pattoo/gateway.yaml";
@@ -70,6 +71,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Read a Modbus device once and print its raw replies and readings as a fixture
+    Record {
+        /// Name of the device
+        device: String,
+        /// Write to this file instead; where it is there already, the recording becomes one case more of it
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Name of the case
+        #[arg(long, default_value = "recorded")]
+        case: String,
+    },
+    /// Work on device profiles
+    Profile {
+        #[command(subcommand)]
+        command: ProfileCommand,
+    },
     /// Serve profiles as simulated Modbus TCP devices
     Simulate {
         /// Profile ids; one for all units, or one per unit
@@ -81,6 +98,15 @@ enum Command {
         /// Unit ids
         #[arg(long, value_delimiter = ',', default_value = "1")]
         units: Vec<u8>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    /// Replay fixtures through planner, driver and decoder; exit status 1 when a reading is not as its fixture says
+    Test {
+        /// Fixture files; all in the profile folders where none is named
+        files: Vec<PathBuf>,
     },
 }
 
@@ -132,6 +158,17 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Record { device, output, case } => {
+            let loaded = load(cli)?;
+            let into = output.as_deref().filter(|file| file.exists()).map(read_fixture).transpose()?;
+            let fixture = runtime()?.block_on(record::record(&loaded.config, device, case, into))?;
+            match output {
+                Some(file) => record::save(file, &fixture.text()).with_context(|| format!("cannot write {}", file.display()))?,
+                None => print!("{}", fixture.text()),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),
         Command::Simulate { profile, listen, units } => runtime()?.block_on(simulate(cli, profile, *listen, units)),
     }
 }
@@ -147,6 +184,28 @@ fn print_problems(problems: &[Problem]) {
     for problem in problems {
         eprintln!("{problem}");
     }
+}
+
+fn read_fixture(file: &Path) -> Result<Fixture> {
+    let content = read_limited(file, MAX_FIXTURE_BYTES).map_err(|problem| anyhow::anyhow!("{problem}"))?;
+    Fixture::read(&content).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))
+}
+
+/// One line for each fixture, and what differs below it.
+async fn test_fixtures(cli: &Cli, files: &[PathBuf]) -> Result<ExitCode> {
+    let (profiles, problems) = load_profiles(&cli.profiles);
+    print_problems(&problems);
+    let files = if files.is_empty() { replay::find(&cli.profiles) } else { files.to_vec() };
+    if files.is_empty() {
+        bail!("there is no fixture in {}", cli.profiles.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", "));
+    }
+    let mut good = true;
+    for file in &files {
+        let played = replay::play_file(file, &profiles).await;
+        good &= played.differences.is_empty();
+        println!("{played}");
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Serves profiles until interrupted. The first line says where, so that port 0 is of use.

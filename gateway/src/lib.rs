@@ -12,13 +12,14 @@
 //! | `driver` | shell | one protocol each |
 //! | `link` | shell | sockets and serial ports |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
+//! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
 //! | `timebase` | pure | from clocks and the server's time to UTC |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
 //! | `command` | pure | writes: what is allowed, what became of it |
-//! | `check`, `poll` | pure, shell | what a config costs; what devices say now |
+//! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
 //! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
 
@@ -30,12 +31,14 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod driver;
+pub mod fixture;
 pub mod link;
 mod mix;
 pub mod plan;
 pub mod poll;
 pub mod profile;
 pub mod reading;
+pub mod record;
 pub mod run;
 pub mod schedule;
 pub mod simulate;

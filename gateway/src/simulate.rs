@@ -168,9 +168,6 @@ impl Service for Connection {
 }
 
 #[cfg(test)]
-mod fixtures;
-
-#[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -4,18 +4,21 @@
 //! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
 //! register never costs another. After a timeout the rest of the poll is not tried: a dead device costs one timeout.
 
+pub(crate) mod ear;
 mod learned;
-mod session;
+pub(crate) mod session;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use pattoo_wire::{Reason, Sample};
 
+use self::ear::Ear;
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session, question};
 use super::{Clock, Driver};
@@ -44,6 +47,16 @@ impl Modbus {
     #[must_use]
     pub fn new(transport: &Transport, clock: Clock) -> Self {
         Self { session: Session::new(transport, clock), cost: LinkCost::on(transport), learned: HashMap::new() }
+    }
+
+    /// The same with an ear at its link, from the next connection on.
+    pub(crate) fn heard_by(self, ear: Arc<dyn Ear>) -> Self {
+        Self { session: self.session.heard_by(ear), ..self }
+    }
+
+    /// The same, but it plans as if requests cost this much: what is recorded on one kind of link is replayed on another.
+    pub(crate) fn with_cost(self, cost: LinkCost) -> Self {
+        Self { cost, ..self }
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {

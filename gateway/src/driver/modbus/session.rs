@@ -5,10 +5,11 @@
 //! of its own, and after anything but a full answer the line must fall silent first. See [`tcp`] and [`rtu`].
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-pub(super) mod question;
+pub(crate) mod question;
 mod rtu;
 mod tcp;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -20,11 +21,12 @@ use pattoo_wire::Reason;
 use self::rtu::Rtu;
 use self::tcp::Tcp;
 use super::Clock;
+use super::ear::{Ear, Told};
 use crate::config::Transport;
 
 /// What the device said.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// As many registers as asked, or bits as 0 and 1.
     Words(Vec<u16>),
     /// What was to be written is written, says the device.
@@ -39,7 +41,7 @@ pub(super) enum Answer {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// No connection could be made, no port opened.
     Unreachable,
     /// The connection ended before the reply did.
@@ -53,7 +55,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn reason(self) -> Reason {
+    pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Unreachable | Self::Closed => Reason::LinkDown,
             Self::Timeout => Reason::Timeout,
@@ -65,9 +67,9 @@ impl Failure {
 
 /// An answer or a failure, and the middle between question and answer in ms of the driver's clock.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    pub(super) at_ms: i64,
-    pub(super) result: Result<Answer, Failure>,
+pub(crate) struct Exchange {
+    pub(crate) at_ms: i64,
+    pub(crate) result: Result<Answer, Failure>,
 }
 
 /// What one way of asking gives: when the question went out, and what came.
@@ -77,12 +79,13 @@ struct Attempt {
 }
 
 /// The way to the devices of one link.
-pub(super) struct Session {
+pub(crate) struct Session {
     way: Way,
     timeout: Duration,
     clock: Clock,
     /// When the last request ended.
     quiet_since: Option<Instant>,
+    ear: Option<Arc<dyn Ear>>,
 }
 
 enum Way {
@@ -93,29 +96,39 @@ enum Way {
 }
 
 impl Session {
-    pub(super) fn new(transport: &Transport, clock: Clock) -> Self {
+    pub(crate) fn new(transport: &Transport, clock: Clock) -> Self {
         let (way, timeout) = match transport {
             Transport::ModbusTcp { endpoint, timeout } => (Way::Tcp(Tcp::new(endpoint.clone())), *timeout),
             Transport::RtuOverTcp { endpoint, timeout } => (Way::Rtu(Rtu::over_tcp(endpoint.clone(), *timeout)), *timeout),
             Transport::ModbusRtu { line, timeout } => (Way::Rtu(Rtu::serial(line.clone(), *timeout)), *timeout),
             Transport::Host => (Way::Foreign, Duration::ZERO),
         };
-        Self { way, timeout, clock, quiet_since: None }
+        Self { way, timeout, clock, quiet_since: None, ear: None }
+    }
+
+    /// The same with an ear at it, from the next connection on.
+    pub(crate) fn heard_by(mut self, ear: Arc<dyn Ear>) -> Self {
+        match &mut self.way {
+            Way::Tcp(tcp) => tcp.ear = Some(Arc::clone(&ear)),
+            Way::Rtu(rtu) => rtu.ear = Some(Arc::clone(&ear)),
+            Way::Foreign => {}
+        }
+        Self { ear: Some(ear), ..self }
     }
 
     /// Longest wait for a connection and for a reply.
-    pub(super) fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    pub(super) fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         (self.clock)()
     }
 
     /// Asks once; a second time on a new connection where the first one had been used before, for that one may have gone stale
     /// while it was idle: closed by the device, or with a doubled reply still in it. That shows at once, so that what took long is
     /// not tried again. Nor is a write: it may have been done.
-    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, min_gap: Duration) -> Exchange {
+    pub(crate) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, min_gap: Duration) -> Exchange {
         let (used, start) = (self.way.is_connection_in_use() && !question::changes_the_device(question), Instant::now());
         let first = self.attempt(unit, question, min_gap).await;
         match first.result {
@@ -131,12 +144,16 @@ impl Session {
         if let Some(quiet_since) = self.quiet_since {
             sleep_until(quiet_since + gap).await;
         }
+        let start = Instant::now();
         let asked = match &mut self.way {
             Way::Tcp(tcp) => tcp.ask(unit, question, self.timeout, &self.clock).await,
             Way::Rtu(rtu) => rtu.ask(unit, question, gap, &self.clock).await,
             Way::Foreign => Attempt { start_ms: (self.clock)(), result: Err(Failure::Unreachable) },
         };
         self.quiet_since = Some(Instant::now());
+        if let Some(ear) = &self.ear {
+            ear.exchange(&Told { unit, question, result: &asked.result, took: start.elapsed() });
+        }
         if let Err(failure) = asked.result {
             tracing::debug!(link = %self.way.name(), unit, ?question, ?failure, "no answer to a Modbus request");
         }

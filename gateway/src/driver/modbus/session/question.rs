@@ -20,7 +20,7 @@ const MASK_ECHO_BYTES: usize = 10;
 const IDENTIFICATION_BYTES: usize = 10;
 
 /// The question of a planned request.
-pub(in crate::driver::modbus) fn read(request: &Request) -> Pdu<'static> {
+pub(crate) fn read(request: &Request) -> Pdu<'static> {
     let (address, count) = (request.address, request.count);
     match request.table {
         Table::Coil => Pdu::ReadCoils(address, count),

@@ -9,6 +9,7 @@
 //! A reply that is later than the window and then comes alone would be believed: that is inherent in RTU, so the window is never
 //! shorter than the time-out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
@@ -16,6 +17,7 @@ use tokio_modbus::Slave;
 use tokio_modbus::client::{Client as _, rtu};
 use tokio_modbus::prelude::Request as Pdu;
 
+use super::super::ear::{Ear, Overheard};
 use super::{Answer, Attempt, Clock, Failure, judge, question};
 use crate::link::port::Port;
 use crate::link::serial::SerialLine;
@@ -39,6 +41,7 @@ pub(super) struct Rtu {
     after_failure: bool,
     /// Why the port could not be opened, as last said in the log: once is enough.
     said: Option<String>,
+    pub(super) ear: Option<Arc<dyn Ear>>,
 }
 
 enum At {
@@ -48,11 +51,11 @@ enum At {
 
 impl Rtu {
     pub(super) fn serial(line: SerialLine, timeout: Duration) -> Self {
-        Self { at: At::Serial(line), timeout, port: None, in_doubt: false, after_failure: false, said: None }
+        Self { at: At::Serial(line), timeout, port: None, in_doubt: false, after_failure: false, said: None, ear: None }
     }
 
     pub(super) fn over_tcp(endpoint: String, timeout: Duration) -> Self {
-        Self { at: At::Network(endpoint), timeout, port: None, in_doubt: false, after_failure: false, said: None }
+        Self { at: At::Network(endpoint), timeout, port: None, in_doubt: false, after_failure: false, said: None, ear: None }
     }
 
     pub(super) fn name(&self) -> String {
@@ -158,7 +161,7 @@ impl Rtu {
         match opened {
             Ok(stream) => {
                 self.said = None;
-                Ok(Port::new(stream, echo))
+                Ok(Port::new(Box::new(Overheard::new(stream, self.ear.clone())), echo))
             }
             Err(why) => {
                 if self.said.as_ref() != Some(&why) {

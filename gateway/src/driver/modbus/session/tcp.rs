@@ -1,5 +1,6 @@
 //! Modbus TCP: one connection at a time, thrown away as soon as anything about it is in doubt.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -7,6 +8,7 @@ use tokio_modbus::Slave;
 use tokio_modbus::client::{Client, Context, tcp};
 use tokio_modbus::prelude::{Request as Pdu, SlaveContext as _};
 
+use super::super::ear::{Ear, Overheard};
 use super::{Answer, Attempt, Clock, Failure, judge};
 use crate::link;
 
@@ -15,11 +17,12 @@ pub(super) struct Tcp {
     endpoint: String,
     /// Taken out while a request is under way, so that a request that is dropped half-way drops it too.
     context: Option<Context>,
+    pub(super) ear: Option<Arc<dyn Ear>>,
 }
 
 impl Tcp {
     pub(super) fn new(endpoint: String) -> Self {
-        Self { endpoint, context: None }
+        Self { endpoint, context: None, ear: None }
     }
 
     pub(super) fn endpoint(&self) -> &str {
@@ -34,7 +37,7 @@ impl Tcp {
         let mut start_ms = clock();
         let context = match self.context.take() {
             Some(context) => Ok(context),
-            None => connect(&self.endpoint, limit).await,
+            None => connect(&self.endpoint, limit, self.ear.clone()).await,
         };
         let result = match context {
             Err(failure) => Err(failure),
@@ -51,9 +54,9 @@ impl Tcp {
     }
 }
 
-async fn connect(endpoint: &str, limit: Duration) -> Result<Context, Failure> {
+async fn connect(endpoint: &str, limit: Duration, ear: Option<Arc<dyn Ear>>) -> Result<Context, Failure> {
     let stream = link::connect(endpoint, limit).await.map_err(|_| Failure::Unreachable)?;
-    Ok(tcp::attach_slave(stream, Slave(0)))
+    Ok(tcp::attach_slave(Overheard::new(stream, ear), Slave(0)))
 }
 
 async fn call(context: &mut Context, unit: u8, question: &Pdu<'static>, limit: Duration) -> Result<Answer, Failure> {
