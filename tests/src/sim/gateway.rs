@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use pattoo_gateway::batch::{Builder, Closed, Pushed, Times};
+use pattoo_gateway::batch::{Builder, Pushed, Times};
 use pattoo_gateway::buffer::{Buffer, Limits, Stats};
 use pattoo_gateway::config::Config;
 use pattoo_gateway::reading::BootId;
@@ -28,12 +28,16 @@ const BOOT_MS: (i64, i64) = (500, 60_000);
 const MAX_TELL_MS: i64 = 5;
 /// Polling goes on this many batches after everything is healed.
 const LAST_BATCHES: i64 = 3;
+/// Batches that close a commit window.
+const FULL_WINDOW: usize = 8;
 
 /// What a gateway's process waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timer {
     Poll,
     Batch,
+    /// The commit window is over.
+    Window,
     Tick,
     /// The buffer has changed.
     Told,
@@ -136,6 +140,7 @@ impl World<'_> {
         config.uplink.max_unacknowledged = plan.max_unacknowledged;
         config.uplink.ack_timeout = millis(plan.ack_timeout_ms);
         config.uplink.order = plan.order;
+        config.uplink.rate_limit = plan.rate_limit;
         let uplink = Uplink::new(Policy::from(&config.uplink), buffer.stats());
         gateway.process = Some(Process {
             config,
@@ -148,6 +153,7 @@ impl World<'_> {
             fetched: None,
             published: 0,
             in_hand: BTreeMap::new(),
+            waiting: Vec::new(),
             batch_timer_ms: None,
             ticking: false,
             ticks_with_time: 0,
@@ -197,6 +203,7 @@ impl World<'_> {
             Fault::Restart { gateway } => {
                 let pushed = self.gateways[gateway].process.as_mut().map(|process| process.builder.flush());
                 pushed.into_iter().for_each(|pushed| self.keep(gateway, pushed));
+                self.store_waiting(gateway);
                 self.gateways[gateway].config ^= 1;
                 self.end_process(gateway, true);
             }
@@ -227,6 +234,7 @@ impl World<'_> {
         match timer {
             Timer::Poll => self.poll(index),
             Timer::Batch => self.batch_timer(index),
+            Timer::Window => self.store_waiting(index),
             Timer::Tick => self.tick(index),
             Timer::Told => {
                 if let Some(stats) = self.gateways[index].stats() {
@@ -279,6 +287,11 @@ impl World<'_> {
 
     /// Tells the buffer of the time once it is known; again, should it fail.
     fn tell_buffer(&mut self, index: usize) {
+        let knows = |process: &Process| process.time.state().offset_ms.is_some() && process.told_ms.is_none();
+        if self.gateways[index].process.as_ref().is_some_and(knows) {
+            // What the buffer has not got yet would never get its time.
+            self.store_waiting(index);
+        }
         let Gateway { process: Some(process), boot, disk, .. } = &mut self.gateways[index] else { return };
         let Some(offset_ms) = process.time.state().offset_ms.filter(|_| process.told_ms.is_none()) else { return };
         let told = process.buffer.set_time(BootId(*boot), offset_ms);
@@ -317,23 +330,33 @@ impl World<'_> {
             self.violated(format!("g{index}: readings have no place in a batch: {reason}"));
         }
         for closed in pushed.closed {
-            self.keep_batch(index, &closed);
+            let gateway = &mut self.gateways[index];
+            let Some(process) = &mut gateway.process else { return };
+            let readings = gateway.book.made(&closed, gateway.life, gateway.clocks.began_ms());
+            gateway.made_in = gateway.boot;
+            process.waiting.push((closed, readings));
+            match process.waiting.len() {
+                count if count >= FULL_WINDOW || self.plan.window_ms == 0 => self.store_waiting(index),
+                1 => self.set(index, self.plan.window_ms, Timer::Window),
+                _ => {}
+            }
         }
     }
 
-    fn keep_batch(&mut self, index: usize, closed: &Closed) {
+    /// Closes the commit window.
+    fn store_waiting(&mut self, index: usize) {
         let gateway = &mut self.gateways[index];
         let Some(process) = &mut gateway.process else { return };
-        let readings = gateway.book.made(closed, gateway.life, gateway.clocks.began_ms());
-        gateway.made_in = gateway.boot;
-        let kept = process.buffer.keep(process.buffer_ms(gateway.clocks.boot_ms(self.now_ms)), closed);
-        let (stats, notices) = (process.buffer.stats(), process.buffer.take_notices());
-        let mut checked = Ok(());
-        if let Ok(seq) = kept {
-            checked = gateway.book.buffered(stats.stream, seq, readings);
+        let (closed, readings): (Vec<_>, Vec<_>) = std::mem::take(&mut process.waiting).into_iter().unzip();
+        if closed.is_empty() {
+            return;
         }
+        let kept = process.buffer.keep_all(process.buffer_ms(gateway.clocks.boot_ms(self.now_ms)), &closed);
+        let (stats, notices) = (process.buffer.stats(), process.buffer.take_notices());
+        let named = kept.iter().zip(readings).filter_map(|(kept, readings)| Some((*kept.as_ref().ok()?, readings)));
+        let mut checked = named.map(|(seq, readings)| gateway.book.buffered(stats.stream, seq, readings)).collect();
         let power = gateway.disk.has_power();
-        if power && checked.is_ok() {
+        if power && checked == Ok(()) {
             checked = gateway.look_for_unnamed();
         }
         self.check(checked);
@@ -434,7 +457,7 @@ impl World<'_> {
     pub(super) fn is_drained(&mut self, index: usize) -> bool {
         let (last_ms, now_ms) = (self.healed_ms.unwrap_or_default() + (LAST_BATCHES + 1) * self.plan.batch_every_ms, self.now_ms);
         let Some(process) = &mut self.gateways[index].process else { return false };
-        if now_ms < last_ms || process.builder.deadline_ms().is_some() {
+        if now_ms < last_ms || process.builder.deadline_ms().is_some() || !process.waiting.is_empty() {
             return false;
         }
         let stats = process.buffer.stats();

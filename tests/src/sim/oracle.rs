@@ -52,6 +52,8 @@ pub(super) struct Book {
     batches: BTreeMap<(u64, u64), Vec<Key>>,
     /// Readings that were thinned out of a batch before it was found, so that nobody can name them.
     nameless: BTreeMap<(u64, u64), u64>,
+    /// Nobody can read what was in them: damaged before the buffer named them.
+    unread: BTreeSet<(u64, u64)>,
     damaged: BTreeSet<(u64, u64)>,
     /// Checksums of what went out.
     sent: BTreeMap<(u64, u64), u32>,
@@ -92,6 +94,7 @@ impl Book {
             untold: BTreeSet::new(),
             batches: BTreeMap::new(),
             nameless: BTreeMap::new(),
+            unread: BTreeSet::new(),
             damaged: BTreeSet::new(),
             sent: BTreeMap::new(),
         }
@@ -121,6 +124,7 @@ impl Book {
     /// The buffer holds batches that it did not say it has; this is one. `None` for one that cannot be read.
     pub(super) fn found(&mut self, stream: u64, seq: u64, body: Option<&[u8]>) -> Result<(), String> {
         let (cells, gaps) = body.map_or(Ok((Vec::new(), Vec::new())), |body| self.decoded(body))?;
+        self.unread.extend(cells.is_empty().then_some((stream, seq)));
         let own = gaps.iter().filter(|gap| gap.reason == GapReason::Thinned && gap.first_seq == seq && gap.last_seq == seq);
         self.nameless.insert((stream, seq), own.map(|gap| gap.readings).sum());
         let Some((held, offset)) = self.origin(&cells, &[]) else {
@@ -297,7 +301,9 @@ impl Book {
                 wrong("a gap record with too few readings")
             }
             GapReason::BufferFull | GapReason::TooOld | GapReason::Thinned => Ok(()),
-            GapReason::Damaged if gap.readings > readings => wrong("a gap record with too many readings"),
+            GapReason::Damaged if gap.readings > readings && self.unread.range(numbers.clone()).next().is_none() => {
+                wrong("a gap record with too many readings")
+            }
             GapReason::Damaged if self.damaged.range(numbers).count() as u64 != batches => wrong("nothing was damaged"),
             GapReason::Damaged => Ok(()),
             // A damaged batch may have carried the record of others.

@@ -100,6 +100,10 @@ pub(super) struct Plan {
     /// When room runs out, gauges are thinned out to this; 0: never.
     pub(super) thin_to_ms: i64,
     pub(super) given_ahead: u64,
+    /// Batches that are made within this time are committed as one; 0: each by itself.
+    pub(super) window_ms: i64,
+    /// Bytes per second that the uplink may send.
+    pub(super) rate_limit: Option<u64>,
     /// One way over a link, at least and at most.
     pub(super) delay_ms: (i64, i64),
     pub(super) commit_ms: i64,
@@ -131,6 +135,8 @@ impl Plan {
             max_age_ms: if random.u8(0..5) == 0 { horizon_ms / 4 } else { 30 * DAY },
             thin_to_ms: poll_ms * *choose(random, &[0, 4, 1000]),
             given_ahead: *choose(random, &[1, 4, 256]),
+            window_ms: *choose(random, &[0, 0, poll_ms / 2, 3 * poll_ms]),
+            rate_limit: *choose(random, &[None, None, Some(1000), Some(20_000)]),
             delay_ms: *choose(random, &[(0, 1), (1, 20), (200, 2000)]),
             commit_ms: *choose(random, &[1, 20, 500]),
             group: *choose(random, &[1, 4, 64, 512]),

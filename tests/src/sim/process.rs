@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pattoo_gateway::batch::Builder;
+use pattoo_gateway::batch::{Builder, Closed};
 use pattoo_gateway::buffer::{Buffer, Stats, Stored};
 use pattoo_gateway::config::Config;
 use pattoo_gateway::timebase::{EARLIEST_MS, ServerTime, TimeBase};
@@ -12,6 +12,7 @@ use pattoo_wire::{Header, Hello, SchemaId, data_message, topic};
 use super::clock::Looks;
 use super::disk::Disk;
 use super::net::{Message, Packet};
+use super::oracle::Key;
 
 pub(super) struct Process {
     pub(super) config: Config,
@@ -26,6 +27,8 @@ pub(super) struct Process {
     pub(super) published: u64,
     /// Batches in the hand of the client, by packet number.
     pub(super) in_hand: BTreeMap<u64, u64>,
+    /// Batches that wait for the commit window to close, and what the oracle knows of each.
+    pub(super) waiting: Vec<(Closed, Vec<Key>)>,
     /// The batch timer is set for then.
     pub(super) batch_timer_ms: Option<i64>,
     pub(super) ticking: bool,
@@ -123,6 +126,7 @@ impl Process {
         let sent_ms = u64::try_from(sent_ms).ok()?;
         let payload = Hello { stream, oldest: kept, next, sent_ms, time_ms, source: self.time.state().source }.encode().ok()?;
         self.published += 1;
+        self.uplink.spend(payload.len() as u64);
         let message = Message { topic: topic::hello(name), payload, retained: false };
         Some(Want::Publish(Packet::Publish(Some(self.published), message)))
     }
@@ -130,6 +134,7 @@ impl Process {
     fn publish_schema(&mut self, name: &str, id: SchemaId) -> Option<Want> {
         let payload = self.buffer.schema(id).ok()??;
         self.published += 1;
+        self.uplink.spend(payload.len() as u64);
         let message = Message { topic: topic::schema(name, id), payload, retained: true };
         Some(Want::Publish(Packet::Publish(Some(self.published), message)))
     }
