@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use pattoo_gateway::config::{self, Config};
+use pattoo_gateway::config;
 use pattoo_gateway::reading::Transaction;
 use pattoo_gateway::run::{self, Health};
 use pattoo_wire::Quality;

@@ -353,8 +353,8 @@ impl World<'_> {
         }
         let kept = process.buffer.keep_all(process.buffer_ms(gateway.clocks.boot_ms(self.now_ms)), &closed);
         let (stats, notices) = (process.buffer.stats(), process.buffer.take_notices());
-        let named = kept.iter().zip(readings).filter_map(|(kept, readings)| Some((*kept.as_ref().ok()?, readings)));
-        let mut checked = named.map(|(seq, readings)| gateway.book.buffered(stats.stream, seq, readings)).collect();
+        let mut named = kept.iter().zip(readings).filter_map(|(kept, readings)| Some((*kept.as_ref().ok()?, readings)));
+        let mut checked = named.try_for_each(|(seq, readings)| gateway.book.buffered(stats.stream, seq, readings));
         let power = gateway.disk.has_power();
         if power && checked == Ok(()) {
             checked = gateway.look_for_unnamed();
