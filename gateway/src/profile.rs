@@ -14,6 +14,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod text;
+mod writable;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) use folder::{Found, find_profiles, read_limited};
 pub use modbus::{ByteOrder, Encoding, Half, Layout, ModbusRead, Table, WordOrder};
 pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
+pub use writable::{Writable, WriteFunction, WriteLimits};
 
 /// A device model. Only valid ones exist.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +66,8 @@ pub struct Point {
     pub range: Option<(f64, f64)>,
     /// Where it is read from.
     pub read: Read,
+    /// What may be written to it; nothing where absent.
+    pub writable: Option<Writable>,
 }
 
 /// Where a point is read from: one variant per protocol.

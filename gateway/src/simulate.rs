@@ -1,11 +1,13 @@
-//! Serves profiles as a Modbus TCP device, for demos, commissioning and tests. Shell. Reads no real device.
+//! Serves profiles as a Modbus TCP device, for demos, commissioning and tests. Shell. Reads no real device. What is written to writable
+//! points stays until the end.
 
 pub mod values;
+mod written;
 
 use std::collections::BTreeMap;
 use std::future::{Future, Ready, ready};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +17,7 @@ use tokio_modbus::server::Service;
 use tokio_modbus::server::tcp::Server;
 use tokio_modbus::{ExceptionCode, Request, Response, SlaveRequest};
 
+use self::written::{NotWritten, Written};
 use crate::profile::{ModbusRead, Point, Profile, Read, Table};
 
 /// Most connections at a time; a further one is closed at once. Real meters take one to five.
@@ -40,8 +43,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) -> io::Result<()> {
     let start = Instant::now();
-    let units: Arc<BTreeMap<u8, Simulated>> =
-        Arc::new(units.into_iter().map(|(unit, profile)| (unit, Simulated { seed: u64::from(unit), profile, start })).collect());
+    let units: Arc<BTreeMap<u8, Simulated>> = Arc::new(
+        units
+            .into_iter()
+            .map(|(unit, profile)| (unit, Simulated { seed: u64::from(unit), profile, start, written: Mutex::default() }))
+            .collect(),
+    );
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let on_connected = |stream: TcpStream, peer| {
         let (units, free) = (Arc::clone(&units), Arc::clone(&free));
@@ -76,6 +83,7 @@ struct Simulated {
     seed: u64,
     profile: Arc<Profile>,
     start: Instant,
+    written: Mutex<Written>,
 }
 
 impl Simulated {
@@ -89,8 +97,46 @@ impl Simulated {
             Request::ReadInputRegisters(address, count) => {
                 Ok(Response::ReadInputRegisters(self.words(Table::Input, address, count, MAX_REGISTERS)?))
             }
+            Request::WriteSingleCoil(at, bit) => {
+                self.write(Table::Coil, at, &[u16::from(bit)], u16::MAX)?;
+                Ok(Response::WriteSingleCoil(at, bit))
+            }
+            Request::WriteSingleRegister(at, word) => {
+                self.write(Table::Holding, at, &[word], u16::MAX)?;
+                Ok(Response::WriteSingleRegister(at, word))
+            }
+            Request::WriteMultipleCoils(at, ref bits) => {
+                let words: Vec<u16> = bits.iter().map(|bit| u16::from(*bit)).collect();
+                Ok(Response::WriteMultipleCoils(at, self.write(Table::Coil, at, &words, u16::MAX)?))
+            }
+            Request::WriteMultipleRegisters(at, ref words) => {
+                Ok(Response::WriteMultipleRegisters(at, self.write(Table::Holding, at, words, u16::MAX)?))
+            }
+            Request::MaskWriteRegister(at, and, or) => {
+                self.write(Table::Holding, at, &[or], !and)?;
+                Ok(Response::MaskWriteRegister(at, and, or))
+            }
             _ => Err(ExceptionCode::IllegalFunction),
         }
+    }
+
+    /// Writes these bits of registers of writable points; gives how many registers.
+    fn write(&self, table: Table, first: u16, words: &[u16], mask: u16) -> Result<u16, ExceptionCode> {
+        let count = u16::try_from(words.len()).ok().filter(|count| *count > 0).ok_or(ExceptionCode::IllegalDataValue)?;
+        if first.checked_add(count - 1).is_none() {
+            return Err(ExceptionCode::IllegalDataAddress);
+        }
+        let now = |at: u16| self.words(table, at, 1, 1).ok().and_then(|words| words.first().copied()).unwrap_or(0);
+        // What the registers hold is looked at before the lock is taken: reading takes it too.
+        let held: BTreeMap<u16, u16> =
+            self.points(table).flat_map(|(_, read)| read.address..=read.own_last()).map(|at| (at, now(at))).collect();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = |at: u16| held.get(&at).copied().unwrap_or(0);
+        written.write(&self.profile.points, table, first, words, mask, held).map_err(|why| match why {
+            NotWritten::Address => ExceptionCode::IllegalDataAddress,
+            NotWritten::Value => ExceptionCode::IllegalDataValue,
+        })?;
+        Ok(count)
     }
 
     fn bits(&self, table: Table, address: u16, count: u16) -> Result<Vec<bool>, ExceptionCode> {
@@ -118,7 +164,9 @@ impl Simulated {
         }
         let in_hole = |i: usize| self.in_hole(table, usize::from(address) + i);
         let word = |(i, word): (usize, Option<u16>)| word.or_else(|| in_hole(i).then_some(0)).ok_or(ExceptionCode::IllegalDataAddress);
-        words.into_iter().enumerate().map(word).collect()
+        let mut words = words.into_iter().enumerate().map(word).collect::<Result<Vec<_>, _>>()?;
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).over(table, address, &mut words);
+        Ok(words)
     }
 
     fn points(&self, table: Table) -> impl Iterator<Item = (&Point, &ModbusRead)> {
@@ -171,11 +219,12 @@ impl Service for Connection {
 mod tests {
     use std::collections::BTreeMap;
 
-    use pattoo_wire::{Kind, Reason, Repr, Sample};
+    use pattoo_wire::{Kind, Outcome, Reason, Repr, Sample, Value};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::command::Write;
     use crate::config::Device;
     use crate::config::Transport;
     use crate::driver::Driver as _;
@@ -207,7 +256,18 @@ mod tests {
                 _ => Kind::Gauge,
             };
             let (repr, states, unit) = (read.repr(), BTreeMap::new(), "V".to_owned());
-            Point { name: format!("p{i}"), unit, kind, alarm: false, repr, every: None, states, range: None, read: Read::Modbus(read) }
+            Point {
+                name: format!("p{i}"),
+                unit,
+                kind,
+                alarm: false,
+                repr,
+                every: None,
+                states,
+                range: None,
+                read: Read::Modbus(read),
+                writable: None,
+            }
         };
         let points = reads.into_iter().enumerate().map(point).collect();
         let modbus = ModbusLimits { max_gap: 2, ..ModbusLimits::default() };
@@ -278,8 +338,9 @@ mod tests {
             (4, 0, 0, 3),
             (4, 0, 126, 3),
             (1, 0, 2001, 3),
-            (6, 100, 1, 1),
-            (5, 3, 0, 1),
+            (6, 100, 1, 2),
+            (5, 3, 0, 2),
+            (7, 0, 0, 1),
         ] {
             let (first, count) = (u16::to_be_bytes(first), u16::to_be_bytes(count));
             let request = [0, 1, 0, 0, 0, 6, 1, function, first[0], first[1], count[0], count[1]];
@@ -287,6 +348,52 @@ mod tests {
             let mut reply = [0; 9];
             stream.read_exact(&mut reply).await.unwrap();
             assert_eq!(reply, [0, 1, 0, 0, 0, 3, 1, function | 0x80, exception], "function {function} at {first:?} for {count:?}");
+        }
+    }
+
+    /// By every function, through the driver, and what was written stays.
+    #[tokio::test]
+    async fn what_is_written_to_a_writable_point_is_read_again() {
+        let text = "schema: 1\nid: io\nmanufacturer: X\nmodel: X\npoints:
+  - { name: relay, read: { coil: 0 }, writable: true }
+  - { name: valve, read: { coil: 1 }, writable: { function: 15 } }
+  - { name: speed, read: { holding: 0, type: u16, scale: 0.1 }, writable: { min: 0, max: 90 } }
+  - { name: level, read: { holding: 2, type: f32 }, writable: { min: 0, max: 90 } }
+  - { name: low, read: { holding: 8, type: u16, bits: [0, 2] }, writable: { min: 0, max: 7, function: 22 } }
+  - { name: high, read: { holding: 8, type: u16, bit: 15 }, writable: { function: 22 } }
+  - { name: fixed, read: { holding: 9, type: u16 } }\n";
+        let profile = Arc::new(Profile::read(std::path::Path::new("io.yaml"), text.as_bytes()).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        tokio::spawn(serve(listener, vec![(1, Arc::clone(&profile))], std::future::pending()));
+        let mut driver = Modbus::new(&Transport::ModbusTcp { endpoint, timeout: Duration::from_secs(5) }, Box::new(|| 0));
+        let every = Duration::from_secs(1);
+        let device = Device { name: "x".into(), profile, unit: 1, every, labels: BTreeMap::default() };
+        let mut expected = BTreeMap::new();
+        let decimal = |mantissa, exponent| Value::Decimal(pattoo_wire::Decimal { mantissa, exponent });
+        for (point, value, outcome) in [
+            (0, Value::Bool(true), Outcome::Done),
+            (1, Value::Bool(true), Outcome::Done),
+            (2, decimal(505, -1), Outcome::Done),
+            (2, decimal(901, -1), Outcome::Rejected),
+            (3, Value::F32(12.5), Outcome::Done),
+            (4, decimal(5, 0), Outcome::Done),
+            (5, Value::Bool(true), Outcome::Done),
+            (4, decimal(2, 0), Outcome::Done),
+            (6, decimal(1, 0), Outcome::NotWritable),
+        ] {
+            let write = Write { point: PointIndex(point), value: value.clone(), expected: None, read_modify_write: false };
+            let written = driver.write(DeviceIndex(0), &device, &write).await;
+            assert_eq!(written.outcome, outcome, "{point} {value}: {}", written.detail);
+            if outcome == Outcome::Done {
+                expected.insert(point, value);
+            }
+            for transaction in driver.read(DeviceIndex(0), &device, &(0..7).map(PointIndex).collect::<Vec<_>>()).await {
+                for reading in transaction.readings {
+                    let Some(value) = expected.get(&reading.point.0) else { continue };
+                    assert_eq!(reading.sample, Sample::Good(value.clone()), "{}", reading.point.0);
+                }
+            }
         }
     }
 

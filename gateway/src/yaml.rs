@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DefaultMessageFormatter, Location, MessageFormatter, Spanned};
 
-pub(crate) use fields::{Field, Fields, did_you_mean, parse_integer, quoted};
+pub(crate) use fields::{Field, Fields, did_you_mean, parse_decimal, parse_integer, quoted};
 
 /// Deepest nesting; our deepest file has seven levels.
 const MAX_DEPTH: usize = 16;

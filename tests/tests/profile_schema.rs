@@ -17,6 +17,8 @@ points:
   - { name: step, read: { holding: 16, type: u16, bits: [4, 6] }, states: { 0: off, 0x5: full }, every: 60s }
   - { name: outside, read: { modicon: 40031, type: i8_low, offset: -40 } }
   - { name: label, kind: text, read: { holding: 20, type: text, registers: 5, bytes: low_first } }
+  - { name: limit, read: { holding: 30, type: u16 }, writable: { min: 0, max: 90, function: 16, settle: 200ms } }
+  - { name: pump, read: { coil: 0 }, writable: true }
 ";
 
 /// What stands in [`GOOD`], what stands there instead, and where that is wrong.
@@ -40,6 +42,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("kind: text", "kind: words", "$.points[3].kind"),
     ("registers: 5", "registers: 126", "$.points[3].read.registers"),
     ("bytes: low_first", "bytes: last_first", "$.points[3].read.bytes"),
+    ("function: 16", "function: 7", "$.points[4].writable"),
+    ("writable: true", "writable: false", "$.points[5].writable"),
 ];
 
 /// A line for each file, without its path.

@@ -28,6 +28,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
             states: BTreeMap::new(),
             range: None,
             read: Read::Host(if *table { Metric::FilesystemUsed } else { Metric::Load1 }),
+            writable: None,
         })
         .collect();
     let modbus = ModbusLimits { max_registers: 125, max_gap: 0, min_gap: Duration::ZERO, ..ModbusLimits::default() };

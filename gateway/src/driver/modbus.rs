@@ -1,4 +1,4 @@
-//! Modbus over TCP or a serial line: reads the devices of one link. Shell. Knows nothing of when to read, nor where readings go.
+//! Modbus over TCP or a serial line: reads and writes the devices of one link. Shell. Knows nothing of when to read, nor where readings go.
 //!
 //! A device that fails gives bad readings and nothing worse: an exception costs the points of its request, and where several
 //! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
@@ -7,6 +7,7 @@
 pub(crate) mod ear;
 mod learned;
 pub(crate) mod session;
+mod write;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,6 +23,7 @@ use self::ear::Ear;
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session, question};
 use super::{Clock, Driver};
+use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::plan::{LinkCost, Request};
 use crate::profile::{ModbusRead, Read};
@@ -135,6 +137,15 @@ impl Driver for Modbus {
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>> {
         Box::pin(self.poll(index, device, points))
+    }
+
+    fn write<'a>(
+        &'a mut self,
+        index: DeviceIndex,
+        device: &'a Device,
+        write: &'a Write,
+    ) -> Pin<Box<dyn Future<Output = Written> + Send + 'a>> {
+        Box::pin(self.write_point(index, device, write))
     }
 }
 

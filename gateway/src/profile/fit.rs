@@ -1,7 +1,7 @@
 //! Whether the points of a profile go together: one protocol, within the device's limits, no register with two meanings.
 
 use super::source::type_name;
-use super::{Encoding, ModbusLimits, ModbusRead, Point, Read};
+use super::{ModbusLimits, ModbusRead, Point, Read};
 use crate::yaml::{Position, Problems, quoted};
 
 /// Checks all points; those limits that are there.
@@ -63,15 +63,11 @@ fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
             problems.add(at, overlap(point, read, before, other));
         }
         let [whole, parts] = &mut furthest;
-        let slot = if is_part(read) { parts } else { whole };
+        let slot = if read.is_part() { parts } else { whole };
         if slot.is_none_or(|(other, ..)| other.table != read.table || other.own_last() < read.own_last()) {
             *slot = Some((read, at, point));
         }
     }
-}
-
-fn is_part(read: &ModbusRead) -> bool {
-    read.bits.is_some() || matches!(read.encoding, Encoding::U8(_) | Encoding::I8(_) | Encoding::U24)
 }
 
 /// Whether the later of two points may not begin where it does.
@@ -80,7 +76,7 @@ fn clash(read: &ModbusRead, before: &ModbusRead) -> bool {
         return false;
     }
     let same_place = before.address == read.address && before.encoding.len() == read.encoding.len();
-    match (is_part(read), is_part(before)) {
+    match (read.is_part(), before.is_part()) {
         (true, true) => false,
         (false, false) => !(same_place && before.encoding == read.encoding),
         _ => !same_place,

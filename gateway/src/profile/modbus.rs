@@ -83,6 +83,12 @@ impl ModbusRead {
         self.address.saturating_add(self.encoding.len() - 1)
     }
 
+    /// Whether its registers hold more than its own value.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.bits.is_some() || matches!(self.encoding, Encoding::U8(_) | Encoding::I8(_) | Encoding::U24)
+    }
+
     /// The words of this point in a reply that begins at `address`; none where they are not all in it.
     #[must_use]
     pub fn in_reply<'w>(&self, address: u16, words: &'w [u16]) -> Option<&'w [u16]> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
-use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit};
+use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, writable};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
@@ -27,7 +27,7 @@ pub(super) const MAX_ITEMS: usize = 256;
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
 pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "points"];
-pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range"];
+pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable"];
 pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
 pub(super) const KINDS: &[(&str, Kind)] =
@@ -224,7 +224,11 @@ fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) ->
     if problems.count() > before {
         return None;
     }
-    Some(Point { name: name?, unit, kind, alarm, repr, every, states, range, read })
+    let mut point = Point { name: name?, unit, kind, alarm, repr, every, states, range, read, writable: None };
+    if let Some(field) = fields.optional("writable") {
+        point.writable = Some(writable::read(&field, what, &point, problems)?);
+    }
+    Some(point)
 }
 
 fn point_name(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<String> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
 use super::source::{BYTES, HOW, MAX_TEXT_REGISTERS, PLACES, TYPES, WORDS, has_marks};
+use super::writable::{FUNCTIONS, WRITABLE_KEYS};
 use crate::driver::host::Metric;
 
 const FILE: &str = "../hw-profiles/profile.schema.json";
@@ -100,6 +101,23 @@ fn read_key(key: &str) -> Value {
     }
 }
 
+fn writable_key(key: &str) -> Value {
+    match key {
+        "min" => json!({ "type": "number", "description": "Lowest value that may be written; a number needs it." }),
+        "max" => json!({ "type": "number", "description": "Highest value that may be written; a number needs it." }),
+        "values" => json!({
+            "description": "States that may be written; all of them where absent.",
+            "type": "array", "minItems": 1, "items": { "type": "integer" },
+        }),
+        "function" => {
+            let functions: Vec<u8> = FUNCTIONS.iter().map(|(name, _)| name.parse().unwrap()).collect();
+            json!({ "enum": functions, "description": "5 or 15 for a coil, 6 or 16 for registers, 22 for bits of a register." })
+        }
+        "settle" => duration("How long the device takes until it gives the new value back, such as 200ms."),
+        other => panic!("{other} is not described"),
+    }
+}
+
 fn point_key(key: &str) -> Value {
     match key {
         "name" => json!({ "type": "string", "pattern": format!("^[a-z][a-z0-9_]{{0,{}}}$", MAX_NAME_BYTES - 1) }),
@@ -121,6 +139,10 @@ fn point_key(key: &str) -> Value {
         "range" => json!({
             "description": "Lowest and highest value that is possible; others are bad.",
             "type": "array", "items": { "type": "number" }, "minItems": 2, "maxItems": 2,
+        }),
+        "writable" => json!({
+            "description": "What may be written to it, where the configuration allows that; nothing where absent.",
+            "anyOf": [{ "const": true }, object(WRITABLE_KEYS, &[], writable_key)],
         }),
         other => panic!("{other} is not described"),
     }

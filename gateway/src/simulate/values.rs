@@ -139,7 +139,18 @@ mod tests {
     fn point(name: &str, unit: &str, kind: Kind, encoding: Encoding) -> Point {
         let read = ModbusRead::new(Table::Input, 0, encoding);
         let (repr, states) = (read.repr(), BTreeMap::from([(1, "one".to_owned()), (5, "five".to_owned())]));
-        Point { name: name.into(), unit: unit.into(), kind, alarm: false, repr, every: None, states, range: None, read: Read::Modbus(read) }
+        Point {
+            name: name.into(),
+            unit: unit.into(),
+            kind,
+            alarm: false,
+            repr,
+            every: None,
+            states,
+            range: None,
+            read: Read::Modbus(read),
+            writable: None,
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ fn device(metrics: &[Metric]) -> Device {
         states: BTreeMap::new(),
         range: None,
         read: Read::Host(*metric),
+        writable: None,
     };
     let profile = Profile {
         id: "host".into(),

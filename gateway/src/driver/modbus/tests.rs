@@ -28,6 +28,7 @@ fn device(addresses: &[u16], limits: ModbusLimits) -> Device {
             states,
             range: None,
             read: Read::Modbus(read),
+            writable: None,
         }
     };
     let points = addresses.iter().map(point).collect();

@@ -30,7 +30,18 @@ fn config() -> Config {
     let read = Read::Host(crate::driver::host::Metric::Uptime);
     let (unit, states) = (String::new(), Default::default());
     let kind = Kind::Counter;
-    let point = Point { name: "count".into(), unit, kind, alarm: false, repr: Repr::Unsigned, every: None, states, range: None, read };
+    let point = Point {
+        name: "count".into(),
+        unit,
+        kind,
+        alarm: false,
+        repr: Repr::Unsigned,
+        every: None,
+        states,
+        range: None,
+        read,
+        writable: None,
+    };
     let (manufacturer, model, modbus) = ("m".into(), "m".into(), ModbusLimits::default());
     let profile = Arc::new(Profile { id: "p".into(), manufacturer, model, modbus, points: vec![point] });
     let device = crate::config::Device { name: "d".into(), profile, unit: 1, every: SECOND, labels: Labels::new() };
