@@ -115,7 +115,7 @@ pub fn plan(points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &
         rest = behind;
     }
     requests.extend(alone.into_iter().filter_map(|own| request(&[own])));
-    requests.sort_by_key(|request| (request.table, request.address));
+    requests.sort_by_key(|request| (request.table, request.address, request.points.first().copied()));
     requests
 }
 
