@@ -14,6 +14,7 @@ use pattoo_wire::Outcome;
 use crate::clock;
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
+use crate::health::Waiting;
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
 /// Gives the time that transactions are stamped with, in ms: [`boot_clock`] in the daemon, [`wall_clock`] for a single look.
@@ -38,6 +39,11 @@ pub trait Driver: Send {
         _write: &'a Write,
     ) -> Pin<Box<dyn Future<Output = Written> + Send + 'a>> {
         Box::pin(std::future::ready(Written::not(Outcome::NotWritable, "this protocol cannot write")))
+    }
+
+    /// How long this device is waited for at present; nothing where its driver does not measure that.
+    fn waiting(&self, _device: &Device) -> Waiting {
+        Waiting::default()
     }
 }
 

@@ -14,6 +14,7 @@
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
+//! | `health`, `durations` | pure | how links and devices are; how durations are spread |
 //! | `timebase` | pure | from clocks and the server's time to UTC |
 //! | `batch` | pure | readings -> numbered batches |
 //! | `buffer` | shell | store and forward over sled |
@@ -31,7 +32,9 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod driver;
+mod durations;
 pub mod fixture;
+pub mod health;
 pub mod link;
 mod mix;
 pub mod plan;

@@ -7,13 +7,12 @@ mod batcher;
 mod orders;
 mod window;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use pattoo_wire::{DeviceStatus, Outcome as Ending, Quality, Reason, Sample};
+use pattoo_wire::{Outcome as Ending, Reason, Sample};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
@@ -24,10 +23,11 @@ use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
 use crate::clock::{boot_ms, now_ms};
 use crate::command::Written;
-use crate::config::{Config, Link, Loaded, MAX_LINKS};
+use crate::config::{Config, Device, Link, Loaded, MAX_LINKS};
 use crate::driver::{self, Driver};
-use crate::reading::{DeviceIndex, Reading, Transaction};
-use crate::schedule::{self, Due, EntryIndex, Next, Outcome, Schedule};
+use crate::health::{Health, Verdict, Waiting};
+use crate::reading::{Reading, Transaction};
+use crate::schedule::{self, Due, Next, Outcome, Schedule};
 use crate::timebase;
 use crate::uplink::mqtt::{self, Client};
 
@@ -37,9 +37,6 @@ const MAX_QUEUED_TRANSACTIONS: usize = 256;
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Enough for the most links, the buffer and the uplink.
 const OPEN_FILES: u64 = MAX_LINKS as u64 + 64;
-
-/// Health of each device by its name.
-pub type Health = BTreeMap<String, DeviceStatus>;
 
 /// Runs until `stop` turns true, then stops in reverse order of start.
 ///
@@ -62,7 +59,7 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let (handle, requests) = worker::channel(buffer.stats());
     let buffer_thread = std::thread::Builder::new().name("buffer".into()).spawn(move || worker::serve(buffer, requests))?;
 
-    let (health_in, health) = watch::channel(Health::new());
+    let (health_in, health) = watch::channel(Health::default());
     let (uplink_stop_in, uplink_stop) = watch::channel(false);
     let client = Client::new(&config).context("uplink")?;
     let (heard_in, heard) = watch::channel(None);
@@ -142,7 +139,6 @@ async fn serve(
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
     let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
     let mut driver = driver::open(&link.transport, driver::boot_clock());
-    let mut outcomes = BTreeMap::new();
     loop {
         let next = match orders.next() {
             Some(order) => Turn::Write(order),
@@ -174,9 +170,8 @@ async fn serve(
         if !due.backed_off {
             schedule.done(due.entry, Instant::now(), Outcome::of(&transactions));
         }
-        if let Some(outcome) = outcome(&transactions) {
-            outcomes.insert((due.device, due.entry), outcome);
-            record(&health, &config, due.device, outcome.0 == Quality::Bad, worst(&outcomes, due.device));
+        if let Some(device) = config.devices.get(due.device.0) {
+            note(&health, &link, device, &due, &transactions, driver.waiting(device));
         }
         for transaction in transactions {
             if readings.send(transaction).await.is_err() {
@@ -226,38 +221,16 @@ async fn ask(driver: &mut dyn Driver, config: &Config, schedule: &Schedule, due:
     vec![Transaction { device: due.device, at_ms: boot_ms(), readings }]
 }
 
-/// What a poll says of its device: bad when nothing good came, uncertain when not all is good, and the first reason why.
-fn outcome(transactions: &[Transaction]) -> Option<(Quality, Option<Reason>)> {
-    let samples = || transactions.iter().flat_map(|t| &t.readings).map(|reading| &reading.sample);
-    let best = samples().map(Sample::quality).min()?;
-    let worst = samples().max_by_key(|sample| sample.quality())?;
-    let quality = if worst.quality() == Quality::Bad && best != Quality::Bad { Quality::Uncertain } else { worst.quality() };
-    Some((quality, worst.reason()))
-}
-
-/// Points of one device that are read at different times are polled apart; the worst of their latest polls counts.
-fn worst(outcomes: &BTreeMap<(DeviceIndex, EntryIndex), (Quality, Option<Reason>)>, device: DeviceIndex) -> (Quality, Option<Reason>) {
-    let own = outcomes.iter().filter(|((index, _), _)| *index == device).map(|(_, outcome)| *outcome);
-    own.max_by_key(|(quality, _)| *quality).unwrap_or((Quality::Good, None))
-}
-
-/// Keeps the health of a device, and tells when it changes.
-fn record(health: &watch::Sender<Health>, config: &Config, index: DeviceIndex, failed: bool, (quality, reason): (Quality, Option<Reason>)) {
-    let Some(device) = config.devices.get(index.0) else { return };
-    health.send_modify(|health| {
-        let unknown = DeviceStatus { quality: Quality::Good, reason: None, polls: 0, failures: 0 };
-        let status = health.entry(device.name.clone()).or_insert(unknown);
-        if status.quality != quality {
-            match reason {
-                Some(reason) => warn!(device = device.name, %quality, %reason, "device"),
-                None => info!(device = device.name, %quality, "device"),
-            }
-        }
-        status.quality = quality;
-        status.reason = reason.map(|reason| reason.to_string());
-        status.polls += 1;
-        status.failures += u64::from(failed);
-    });
+/// Notes how a poll went, and says so where its device is another than before.
+fn note(health: &watch::Sender<Health>, link: &Link, device: &Device, due: &Due, transactions: &[Transaction], waiting: Waiting) {
+    let Some(verdict) = Verdict::of(transactions) else { return };
+    let mut changed = None;
+    health.send_modify(|health| changed = health.polled(&link.name, &device.name, due, verdict, waiting));
+    match changed {
+        Some(Verdict { quality, reason: Some(reason) }) => warn!(device = device.name, %quality, %reason, "device"),
+        Some(Verdict { quality, reason: None }) => info!(device = device.name, %quality, "device"),
+        None => {}
+    }
 }
 
 /// Runs something beside everything else, until it ends by itself.

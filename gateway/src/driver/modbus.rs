@@ -2,7 +2,8 @@
 //!
 //! A device that fails gives bad readings and nothing worse: an exception costs the points of its request, and where several
 //! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
-//! register never costs another. After a timeout the rest of the poll is not tried: a dead device costs one timeout.
+//! register never costs another. After a timeout the rest of the poll is not tried: a dead device costs one timeout. One that was dead in
+//! its latest poll is asked its cheapest request, and the others only once that is answered.
 
 pub(crate) mod ear;
 mod learned;
@@ -25,6 +26,7 @@ use self::session::{Answer, Exchange, Failure, Session, question};
 use super::{Clock, Driver};
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
+use crate::health::Waiting;
 use crate::plan::{LinkCost, Request};
 use crate::profile::{ModbusRead, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
@@ -62,18 +64,22 @@ impl Modbus {
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
-        let mut poll = Poll { index, device, lost: Duration::ZERO, given_up: None, transactions: Vec::new() };
+        let mut poll = Poll::new(index, device);
         let readable: Vec<_> = points.iter().filter_map(|point| poll.read_of(*point).map(|read| (*point, read))).collect();
         let others: Vec<_> = points.iter().filter(|point| poll.read_of(**point).is_none()).copied().collect();
         if !others.is_empty() {
             poll.bad(self.session.now_ms(), &others, Reason::Unavailable);
         }
-        let requests = self.learned.entry(index).or_default().plan(&readable, &device.profile.modbus, &self.cost);
-        for request in requests {
+        let learned = self.learned.entry(index).or_default();
+        poll.probing = learned.is_dead();
+        for request in learned.plan(&readable, &device.profile.modbus, &self.cost) {
             let refused = self.exchange(&mut poll, &request).await;
             if let Some((at_ms, code)) = refused {
                 self.refused(&mut poll, &request, at_ms, code).await;
             }
+        }
+        if !readable.is_empty() {
+            self.learned.entry(index).or_default().polled(poll.answered);
         }
         poll.transactions
     }
@@ -88,6 +94,7 @@ impl Modbus {
         let start = Instant::now();
         let Exchange { at_ms, result } = self.session.ask(poll.device.unit, &question::read(request), limits.min_gap).await;
         self.learned.entry(poll.index).or_default().silent(&request.points, result == Err(Failure::Timeout));
+        poll.heard(&result);
         match result {
             Ok(Answer::Words(words)) => poll.good(at_ms, request, &words),
             Ok(Answer::Refused(code)) => return Some((at_ms, code)),
@@ -147,6 +154,10 @@ impl Driver for Modbus {
     ) -> Pin<Box<dyn Future<Output = Written> + Send + 'a>> {
         Box::pin(self.write_point(index, device, write))
     }
+
+    fn waiting(&self, device: &Device) -> Waiting {
+        self.session.waiting(device.unit)
+    }
 }
 
 /// One poll of one device as far as it has come.
@@ -155,12 +166,20 @@ struct Poll<'a> {
     device: &'a Device,
     /// Time spent on requests that gave nothing.
     lost: Duration,
+    /// The device was dead and has not answered yet.
+    probing: bool,
+    /// It gave an answer of its own.
+    answered: bool,
     /// Why the rest of the poll is not tried.
     given_up: Option<Reason>,
     transactions: Vec<Transaction>,
 }
 
 impl<'a> Poll<'a> {
+    fn new(index: DeviceIndex, device: &'a Device) -> Self {
+        Self { index, device, lost: Duration::ZERO, probing: false, answered: false, given_up: None, transactions: Vec::new() }
+    }
+
     fn read_of(&self, point: PointIndex) -> Option<&'a ModbusRead> {
         match &self.device.profile.points.get(point.0)?.read {
             Read::Modbus(read) => Some(read),
@@ -168,11 +187,20 @@ impl<'a> Poll<'a> {
         }
     }
 
-    /// The rest is not tried where nobody answers, nor once failures of any kind have cost as much as one timeout: the other
+    /// Damaged as it may be, a reply of the right device shows that it lives; a TCP gateway's word that it does not is none.
+    fn heard(&mut self, result: &Result<Answer, Failure>) {
+        match result {
+            Ok(Answer::Refused(GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT)) => {}
+            Ok(_) | Err(Failure::BadCrc) => (self.answered, self.probing) = (true, false),
+            Err(_) => {}
+        }
+    }
+
+    /// The rest is not tried where nobody answers, nor by a device that was dead and says nothing of use, nor once failures of any kind have cost as much as one timeout: the other
     /// devices of the link wait meanwhile.
     fn failed(&mut self, failure: Failure, took: Duration, timeout: Duration) {
         self.lost += took;
-        if matches!(failure, Failure::Timeout | Failure::Unreachable) || self.lost >= timeout {
+        if self.probing || matches!(failure, Failure::Timeout | Failure::Unreachable) || self.lost >= timeout {
             self.given_up = Some(failure.reason());
         }
     }

@@ -11,9 +11,6 @@ mod session;
 mod setup;
 mod status;
 
-use std::collections::BTreeMap;
-
-use pattoo_wire::DeviceStatus;
 use rumqttc::v5::{AsyncClient, EventLoop};
 use tokio::sync::{mpsc, watch};
 
@@ -23,13 +20,14 @@ pub use self::setup::SetupError;
 use super::Policy;
 use crate::buffer::worker::Handle;
 use crate::config::Config;
+use crate::health;
 use crate::timebase::{ServerTime, State};
 
 /// Events that wait between the two loops; one more makes the connection wait, and so the broker.
 const MAX_EVENTS: usize = 64;
 
-/// The health of all devices by name, kept current by `run`.
-pub type Health = watch::Receiver<BTreeMap<String, DeviceStatus>>;
+/// The health of all links and devices, kept current by `run`.
+pub type Health = watch::Receiver<health::Health>;
 
 /// What the session has to do with time.
 #[derive(Debug)]

@@ -42,6 +42,9 @@ pub struct Status {
     /// Health of each device by name.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceStatus>,
+    /// How busy each link is, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<String, LinkStatus>,
 }
 
 /// What a gateway knows of the time.
@@ -81,4 +84,53 @@ pub struct DeviceStatus {
     pub polls: u64,
     /// Polls that gave nothing good.
     pub failures: u64,
+    /// Polls that came due and were missed because the link was busy, since the program started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
+    /// How late its latest polls began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateStatus>,
+    /// What 99 of 100 of its latest answers took, in ms, beside the time of their bytes on a serial line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_p99_ms: Option<u64>,
+    /// How long it is waited for at present, in ms, beside the time of the bytes; never over the timeout of its link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl DeviceStatus {
+    /// A device that was never polled.
+    #[must_use]
+    pub fn new(quality: Quality) -> Self {
+        Self { quality, reason: None, polls: 0, failures: 0, skipped: 0, late: None, latency_p99_ms: None, timeout_ms: None }
+    }
+}
+
+/// How busy one link is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// Polls since the program started.
+    #[serde(default)]
+    pub polls: u64,
+    /// Polls that came due and were missed because the link was busy, since the program started.
+    #[serde(default)]
+    pub skipped: u64,
+    /// How late its latest polls began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<LateStatus>,
+}
+
+/// How late the latest polls began, about a thousand of them: so many ms or less after they were due, up to a quarter too much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateStatus {
+    /// Half of them.
+    pub p50_ms: u64,
+    /// 95 of 100.
+    pub p95_ms: u64,
+    /// 99 of 100.
+    pub p99_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

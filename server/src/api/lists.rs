@@ -172,6 +172,14 @@ pub(super) struct Health {
     polls: u64,
     /// Polls with a bad reading.
     failures: u64,
+    /// Polls that came due and were missed because its link was busy.
+    skipped: u64,
+    /// How late 99 of 100 of its latest polls began at most, in ms after they were due.
+    late_p99: Option<u64>,
+    /// What 99 of 100 of its latest answers took at most, in ms.
+    latency_p99: Option<u64>,
+    /// How long it is waited for at present, in ms.
+    timeout: Option<u64>,
 }
 
 /// Devices with their health.
@@ -194,6 +202,10 @@ pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict
                 reason: d.reason.clone(),
                 polls: d.polls,
                 failures: d.failures,
+                skipped: d.skipped,
+                late_p99: d.late.map(|late| late.p99_ms),
+                latency_p99: d.latency_p99_ms,
+                timeout: d.timeout_ms,
             }),
         });
         device.series += 1;

@@ -9,6 +9,7 @@ use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use pattoo_wire::{DeviceStatus, LinkStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -182,7 +183,45 @@ fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
         if let Some(bytes) = status.written_bytes {
             figures.push(figure("pattoo_gateway_written_bytes", "Bytes it wrote to storage since it started", bytes as f64));
         }
+        status.links.iter().for_each(|(link, status)| figures.extend(of_link(&gateway.name, link, status)));
+        status.devices.iter().for_each(|(device, status)| figures.extend(of_device(&gateway.name, device, status)));
     }
+    figures
+}
+
+/// How busy a link is.
+fn of_link(gateway: &str, link: &str, status: &LinkStatus) -> Vec<Figure> {
+    let labels = || vec![("gateway", gateway.to_owned()), ("link", link.to_owned())];
+    let figure = |name, help, value| Figure { name, help, labels: labels(), value };
+    let late = |(quantile, ms): (&str, u64)| Figure {
+        name: "pattoo_link_late_seconds",
+        help: "How late this share of its latest polls began at most",
+        labels: [labels(), vec![("quantile", quantile.to_owned())]].concat(),
+        value: ms as f64 / 1000.0,
+    };
+    let mut figures = vec![
+        figure("pattoo_link_polls_total", "Polls since the gateway started", status.polls as f64),
+        figure("pattoo_link_skipped_polls_total", "Polls that came due and were missed because the link was busy", status.skipped as f64),
+    ];
+    figures.extend(status.late.iter().flat_map(|l| [("0.5", l.p50_ms), ("0.95", l.p95_ms), ("0.99", l.p99_ms)]).map(late));
+    figures
+}
+
+/// How a device does on its link.
+fn of_device(gateway: &str, device: &str, status: &DeviceStatus) -> Vec<Figure> {
+    let labels = || vec![("gateway", gateway.to_owned()), ("device", device.to_owned())];
+    let figure = |name, help, value| Figure { name, help, labels: labels(), value };
+    let seconds = |name, help, ms: Option<u64>| ms.map(|ms| figure(name, help, ms as f64 / 1000.0));
+    let mut figures = vec![
+        figure("pattoo_device_polls_total", "Polls since the gateway started", status.polls as f64),
+        figure("pattoo_device_failed_polls_total", "Polls that gave nothing good", status.failures as f64),
+        figure("pattoo_device_skipped_polls_total", "Polls that came due and were missed because the link was busy", status.skipped as f64),
+    ];
+    let late = status.late.map(|late| late.p99_ms);
+    figures.extend(seconds("pattoo_device_late_p99_seconds", "How late 99 of 100 of its latest polls began at most", late));
+    let help = "What 99 of 100 of its latest answers took at most";
+    figures.extend(seconds("pattoo_device_latency_p99_seconds", help, status.latency_p99_ms));
+    figures.extend(seconds("pattoo_device_timeout_seconds", "How long it is waited for at present", status.timeout_ms));
     figures
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use pattoo_gateway::config;
+use pattoo_gateway::health::Health;
 use pattoo_gateway::reading::Transaction;
-use pattoo_gateway::run::{self, Health};
+use pattoo_gateway::run;
 use pattoo_wire::Quality;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -28,7 +29,7 @@ pub(crate) fn poll(config: &Path, warm_up: Duration, span: Duration) -> Result<F
     runtime.block_on(async {
         let config = Arc::new(loaded.config);
         let (readings_in, mut readings) = mpsc::channel(QUEUED);
-        let (health_in, _health) = watch::channel(Health::new());
+        let (health_in, _health) = watch::channel(Health::default());
         let (_stop_in, stop) = watch::channel(false);
         for link in config.links.clone() {
             tokio::spawn(run::poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));

@@ -49,6 +49,10 @@ pub(super) struct State {
     pub(super) salt: u16,
     /// Replies to requests that start here fail like this, so many times.
     pub(super) fault: Option<(u16, Fault, usize)>,
+    /// Replies to all others fail like this.
+    pub(super) every: Option<Fault>,
+    /// A unit that the device, a gateway, gets no answer from.
+    pub(super) dead_unit: Option<u8>,
     /// Requests that touch one of these are refused with exception 02.
     pub(super) illegal: Vec<u16>,
     pub(super) asked: Vec<Asked>,
@@ -107,8 +111,11 @@ fn answer(request: &[u8; 12], state: &mut State, late: &mut Vec<u8>) -> (Vec<u8>
             *times -= 1;
             Some(*fault)
         }
-        _ => None,
+        _ => state.every,
     };
+    if state.dead_unit == Some(unit) {
+        return (frame(request, &[function | 0x80, 0x0B]), false);
+    }
     if state.illegal.iter().any(|i| (address..address + count).contains(i)) {
         return (frame(request, &[function | 0x80, 2]), false);
     }

@@ -1,6 +1,6 @@
 //! What polls have taught about one device: which points it refuses to have read together. Does not talk to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{self, LinkCost, Request};
 use crate::profile::{ModbusLimits, ModbusRead};
@@ -13,19 +13,39 @@ pub(super) struct Learned {
     tight: BTreeSet<PointIndex>,
     /// Points that are asked for alone.
     alone: BTreeSet<PointIndex>,
-    /// Points of requests that were not answered: asked last, so that they cost the others nothing.
-    silent: BTreeSet<PointIndex>,
+    /// Points of requests that were not answered, and which silence that was: asked last, so that they cost the others nothing.
+    silent: BTreeMap<PointIndex, u64>,
+    silences: u64,
+    /// Its latest poll brought no answer of its own.
+    dead: bool,
 }
 
 impl Learned {
-    /// The requests that read these points.
+    /// Whether its latest poll brought no answer of its own: then one request is enough to see that it still is so.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// A poll brought an answer or did not.
+    pub(super) fn polled(&mut self, answered: bool) {
+        self.dead = !answered;
+    }
+
+    /// The requests that read these points. For a dead device the first is its probe: the cheapest one that it was never silent to, or the
+    /// one that it was silent to the longest ago, so that one register that it chokes on does not keep it dead.
     pub(super) fn plan(&self, points: &[(PointIndex, &ModbusRead)], limits: &ModbusLimits, cost: &LinkCost) -> Vec<Request> {
         let (alone, joined): (Vec<_>, Vec<_>) = points.iter().partition(|(index, _)| self.alone.contains(index));
         let (tight, loose): (Vec<_>, Vec<_>) = joined.into_iter().partition(|(index, _)| self.tight.contains(index));
         let mut requests = plan::plan(&loose, limits, cost);
         requests.extend(plan::plan(&tight, &ModbusLimits { max_gap: 0, ..limits.clone() }, cost));
         requests.extend(apart(&alone, limits, cost));
-        requests.sort_by_key(|r| (r.points.iter().any(|p| self.silent.contains(p)), r.table, r.address, r.count));
+        let silence = |request: &Request| request.points.iter().filter_map(|point| self.silent.get(point)).max().copied();
+        requests.sort_by_key(|r| (silence(r).is_some(), r.table, r.address, r.count));
+        if self.dead {
+            let price = |r: &Request| (silence(r), cost.of(r.table, u32::from(r.count), limits), r.count);
+            let probe = (0..requests.len()).min_by_key(|index| requests.get(*index).map(price));
+            requests.get_mut(..=probe.unwrap_or(0)).unwrap_or_default().rotate_right(1);
+        }
         requests
     }
 
@@ -47,9 +67,10 @@ impl Learned {
     /// The device was or was not silent when asked for these points.
     pub(super) fn silent(&mut self, points: &[PointIndex], silent: bool) {
         if silent {
-            self.silent.extend(points);
+            self.silences += 1;
+            self.silent.extend(points.iter().map(|point| (*point, self.silences)));
         } else if !self.silent.is_empty() {
-            self.silent.retain(|point| !points.contains(point));
+            self.silent.retain(|point, _| !points.contains(point));
         }
     }
 }

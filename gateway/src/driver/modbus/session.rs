@@ -5,10 +5,12 @@
 //! of its own, and after anything but a full answer the line must fall silent first. See [`tcp`] and [`rtu`].
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
+mod patience;
 pub(crate) mod question;
 mod rtu;
 mod tcp;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +20,13 @@ use tokio_modbus::prelude::{ReadDeviceIdentificationResponse as Identification, 
 
 use pattoo_wire::Reason;
 
-use self::rtu::Rtu;
-use self::tcp::Tcp;
+use self::patience::Patience;
+use self::rtu::{Pace, Rtu};
+use self::tcp::{Limits, Tcp};
 use super::Clock;
 use super::ear::{Ear, Told};
 use crate::config::Transport;
+use crate::health::Waiting;
 
 /// What the device said.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,9 +76,16 @@ pub(crate) struct Exchange {
     pub(crate) result: Result<Answer, Failure>,
 }
 
+/// Least wait for an answer on a serial line, beside the time of its bytes: meters take up to 50 ms, USB adapters pass bytes on every 16 ms.
+const SERIAL_FLOOR: Duration = Duration::from_millis(150);
+/// The same through a network: a lost segment is sent again after 200 ms at the earliest, a second time 400 ms later.
+const NETWORK_FLOOR: Duration = Duration::from_millis(700);
+
 /// What one way of asking gives: when the question went out, and what came.
 struct Attempt {
     start_ms: i64,
+    /// From the question to its answer or to giving up; none where it could not be asked.
+    took: Option<Duration>,
     result: Result<Answer, Failure>,
 }
 
@@ -86,6 +97,10 @@ pub(crate) struct Session {
     /// When the last request ended.
     quiet_since: Option<Instant>,
     ear: Option<Arc<dyn Ear>>,
+    /// Of each unit that was read.
+    patience: HashMap<u8, Patience>,
+    /// A unit that was asked something else than to be read the last time: it may still be at it.
+    busy: Option<u8>,
 }
 
 enum Way {
@@ -103,7 +118,7 @@ impl Session {
             Transport::ModbusRtu { line, timeout } => (Way::Rtu(Rtu::serial(line.clone(), *timeout)), *timeout),
             Transport::Host => (Way::Foreign, Duration::ZERO),
         };
-        Self { way, timeout, clock, quiet_since: None, ear: None }
+        Self { way, timeout, clock, quiet_since: None, ear: None, patience: HashMap::new(), busy: None }
     }
 
     /// The same with an ear at it, from the next connection on.
@@ -114,6 +129,13 @@ impl Session {
             Way::Foreign => {}
         }
         Self { ear: Some(ear), ..self }
+    }
+
+    /// How long this unit is waited for.
+    pub(super) fn waiting(&self, unit: u8) -> Waiting {
+        let own = self.patience.get(&unit);
+        let limit = own.map_or(self.timeout, |own| own.limit(self.way.floor(), self.timeout));
+        Waiting { timeout: Some(limit), latency_p99: own.and_then(Patience::slowest) }
     }
 
     /// Longest wait for a connection and for a reply.
@@ -144,12 +166,24 @@ impl Session {
         if let Some(quiet_since) = self.quiet_since {
             sleep_until(quiet_since + gap).await;
         }
+        let line_time = self.way.line_time(question);
+        let limit = self.limit(unit, question, line_time);
         let start = Instant::now();
         let asked = match &mut self.way {
-            Way::Tcp(tcp) => tcp.ask(unit, question, self.timeout, &self.clock).await,
-            Way::Rtu(rtu) => rtu.ask(unit, question, gap, &self.clock).await,
-            Way::Foreign => Attempt { start_ms: (self.clock)(), result: Err(Failure::Unreachable) },
+            Way::Tcp(tcp) => tcp.ask(unit, question, Limits { connect: self.timeout, answer: limit }, &self.clock).await,
+            Way::Rtu(rtu) => rtu.ask(unit, question, Pace { gap, limit }, &self.clock).await,
+            Way::Foreign => Attempt { start_ms: (self.clock)(), took: None, result: Err(Failure::Unreachable) },
         };
+        let was_busy = std::mem::replace(&mut self.busy, (!question::is_read(question)).then_some(unit)) == Some(unit);
+        if let Some(took) = asked.took.filter(|_| question::is_read(question) && !was_busy) {
+            let own = self.patience.entry(unit).or_default();
+            match asked.result {
+                Ok(_) => own.answered(took.saturating_sub(line_time)),
+                // A reply that was cut off by it may look like anything.
+                Err(_) if took >= limit => own.timed_out(limit.saturating_sub(line_time)),
+                Err(_) => {}
+            }
+        }
         self.quiet_since = Some(Instant::now());
         if let Some(ear) = &self.ear {
             ear.exchange(&Told { unit, question, result: &asked.result, took: start.elapsed() });
@@ -161,7 +195,26 @@ impl Session {
     }
 }
 
+impl Session {
+    /// How long to wait for this answer. What is no plain read may take a device longer than its reads tell, and so may the first read behind
+    /// it: a write goes to its flash.
+    fn limit(&self, unit: u8, question: &Pdu<'_>, line_time: Duration) -> Duration {
+        let own = self.patience.get(&unit).filter(|_| question::is_read(question) && self.busy != Some(unit));
+        own.map_or(self.timeout, |own| (line_time + own.limit(self.way.floor(), self.timeout)).min(self.timeout))
+    }
+}
+
 impl Way {
+    /// Least wait for an answer.
+    fn floor(&self) -> Duration {
+        if matches!(self, Self::Rtu(rtu) if rtu.is_serial()) { SERIAL_FLOOR } else { NETWORK_FLOOR }
+    }
+
+    /// What question and answer take on a serial line; zero through a network, where bytes take nothing beside the way.
+    fn line_time(&self, question: &Pdu<'_>) -> Duration {
+        if let Self::Rtu(rtu) = self { rtu.time_of(question::line_bytes(question)) } else { Duration::ZERO }
+    }
+
     /// Whether there is a connection that answered before and may have gone stale since. A serial line cannot.
     fn is_connection_in_use(&self) -> bool {
         matches!(self, Self::Tcp(tcp) if tcp.is_connected())

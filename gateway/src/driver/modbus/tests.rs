@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::faults::{Asked, Device as Peer, Fault, word};
 use super::*;
 use crate::profile::{Encoding, ModbusLimits, Point, Profile, Table};
+use crate::schedule::{Entry, Next, Outcome, Schedule};
 
 /// Short, for some tests wait for it; long enough for a busy machine to answer in time.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -186,6 +187,65 @@ async fn a_request_that_met_silence_is_asked_last_so_that_the_others_are_read() 
     all_good(&poll(&mut driver, &device).await, 0);
 }
 
+/// A device that gives nothing of use: each poll costs one request, the smallest, and then those that were not tried for longest.
+#[tokio::test]
+async fn a_dead_device_is_asked_one_cheapest_request_until_it_answers() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&[0, 1, 100, 101, 102, 200], limits(0)));
+    let asked = |samples: HashMap<u16, Sample>, reason: Option<Reason>| {
+        for (address, sample) in samples {
+            assert_eq!(sample, reason.map_or_else(|| good(address, 0), Sample::Bad), "{address}");
+        }
+        std::mem::take(&mut peer.state().asked).into_iter().map(|asked| asked.address).collect::<Vec<_>>()
+    };
+    peer.state().every = Some(Fault::Exception(0x0B));
+    assert_eq!(asked(poll(&mut driver, &device).await, Some(Reason::Exception(0x0B))), [0]);
+    for _ in 0..3 {
+        assert_eq!(asked(poll(&mut driver, &device).await, Some(Reason::Exception(0x0B))), [200]);
+    }
+    peer.state().every = Some(Fault::Silent);
+    for address in [200, 0, 100, 200] {
+        assert_eq!(asked(poll(&mut driver, &device).await, Some(Reason::Timeout)), [address]);
+    }
+    peer.state().every = None;
+    assert_eq!(asked(poll(&mut driver, &device).await, None), [0, 100, 200]);
+    assert_eq!(asked(poll(&mut driver, &device).await, None), [0, 100, 200]);
+}
+
+/// A gateway's word that one unit is silent is that unit's, and nobody else's.
+#[tokio::test]
+async fn a_unit_that_is_silent_behind_a_gateway_costs_neither_the_connection_nor_the_other_units() {
+    let peer = Peer::start().await;
+    let mut driver = driver(&peer);
+    let devices = [device(&ADDRESSES, limits(0)), Device { unit: UNIT + 1, ..device(&ADDRESSES, limits(0)) }];
+    peer.state().dead_unit = Some(UNIT);
+    let start = std::time::Instant::now();
+    let entries = (0..2).map(|i| Entry { device: DeviceIndex(i), every: Duration::from_secs(1), points: vec![] }).collect();
+    let mut schedule = Schedule::new(entries, start, 1);
+    let mut polls = [(0, 0), (0, 0)];
+    for second in 0..20 {
+        let now = start + Duration::from_secs(second);
+        while let Next::Due(due) = schedule.next(now) {
+            let (polled, backed_off) = &mut polls[due.device.0];
+            *polled += 1;
+            if due.backed_off {
+                *backed_off += 1;
+                continue;
+            }
+            let points: Vec<_> = (0..ADDRESSES.len()).map(PointIndex).collect();
+            let transactions = driver.read(due.device, &devices[due.device.0], &points).await;
+            schedule.done(due.entry, now, Outcome::of(&transactions));
+            if due.device == DeviceIndex(1) {
+                assert!(transactions.iter().flat_map(|t| &t.readings).all(|reading| matches!(reading.sample, Sample::Good(_))));
+            }
+        }
+    }
+    let [(_, dead_backed_off), (polled, backed_off)] = polls;
+    assert!(dead_backed_off > 12, "{polls:?}");
+    assert_eq!((backed_off, polled >= 19), (0, true), "{polls:?}");
+    assert_eq!(peer.state().connections, 1);
+}
+
 #[tokio::test]
 async fn one_illegal_register_never_costs_another_and_is_avoided_from_then_on() {
     let peer = Peer::start().await;
@@ -299,7 +359,7 @@ fn failures_cost_a_poll_no_more_than_a_timeout_or_two() {
         (vec![(Failure::Closed, half)], None),
         (vec![(Failure::Malformed, half), (Failure::Closed, half)], Some(Reason::LinkDown)),
     ] {
-        let mut poll = Poll { index: DeviceIndex(0), device: &device, lost: Duration::ZERO, given_up: None, transactions: vec![] };
+        let mut poll = Poll::new(DeviceIndex(0), &device);
         for (failure, took) in failures {
             poll.failed(failure, took, TIMEOUT);
         }

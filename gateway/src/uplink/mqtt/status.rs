@@ -1,9 +1,8 @@
 //! The status document: when it is due and what it says.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use pattoo_wire::{ClockStatus, DeviceStatus, Status, UplinkStatus};
+use pattoo_wire::{ClockStatus, Status, UplinkStatus};
 
 use super::session::{Sent, Session};
 use crate::clock;
@@ -25,7 +24,10 @@ pub(super) fn last_will() -> Vec<u8> {
 impl Session {
     pub(super) fn publish_status(&mut self, online: bool) {
         let stats = self.buffer.stats();
-        let devices = self.health.borrow_and_update().clone();
+        let (devices, links) = {
+            let health = self.health.borrow_and_update();
+            (health.devices(), health.links())
+        };
         self.health_told.clone_from(&devices);
         self.status_sent = Some(Instant::now());
         let time = *self.time.state.borrow();
@@ -46,6 +48,7 @@ impl Session {
             dropped_readings: stats.dropped_readings,
             written_bytes: written_bytes(),
             devices,
+            links,
         };
         let message = encoded(&status);
         self.status_bytes = message.len() as u64;
@@ -56,7 +59,7 @@ impl Session {
     pub(super) fn refresh_status(&mut self) {
         let age = self.status_sent.map_or(Duration::MAX, |sent| sent.elapsed());
         let pause = self.uplink.time_for(self.status_bytes) * RATE_PARTS;
-        let due = age >= STATUS_EVERY.max(pause) || (age >= STATUS_GAP.max(pause) && differs(&self.health_told, &self.health.borrow()));
+        let due = age >= STATUS_EVERY.max(pause) || (age >= STATUS_GAP.max(pause) && self.health.borrow().differs_from(&self.health_told));
         if self.connected && due {
             self.publish_status(true);
         }
@@ -68,12 +71,6 @@ impl Session {
 fn written_bytes() -> Option<u64> {
     let counts = std::fs::read_to_string("/proc/self/io").ok()?;
     counts.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
-}
-
-/// Whether quality or reason of a device is another; the counters of polls do not count.
-fn differs(told: &BTreeMap<String, DeviceStatus>, now: &BTreeMap<String, DeviceStatus>) -> bool {
-    let essence = |(name, status): (&String, &DeviceStatus)| (name.clone(), status.quality, status.reason.clone());
-    told.len() != now.len() || told.iter().map(essence).ne(now.iter().map(essence))
 }
 
 fn encoded(status: &Status) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Against a real mosquitto on a free port. It must be installed: without it these tests fail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pattoo_wire::{
-    Ack, Ask, Batch, Block, ClockSource, ClockStatus, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Repr, Sample, Schema, SchemaId,
-    Series, Status, Value, open_data, topic,
+    Ack, Ask, Batch, Block, ClockSource, ClockStatus, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Reason, Repr, Sample, Schema,
+    SchemaId, Series, Status, Value, open_data, topic,
 };
 use rumqttc::v5::Event as MqttEvent;
 use rumqttc::v5::MqttOptions;
@@ -29,6 +29,9 @@ use crate::buffer::worker::{channel, serve};
 use crate::buffer::{Buffer, Limits};
 use crate::clock;
 use crate::config::{Batching, Broker, Clock, Uplink as UplinkConfig};
+use crate::health::{Verdict, Waiting};
+use crate::reading::DeviceIndex;
+use crate::schedule::{Due, EntryIndex};
 use crate::timebase::Trust;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -137,7 +140,7 @@ fn time() -> (Time, watch::Receiver<Option<ServerTime>>) {
 /// A gateway's buffer on its own thread and its MQTT client on a task.
 struct Gateway {
     buffer: Handle,
-    health: watch::Sender<BTreeMap<String, DeviceStatus>>,
+    health: watch::Sender<health::Health>,
     heard: watch::Receiver<Option<ServerTime>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -152,7 +155,7 @@ impl Gateway {
         for i in 0..batches {
             handle.append(closed(i)).await.unwrap();
         }
-        let (health, watched) = watch::channel(BTreeMap::new());
+        let (health, watched) = watch::channel(health::Health::default());
         let (stop, stopped) = watch::channel(false);
         let (time, heard) = time();
         let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, time, stopped));
@@ -308,9 +311,16 @@ async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_healt
     };
     server.until("online", |seen| seen.statuses.last().is_some_and(is_told)).await;
     // A device falls ill.
-    let ill = DeviceStatus { quality: Quality::Bad, reason: Some("timeout".into()), polls: 1, failures: 1 };
-    gateway.health.send_replace(BTreeMap::from([("meter".to_owned(), ill.clone())]));
-    server.until("illness", |seen| seen.statuses.last().is_some_and(|status| status.devices.get("meter") == Some(&ill))).await;
+    let due = Due { entry: EntryIndex(0), device: DeviceIndex(0), backed_off: false, skipped: 3, late: Duration::ZERO };
+    let dead = Verdict { quality: Quality::Bad, reason: Some(Reason::Timeout) };
+    gateway.health.send_modify(|health| {
+        health.polled("line1", "meter", &due, dead, Waiting::default());
+    });
+    let is_ill = |status: &Status| {
+        let meter = status.devices.get("meter").map(|meter| (meter.quality, meter.reason.as_deref(), meter.failures));
+        meter == Some((Quality::Bad, Some("timeout"), 1)) && status.links.get("line1").is_some_and(|link| link.skipped == 3)
+    };
+    server.until("illness", |seen| seen.statuses.last().is_some_and(is_ill)).await;
     gateway.stop.send_replace(true);
     timeout(FAREWELL * 2, gateway.task).await.expect("stops in time").unwrap();
     server.until("farewell", |seen| seen.statuses.last().is_some_and(|status| !status.online && status.uptime_s < 1000)).await;
@@ -476,5 +486,5 @@ fn the_client_can_run_on_any_task() {
     fn assert_send<T: Send>(_: T) {}
     let client = Client::new(&config("mqtt://127.0.0.1:1".into(), None)).unwrap();
     let (handle, _receiver) = channel(crate::buffer::Stats::default());
-    assert_send(client.run(handle, watch::channel(BTreeMap::new()).1, time().0, watch::channel(false).1));
+    assert_send(client.run(handle, watch::channel(health::Health::default()).1, time().0, watch::channel(false).1));
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pattoo_wire::{ClockSource, Decimal, DeviceStatus, Gap, GapReason, Kind, Quality, Reason, Repr, Sample, Series, Status, Value};
+use pattoo_wire::{
+    ClockSource, Decimal, DeviceStatus, Gap, GapReason, Kind, LateStatus, LinkStatus, Quality, Reason, Repr, Sample, Series, Status, Value,
+};
 
 use crate::live::{Clock, Live};
 use crate::store::memory::Memory;
@@ -50,7 +52,16 @@ impl Plant {
     }
 
     fn tell(&self, now: i64) {
-        let health = |quality, reason: Option<&str>| DeviceStatus { quality, reason: reason.map(str::to_owned), polls: 90, failures: 3 };
+        let late = Some(LateStatus { p50_ms: 2, p95_ms: 30, p99_ms: 700 });
+        let health = |quality, reason: Option<&str>| DeviceStatus {
+            reason: reason.map(str::to_owned),
+            polls: 90,
+            failures: 3,
+            skipped: 7,
+            late,
+            timeout_ms: Some(150),
+            ..DeviceStatus::new(quality)
+        };
         let status = Status {
             online: true,
             version: "0.1.0".into(),
@@ -64,6 +75,7 @@ impl Plant {
             written_bytes: Some(1_000_000),
             devices: [("main-meter".to_owned(), health(Quality::Good, None)), ("pump".to_owned(), health(Quality::Bad, Some("timeout")))]
                 .into(),
+            links: [("line1".to_owned(), LinkStatus { polls: 180, skipped: 14, late })].into(),
         };
         self.live.heard("plant7", Some(now), |gateway| {
             gateway.status = Some(status);

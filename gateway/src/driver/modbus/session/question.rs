@@ -11,6 +11,10 @@ use crate::profile::Table;
 
 /// Bytes of a serial reply beside its data: unit, function, count, CRC.
 const REPLY_BYTES: usize = 5;
+/// Bytes of a serial question that reads: unit, function, address, count, CRC.
+const QUESTION_BYTES: usize = 8;
+/// Longest serial frame.
+const MAX_FRAME_BYTES: usize = 256;
 /// Bytes of a serial exception: unit, function, code, CRC.
 const EXCEPTION_BYTES: usize = 5;
 /// Bytes of a serial echo: unit, function, address, value or count, CRC. That of function 22 has a second mask.
@@ -41,6 +45,16 @@ pub(super) fn changes_the_device(question: &Pdu<'_>) -> bool {
             | Pdu::ReadDeviceIdentification(..)
             | Pdu::ReportServerId
     )
+}
+
+/// Whether it asks for registers or bits and nothing else.
+pub(super) fn is_read(question: &Pdu<'_>) -> bool {
+    matches!(question, Pdu::ReadCoils(..) | Pdu::ReadDiscreteInputs(..) | Pdu::ReadHoldingRegisters(..) | Pdu::ReadInputRegisters(..))
+}
+
+/// Bytes on a serial line of a question that reads, and of its answer.
+pub(super) fn line_bytes(question: &Pdu<'_>) -> u32 {
+    (QUESTION_BYTES + whole_len(question).unwrap_or(MAX_FRAME_BYTES)) as u32
 }
 
 /// Exactly what was asked for, or the reply is not taken.

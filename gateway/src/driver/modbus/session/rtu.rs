@@ -2,13 +2,15 @@
 //!
 //! An RTU frame names no question that it answers. What keeps a late reply from becoming a wrong value:
 //! - each request has a codec of its own, and what lies in the line before a request is thrown away;
-//! - after anything but a full answer nothing is asked before the line was silent for [`Rtu::late_window`];
-//! - the first answer after such a failure is believed only if nothing follows it: a device that owed a reply gives two;
+//! - a device that was silent owes a reply: it is not asked again before twice the time-out has passed since it was asked, however soon it
+//!   was given up. Its neighbours are, after a short silence, for a reply names the unit that it comes from;
+//! - after anything else but a full answer nothing is asked before the line was silent for the time-out;
+//! - the first answer of a device after such a failure is believed only if nothing follows it: one that owed a reply gives two;
 //! - bytes behind an answer that do not repeat it make it void.
 //!
-//! A reply that is later than the window and then comes alone would be believed: that is inherent in RTU, so the window is never
-//! shorter than the time-out.
+//! A reply that is later than twice the time-out and then comes alone would be believed: that is inherent in RTU.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,22 +25,31 @@ use crate::link::port::Port;
 use crate::link::serial::SerialLine;
 use crate::link::{self, Stream};
 
-/// Longest time to wait for silence, in multiples of the late window: then the line counts as down.
+/// Longest time to wait for silence, in multiples of the time-out: then the line counts as down.
 const MAX_DRAIN: u32 = 4;
 
 /// A reply that pauses for so long has ended, complete or not. USB adapters pass bytes on every 16 ms, serial servers every 50 ms.
 const SERIAL_SILENCE: Duration = Duration::from_millis(100);
 const NETWORK_SILENCE: Duration = Duration::from_millis(300);
 
+/// Silence before a request, and how long its answer is waited for.
+pub(super) struct Pace {
+    pub(super) gap: Duration,
+    pub(super) limit: Duration,
+}
+
 /// The line and what is known of it.
 pub(super) struct Rtu {
     at: At,
     timeout: Duration,
     port: Option<Port>,
-    /// Something may still be under way on the line that belongs to an earlier request.
+    /// Something may still be under way on the line, of whomever.
     in_doubt: bool,
-    /// The request before was not answered in full: the device may owe a reply, and give it together with the next one.
-    after_failure: bool,
+    /// Nobody was heard the last time.
+    after_silence: bool,
+    /// Units that did not answer in full when they were asked last: each may owe a reply until then, and may give it together with the next
+    /// one.
+    owed: BTreeMap<u8, Instant>,
     /// Why the port could not be opened, as last said in the log: once is enough.
     said: Option<String>,
     pub(super) ear: Option<Arc<dyn Ear>>,
@@ -51,11 +62,15 @@ enum At {
 
 impl Rtu {
     pub(super) fn serial(line: SerialLine, timeout: Duration) -> Self {
-        Self { at: At::Serial(line), timeout, port: None, in_doubt: false, after_failure: false, said: None, ear: None }
+        Self::new(At::Serial(line), timeout)
     }
 
     pub(super) fn over_tcp(endpoint: String, timeout: Duration) -> Self {
-        Self { at: At::Network(endpoint), timeout, port: None, in_doubt: false, after_failure: false, said: None, ear: None }
+        Self::new(At::Network(endpoint), timeout)
+    }
+
+    fn new(at: At, timeout: Duration) -> Self {
+        Self { at, timeout, port: None, in_doubt: false, after_silence: false, owed: BTreeMap::new(), said: None, ear: None }
     }
 
     pub(super) fn name(&self) -> String {
@@ -73,9 +88,13 @@ impl Rtu {
         }
     }
 
-    /// How long a reply may be late.
-    fn late_window(&self) -> Duration {
-        self.timeout
+    pub(super) fn is_serial(&self) -> bool {
+        matches!(self.at, At::Serial(_))
+    }
+
+    /// Time that these bytes take; a serial server does not tell how fast its line is.
+    pub(super) fn time_of(&self, bytes: u32) -> Duration {
+        if let At::Serial(line) = &self.at { line.time_of(bytes) } else { Duration::ZERO }
     }
 
     fn silence(&self) -> Duration {
@@ -85,18 +104,19 @@ impl Rtu {
         }
     }
 
-    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, gap: Duration, clock: &Clock) -> Attempt {
-        let mut port = match self.ready(gap).await {
+    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, Pace { gap, limit }: Pace, clock: &Clock) -> Attempt {
+        let mut port = match self.ready(unit, gap).await {
             Ok(port) => port,
-            Err(failure) => return Attempt { start_ms: clock(), result: Err(failure) },
+            Err(failure) => return Attempt { start_ms: clock(), took: None, result: Err(failure) },
         };
-        let after_failure = std::mem::take(&mut self.after_failure);
+        let (start_ms, start) = (clock(), Instant::now());
         // Both stay so if this future is dropped half-way.
-        (self.in_doubt, self.after_failure) = (true, true);
-        let start_ms = clock();
-        let mut result = self.exchange(&mut port, unit, question).await;
+        let owed_before = self.owed.insert(unit, start + self.timeout * 2).is_some();
+        self.in_doubt = true;
+        let mut result = self.exchange(&mut port, unit, question, limit).await;
+        let took = start.elapsed();
         if let Ok(answer) = &result {
-            if after_failure {
+            if owed_before {
                 // Reads on until nothing more comes.
                 let _ = port.linger(self.silence()).await;
             }
@@ -106,16 +126,27 @@ impl Rtu {
                 result = Err(Failure::Malformed);
             }
             self.in_doubt = !behind.is_empty();
-            self.after_failure = result.is_err();
+        }
+        match result {
+            Ok(_) => {
+                self.owed.remove(&unit);
+            }
+            Err(Failure::Timeout) => (self.in_doubt, self.after_silence) = (false, true),
+            // All of its reply came.
+            Err(Failure::BadCrc) => {
+                self.owed.insert(unit, Instant::now());
+            }
+            // What came may have been another's.
+            Err(_) => {}
         }
         if matches!(result, Err(Failure::Closed | Failure::Unreachable)) {
             self.port = None;
         }
-        Attempt { start_ms, result }
+        Attempt { start_ms, took: Some(took), result }
     }
 
-    /// The line, open and silent.
-    async fn ready(&mut self, gap: Duration) -> Result<Port, Failure> {
+    /// The line, open, silent, and without a reply under way that could be taken for one of this unit.
+    async fn ready(&mut self, unit: u8, gap: Duration) -> Result<Port, Failure> {
         let mut port = match self.port.take() {
             Some(port) => port,
             None => {
@@ -124,28 +155,45 @@ impl Rtu {
                 self.open().await?
             }
         };
-        let window = self.late_window();
-        if !self.in_doubt {
-            // What came without being asked for belongs to nobody, and more of it may follow.
-            self.in_doubt = port.drain(Duration::ZERO, window).await.map_err(|_| Failure::Closed)? > 0;
-        }
-        if self.in_doubt {
-            match port.drain(window, window * MAX_DRAIN).await {
-                Ok(0) => {}
-                Ok(thrown) => {
-                    tracing::debug!(link = %self.name(), bytes = thrown, "late or foreign bytes on the line thrown away");
-                    sleep(gap).await;
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-                    // Somebody else talks here all the time: no answer could be trusted.
-                    self.port = Some(port);
-                    return Err(Failure::Malformed);
-                }
-                Err(_) => return Err(Failure::Closed),
+        match self.silenced(&mut port, unit).await {
+            Ok(0) => {}
+            Ok(thrown) => {
+                tracing::debug!(link = %self.name(), bytes = thrown, "late or foreign bytes on the line thrown away");
+                sleep(gap).await;
             }
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                // Somebody else talks here all the time: no answer could be trusted.
+                (self.port, self.in_doubt) = (Some(port), true);
+                return Err(Failure::Malformed);
+            }
+            Err(_) => return Err(Failure::Closed),
         }
+        self.after_silence = false;
         self.port = Some(port.clone());
         Ok(port)
+    }
+
+    /// Waits for as much silence as this unit may be asked after; gives the bytes that were thrown away.
+    async fn silenced(&mut self, port: &mut Port, unit: u8) -> std::io::Result<usize> {
+        let owed = self.owed.get(&unit).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+        let hush = if self.after_silence { self.silence() } else { Duration::ZERO };
+        let mut quiet = owed.max(hush).max(if self.in_doubt { self.timeout } else { Duration::ZERO });
+        // What is thrown away before the whole time-out was silent may not be all of it.
+        let mut thrown = 0;
+        loop {
+            let part = quiet.min(self.timeout);
+            let came = port.drain(part, self.timeout * MAX_DRAIN).await?;
+            thrown += came;
+            self.in_doubt |= came > 0;
+            quiet = match came {
+                0 => quiet - part,
+                _ if part < self.timeout => self.timeout,
+                _ => Duration::ZERO,
+            };
+            if quiet.is_zero() {
+                return Ok(thrown);
+            }
+        }
     }
 
     async fn open(&mut self) -> Result<Port, Failure> {
@@ -173,7 +221,7 @@ impl Rtu {
         }
     }
 
-    async fn exchange(&self, port: &mut Port, unit: u8, question: &Pdu<'static>) -> Result<Answer, Failure> {
+    async fn exchange(&self, port: &mut Port, unit: u8, question: &Pdu<'static>, limit: Duration) -> Result<Answer, Failure> {
         port.begin();
         let mut context = rtu::attach_slave(port.clone(), Slave(unit));
         let gave_up = tokio::select! {
@@ -183,7 +231,7 @@ impl Rtu {
                 other => return other,
             },
             () = fell_silent(port, self.silence()) => Failure::Malformed,
-            () = sleep(self.timeout) => Failure::Timeout,
+            () = sleep(limit) => Failure::Timeout,
         };
         Err(match port.heard() {
             heard if heard.is_empty() => gave_up,

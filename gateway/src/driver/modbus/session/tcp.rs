@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_modbus::Slave;
 use tokio_modbus::client::{Client, Context, tcp};
 use tokio_modbus::prelude::{Request as Pdu, SlaveContext as _};
@@ -11,6 +11,12 @@ use tokio_modbus::prelude::{Request as Pdu, SlaveContext as _};
 use super::super::ear::{Ear, Overheard};
 use super::{Answer, Attempt, Clock, Failure, judge};
 use crate::link;
+
+/// Longest waits.
+pub(super) struct Limits {
+    pub(super) connect: Duration,
+    pub(super) answer: Duration,
+}
 
 /// The connection to one endpoint.
 pub(super) struct Tcp {
@@ -33,24 +39,23 @@ impl Tcp {
         self.context.is_some()
     }
 
-    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, limit: Duration, clock: &Clock) -> Attempt {
+    pub(super) async fn ask(&mut self, unit: u8, question: &Pdu<'static>, limits: Limits, clock: &Clock) -> Attempt {
         let mut start_ms = clock();
         let context = match self.context.take() {
             Some(context) => Ok(context),
-            None => connect(&self.endpoint, limit, self.ear.clone()).await,
+            None => connect(&self.endpoint, limits.connect, self.ear.clone()).await,
         };
-        let result = match context {
-            Err(failure) => Err(failure),
-            Ok(mut context) => {
-                start_ms = clock();
-                let result = call(&mut context, unit, question, limit).await;
-                if result.is_ok() {
-                    self.context = Some(context);
-                }
-                result
-            }
+        let mut context = match context {
+            Ok(context) => context,
+            Err(failure) => return Attempt { start_ms, took: None, result: Err(failure) },
         };
-        Attempt { start_ms, result }
+        start_ms = clock();
+        let start = Instant::now();
+        let result = call(&mut context, unit, question, limits.answer).await;
+        if result.is_ok() {
+            self.context = Some(context);
+        }
+        Attempt { start_ms, took: Some(start.elapsed()), result }
     }
 }
 

@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+use super::super::{Session, Way};
 use super::*;
 use crate::plan::Request;
-use crate::profile::Table;
+use crate::profile::{Parity, Table};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const UNIT: u8 = 9;
+const NEIGHBOUR: u8 = 23;
+
+/// After so many answers the session waits no longer than the device needs, which is less than [`TIMEOUT`].
+const KNOWN: u16 = 25;
 
 /// Silence between frames. A second copy of a reply is recognised when it begins within it; one that comes when the next question is
 /// out cannot be told from its answer by anything in an RTU frame.
@@ -24,6 +29,8 @@ enum Fault {
     Silent,
     /// Comes so long after the time-out.
     LateBy(u64),
+    /// Comes so long after the question, and what was asked meanwhile is lost.
+    DeafFor(u64),
     /// Comes while the next request is being sent.
     WithTheNext,
     Duplicate,
@@ -73,12 +80,32 @@ fn word(address: u16, salt: u16) -> u16 {
     address.wrapping_mul(7).wrapping_add(salt)
 }
 
-async fn serve(mut line: DuplexStream, plan: Arc<Mutex<Plan>>) {
+/// Joins driver and devices: each device hears every question, and none hears the others.
+async fn bus(mut driver: DuplexStream, mut devices: [DuplexStream; 2]) {
+    let (mut down, mut up, mut other) = ([0; 512], [0; 512], [0; 512]);
+    loop {
+        let [one, two] = &mut devices;
+        tokio::select! {
+            Ok(count @ 1..) = driver.read(&mut down) => {
+                one.write_all(&down[..count]).await.unwrap();
+                two.write_all(&down[..count]).await.unwrap();
+            }
+            Ok(count @ 1..) = one.read(&mut up) => driver.write_all(&up[..count]).await.unwrap(),
+            Ok(count @ 1..) = two.read(&mut other) => driver.write_all(&other[..count]).await.unwrap(),
+            else => return,
+        }
+    }
+}
+
+async fn serve(own: u8, mut line: DuplexStream, plan: Arc<Mutex<Plan>>) {
     let mut owed: Vec<u8> = Vec::new();
     let mut request = [0; 8];
     while line.read_exact(&mut request).await.is_ok() {
         let [unit, function, a, b, c, d, ..] = request;
         assert_eq!(request[6..], crc(&request[..6]), "the driver's own CRC");
+        if unit != own {
+            continue;
+        }
         let (address, count) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         let (salt, fault) = {
             let mut plan = plan.lock().unwrap();
@@ -96,6 +123,12 @@ async fn serve(mut line: DuplexStream, plan: Arc<Mutex<Plan>>) {
             Fault::Silent => vec![],
             Fault::LateBy(by_ms) => {
                 ms(TIMEOUT.as_millis() as u64 + by_ms).await;
+                good
+            }
+            Fault::DeafFor(ms_) => {
+                ms(ms_).await;
+                let mut lost = [0; 64];
+                let _ = tokio::time::timeout(Duration::ZERO, line.read(&mut lost)).await;
                 good
             }
             Fault::WithTheNext => {
@@ -132,22 +165,37 @@ async fn serve(mut line: DuplexStream, plan: Arc<Mutex<Plan>>) {
     }
 }
 
-/// A line whose other end is the device.
-fn line(echo: bool) -> (Rtu, Arc<Mutex<Plan>>) {
+/// A line with two devices, [`UNIT`] and [`NEIGHBOUR`].
+fn line() -> (Session, Arc<Mutex<Plan>>) {
     let (near, far) = tokio::io::duplex(4096);
     let plan = Arc::new(Mutex::new(Plan::default()));
-    tokio::spawn(serve(far, Arc::clone(&plan)));
-    let mut rtu = Rtu::over_tcp("in memory".into(), TIMEOUT);
-    rtu.port = Some(Port::new(Box::new(near), echo));
-    (rtu, plan)
+    let ends = [UNIT, NEIGHBOUR].map(|unit| {
+        let (near, far) = tokio::io::duplex(4096);
+        tokio::spawn(serve(unit, far, Arc::clone(&plan)));
+        near
+    });
+    tokio::spawn(bus(far, ends));
+    (session(near, false), plan)
 }
 
-async fn ask(rtu: &mut Rtu, address: u16) -> Result<Answer, Failure> {
+fn session(near: DuplexStream, echo: bool) -> Session {
+    let path = "/in/memory".into();
+    let line = SerialLine { path, baud: 115_200, parity: Parity::None, stop_bits: 1, rs485: false, echo };
+    let transport = crate::config::Transport::ModbusRtu { line, timeout: TIMEOUT };
+    let mut session = Session::new(&transport, Box::new(|| 0));
+    if let Way::Rtu(rtu) = &mut session.way {
+        rtu.port = Some(Port::new(Box::new(near), echo));
+    }
+    session
+}
+
+async fn ask(session: &mut Session, address: u16) -> Result<Answer, Failure> {
+    ask_unit(session, UNIT, address).await
+}
+
+async fn ask_unit(session: &mut Session, unit: u8, address: u16) -> Result<Answer, Failure> {
     let question = question::read(&Request { table: Table::Holding, address, count: 3, points: vec![] });
-    let clock: Clock = Box::new(|| 0);
-    // As the session does.
-    sleep(GAP).await;
-    rtu.ask(UNIT, &question, GAP, &clock).await.result
+    session.ask(unit, &question, GAP).await.result
 }
 
 fn right(address: u16, salt: u16) -> Answer {
@@ -155,9 +203,9 @@ fn right(address: u16, salt: u16) -> Answer {
 }
 
 /// One request meets the fault; it fails like this (or not), and all later ones are right.
-async fn check(fault: Fault, expected: Result<(), Result<u8, Failure>>) {
-    let (mut rtu, plan) = line(false);
-    for salt in [1000, 2000] {
+async fn check(fault: Fault, expected: Result<(), Result<u8, Failure>>, asked_before: u16) {
+    let (mut rtu, plan) = line();
+    for salt in 1000..1000 + asked_before {
         plan.lock().unwrap().salt = salt;
         assert_eq!(ask(&mut rtu, 10).await, Ok(right(10, salt)), "before {fault:?}");
     }
@@ -184,6 +232,7 @@ async fn each_fault_costs_its_own_request_and_is_named() {
         (Fault::Silent, Err(Err(Timeout))),
         (Fault::LateBy(1), Err(Err(Timeout))),
         (Fault::LateBy(400), Err(Err(Timeout))),
+        (Fault::DeafFor(900), Err(Err(Timeout))),
         (Fault::WithTheNext, Err(Err(Timeout))),
         (Fault::Duplicate, Ok(())),
         (Fault::DuplicateAfter(3), Ok(())),
@@ -202,14 +251,15 @@ async fn each_fault_costs_its_own_request_and_is_named() {
         (Fault::Exception(11), Err(Ok(11))),
         (Fault::ForeignException, Err(Err(Malformed))),
     ] {
-        check(fault, expected).await;
+        check(fault, expected, 2).await;
+        check(fault, expected, KNOWN).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_is_reset_after_any_byte_gives_no_value() {
     for len in 0..11 {
-        let (mut rtu, plan) = line(false);
+        let (mut rtu, plan) = line();
         *plan.lock().unwrap() = Plan { salt: 1000, fault: Some(Fault::ResetAfter(len)) };
         assert!(ask(&mut rtu, 20).await.is_err(), "{len}");
         plan.lock().unwrap().salt = 2000;
@@ -223,7 +273,7 @@ async fn an_adapter_that_hears_itself_is_understood() {
     let (near, mut middle) = tokio::io::duplex(4096);
     let (mut device_side, far) = tokio::io::duplex(4096);
     let plan = Arc::new(Mutex::new(Plan { salt: 7, fault: None }));
-    tokio::spawn(serve(far, Arc::clone(&plan)));
+    tokio::spawn(serve(UNIT, far, Arc::clone(&plan)));
     tokio::spawn(async move {
         let (mut up, mut down) = ([0; 64], [0; 64]);
         loop {
@@ -237,8 +287,7 @@ async fn an_adapter_that_hears_itself_is_understood() {
             }
         }
     });
-    let mut rtu = Rtu::over_tcp("in memory".into(), TIMEOUT);
-    rtu.port = Some(Port::new(Box::new(near), true));
+    let mut rtu = session(near, true);
     for address in [10, 20, 30] {
         assert_eq!(ask(&mut rtu, address).await, Ok(right(address, 7)));
     }
@@ -246,7 +295,7 @@ async fn an_adapter_that_hears_itself_is_understood() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_device_costs_one_timeout_and_a_line_that_never_falls_silent_gives_no_value() {
-    let (mut rtu, plan) = line(false);
+    let (mut rtu, plan) = line();
     plan.lock().unwrap().fault = Some(Fault::Silent);
     let start = Instant::now();
     assert_eq!(ask(&mut rtu, 10).await, Err(Failure::Timeout));
@@ -258,9 +307,39 @@ async fn a_silent_device_costs_one_timeout_and_a_line_that_never_falls_silent_gi
             sleep(Duration::from_millis(30)).await;
         }
     });
-    let mut rtu = Rtu::over_tcp("in memory".into(), TIMEOUT);
-    rtu.port = Some(Port::new(Box::new(near), false));
+    let mut rtu = session(near, false);
     assert_eq!(ask(&mut rtu, 10).await, Err(Failure::Malformed));
+}
+
+/// Who died is given up soon once its pace is known, and its neighbour is asked after a short silence; but it is not asked itself before
+/// all that it may owe would have come.
+#[tokio::test(start_paused = true)]
+async fn a_neighbour_of_a_device_that_died_waits_no_longer_than_that_device_used_to_take() {
+    let (mut session, plan) = line();
+    for unit in [UNIT, NEIGHBOUR].repeat(usize::from(KNOWN)) {
+        assert_eq!(ask_unit(&mut session, unit, 10).await, Ok(right(10, 0)));
+    }
+    let wait = session.waiting(UNIT).timeout.unwrap();
+    assert!(wait < TIMEOUT / 3, "{wait:?}");
+    plan.lock().unwrap().fault = Some(Fault::Silent);
+    let start = Instant::now();
+    assert_eq!(ask(&mut session, 10).await, Err(Failure::Timeout));
+    assert_eq!(ask_unit(&mut session, NEIGHBOUR, 10).await, Ok(right(10, 0)));
+    assert!(start.elapsed() < wait + SERIAL_SILENCE + Duration::from_millis(20), "{:?}", start.elapsed());
+    assert_eq!(ask(&mut session, 10).await, Ok(right(10, 0)));
+    assert!(start.elapsed() >= 2 * TIMEOUT, "{:?}", start.elapsed());
+}
+
+/// Answers that take ever longer cost no more than a few timeouts.
+#[tokio::test(start_paused = true)]
+async fn a_device_that_gets_slower_is_not_locked_out() {
+    let (mut session, plan) = line();
+    let mut missed = 0;
+    for after_ms in [[5; 40], [400; 40], [5; 40], [490; 40]].concat() {
+        plan.lock().unwrap().fault = Some(Fault::DeafFor(after_ms));
+        missed += u32::from(ask(&mut session, 10).await != Ok(right(10, 0)));
+    }
+    assert!(missed <= 4, "{missed}");
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
@@ -268,6 +347,7 @@ fn any_fault() -> impl Strategy<Value = Fault> {
         4 => Just(Fault::None),
         1 => Just(Fault::Silent),
         1 => (0u64..450).prop_map(Fault::LateBy),
+        1 => (0u64..950).prop_map(Fault::DeafFor),
         1 => Just(Fault::WithTheNext),
         1 => Just(Fault::Duplicate),
         1 => (0u64..4).prop_map(Fault::DuplicateAfter),
@@ -291,27 +371,38 @@ fn any_fault() -> impl Strategy<Value = Fault> {
 fn no_value_is_wrong_in_many_thousand_transactions() {
     const TRANSACTIONS: u16 = 1000;
     let rounds: u32 = std::env::var("PATTOO_TEST_ROUNDS").ok().map_or(10, |rounds| rounds.parse().unwrap());
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: rounds, failure_persistence: None, ..ProptestConfig::default() });
-    let faults = prop::collection::vec(any_fault(), usize::from(TRANSACTIONS));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: rounds,
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..ProptestConfig::default()
+    });
+    let unit = prop::sample::select(vec![UNIT, UNIT, NEIGHBOUR]);
+    let faults = prop::collection::vec((any_fault(), unit), usize::from(TRANSACTIONS));
     let counted = std::cell::Cell::new((0u32, 0u32));
     runner
         .run(&faults, |faults| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async {
-                let (mut rtu, plan) = line(false);
-                let mut owes = false;
-                for (salt, fault) in faults.into_iter().enumerate() {
+                let (mut session, plan) = line();
+                for unit in [UNIT, NEIGHBOUR].repeat(usize::from(KNOWN)) {
+                    prop_assert_eq!(ask_unit(&mut session, unit, 10).await, Ok(right(10, 0)));
+                }
+                let mut owes = std::collections::BTreeSet::new();
+                for (salt, (fault, unit)) in faults.iter().copied().enumerate() {
+                    let before = &faults[salt.saturating_sub(4)..=salt];
                     // A device that is for ever one reply behind cannot be told from one that is not.
-                    let fault = if owes { Fault::None } else { fault };
-                    owes = fault == Fault::WithTheNext;
+                    let fault = if owes.remove(&unit) { Fault::None } else { fault };
+                    if fault == Fault::WithTheNext {
+                        owes.insert(unit);
+                    }
                     let salt = salt as u16 + 1;
                     *plan.lock().unwrap() = Plan { salt, fault: Some(fault) };
-                    let answer = ask(&mut rtu, 40).await;
+                    let answer = ask_unit(&mut session, unit, 40).await;
                     let (right_ones, failed) = counted.get();
                     match answer {
                         Ok(Answer::Words(words)) => {
-                            prop_assert_eq!(Answer::Words(words), right(40, salt), "{:?}", fault);
+                            prop_assert_eq!(Answer::Words(words), right(40, salt), "the last of {:?}", before);
                             counted.set((right_ones + 1, failed));
                         }
                         _ => counted.set((right_ones, failed + 1)),
