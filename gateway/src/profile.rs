@@ -117,6 +117,20 @@ pub enum Parity {
     Odd,
 }
 
+impl Parity {
+    /// The parity that profiles and configurations call so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        read::PARITIES.iter().find(|(own, _)| *own == name).map(|(_, parity)| *parity)
+    }
+
+    /// What profiles and configurations call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        read::PARITIES.iter().find(|(_, parity)| *parity == self).map_or("", |(name, _)| name)
+    }
+}
+
 impl Default for ModbusLimits {
     /// What nearly every device stands: 60 registers, no gaps, no silence.
     fn default() -> Self {

@@ -18,6 +18,7 @@ pub mod pymodbus;
 pub mod sim;
 pub mod site;
 pub mod stack;
+pub mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -6,13 +6,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pattoo_gateway::config::{Device, Transport};
 use pattoo_gateway::driver::Driver as _;
 use pattoo_gateway::driver::modbus::Modbus;
-use pattoo_gateway::profile::Profile;
+use pattoo_gateway::link::serial::SerialLine;
+use pattoo_gateway::profile::{Parity, Profile};
 use pattoo_gateway::reading::{DeviceIndex, PointIndex};
 use pattoo_tests::program::{Program, binary};
+use pattoo_tests::wire::Wire;
 
 /// Counters never fall: what mbpoll reads lies between what is read before and after.
 const PROFILE: &str = "
@@ -30,29 +32,70 @@ points:
 ";
 const POINTS: [&str; 6] = ["f32", "u32", "u32_swapped", "u16", "coil", "discrete"];
 
+/// A simulator, and how to reach it.
 struct Simulator {
     _program: Program,
-    port: String,
+    way: Way,
 }
 
+enum Way {
+    /// A port.
+    Tcp(String),
+    /// Through a serial server; mbpoll speaks no such thing.
+    RtuOverTcp(String),
+    /// The other end of its line.
+    Serial(Wire),
+}
+
+const BAUD: u32 = 19_200;
+
 impl Simulator {
-    fn start(profiles: &Path) -> Result<Self> {
+    fn start(profiles: &Path, way: &str) -> Result<Self> {
         let mut command = Command::new(binary("pattoo-gateway")?);
-        command.arg("--profiles").arg(profiles).args(["simulate", "peer", "--units", "1,7", "--listen", "127.0.0.1:0"]);
+        command.arg("--profiles").arg(profiles).args(["simulate", "peer", "--units", "1,7"]);
+        let wire = Wire::start()?;
+        match way {
+            "serial" => command.args(["--serial", &wire.right, "--baud", &BAUD.to_string()]),
+            "rtu-over-tcp" => command.args(["--rtu-over-tcp", "--listen", "127.0.0.1:0"]),
+            _ => command.args(["--listen", "127.0.0.1:0"]),
+        };
         let program = Program::start("simulator", &mut command)?;
         let line = program.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
         let port = line.rsplit(':').next().context("no port")?.trim().to_owned();
-        Ok(Self { _program: program, port })
+        let way = match way {
+            "serial" => Way::Serial(wire),
+            "rtu-over-tcp" => Way::RtuOverTcp(port),
+            _ => Way::Tcp(port),
+        };
+        Ok(Self { _program: program, way })
     }
 
     /// What mbpoll prints when it reads so many registers or bits of a table (`-t`) once.
     fn mbpoll(&self, unit: u8, table: &str, address: u16, count: u16) -> Result<(bool, String)> {
-        let (unit, address, count) = (unit.to_string(), address.to_string(), count.to_string());
-        let args = ["-m", "tcp", "-p", &self.port, "-a", &unit, "-t", table, "-0", "-r", &address, "-c", &count, "-o", "10", "-1"];
-        let output = Command::new("mbpoll").args(args).arg("127.0.0.1").output();
-        let output = output.context("mbpoll is missing: run tests/run once, it installs mbpoll")?;
+        let (unit, address, count, baud) = (unit.to_string(), address.to_string(), count.to_string(), BAUD.to_string());
+        let mut command = Command::new("mbpoll");
+        command.args(["-a", &unit, "-t", table, "-0", "-r", &address, "-c", &count, "-o", "10", "-1"]);
+        match &self.way {
+            Way::Tcp(port) => command.args(["-m", "tcp", "-p", port, "127.0.0.1"]),
+            Way::Serial(wire) => command.args(["-m", "rtu", "-b", &baud, "-P", "none", &wire.left]),
+            Way::RtuOverTcp(_) => bail!("mbpoll has no RTU over TCP"),
+        };
+        let output = command.output().context("mbpoll is missing: run tests/run once, it installs mbpoll")?;
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         Ok((output.status.success(), text))
+    }
+
+    fn transport(&self) -> Transport {
+        let timeout = Duration::from_secs(20);
+        match &self.way {
+            Way::Tcp(port) => Transport::ModbusTcp { endpoint: format!("127.0.0.1:{port}"), timeout },
+            // Also the silence that is waited for when the line is opened.
+            Way::RtuOverTcp(port) => Transport::RtuOverTcp { endpoint: format!("127.0.0.1:{port}"), timeout: Duration::from_millis(700) },
+            Way::Serial(wire) => {
+                let line = SerialLine::new(wire.left.clone().into(), BAUD, Parity::None);
+                Transport::ModbusRtu { line, timeout: Duration::from_millis(700) }
+            }
+        }
     }
 
     /// The words that mbpoll reads.
@@ -87,8 +130,7 @@ impl Simulator {
         let profile =
             Arc::new(Profile::read("peer.yaml".as_ref(), PROFILE.as_bytes()).map_err(|problems| anyhow::anyhow!("{problems:?}"))?);
         let device = Device { name: "d".into(), profile, unit, every: Duration::from_secs(10), labels: BTreeMap::default() };
-        let transport = Transport::ModbusTcp { endpoint: format!("127.0.0.1:{}", self.port), timeout: Duration::from_secs(20) };
-        let mut driver = Modbus::new(&transport, Box::new(|| 0));
+        let mut driver = Modbus::new(&self.transport(), Box::new(|| 0));
         let points: Vec<_> = (0..POINTS.len()).map(PointIndex).collect();
         let readings = driver.read(DeviceIndex(0), &device, &points).await.into_iter().flat_map(|transaction| transaction.readings);
         readings
@@ -97,14 +139,14 @@ impl Simulator {
     }
 }
 
-#[tokio::test]
-async fn mbpoll_reads_from_the_simulator_what_our_driver_reads() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("peer.yaml"), PROFILE)?;
-    let simulator = Simulator::start(folder.path())?;
+/// Each value lies between what our driver reads before and after.
+async fn compare(simulator: &Simulator) -> Result<()> {
     for unit in [1, 7] {
         let before = simulator.by_driver(unit).await?;
-        let found = simulator.by_mbpoll(unit)?;
+        let found = match simulator.way {
+            Way::RtuOverTcp(_) => simulator.by_driver(unit).await?,
+            _ => simulator.by_mbpoll(unit)?,
+        };
         let after = simulator.by_driver(unit).await?;
         for (point, value) in &found {
             let (least, most) = (before[point].min(after[point]), before[point].max(after[point]));
@@ -115,9 +157,38 @@ async fn mbpoll_reads_from_the_simulator_what_our_driver_reads() -> Result<()> {
             ensure!(is_bit || *value > 100.0, "unit {unit}: {point} is {value}");
         }
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn mbpoll_reads_from_the_simulator_what_our_driver_reads() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("peer.yaml"), PROFILE)?;
+    let simulator = Simulator::start(folder.path(), "tcp")?;
+    compare(&simulator).await?;
     let (good, text) = simulator.mbpoll(1, "4:hex", 900, 2)?;
     ensure!(!good && text.contains("Illegal data address"), "{text}");
     let (good, text) = simulator.mbpoll(9, "4:hex", 300, 2)?;
     ensure!(!good && text.contains("Target device failed to respond"), "{text}");
     Ok(())
+}
+
+#[tokio::test]
+async fn on_a_serial_line_a_unit_that_is_not_simulated_is_silent() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("peer.yaml"), PROFILE)?;
+    let simulator = Simulator::start(folder.path(), "serial")?;
+    compare(&simulator).await?;
+    let (good, text) = simulator.mbpoll(1, "4:hex", 900, 2)?;
+    ensure!(!good && text.contains("Illegal data address"), "{text}");
+    let (good, text) = simulator.mbpoll(9, "4:hex", 300, 2)?;
+    ensure!(!good && text.contains("Connection timed out"), "{text}");
+    compare(&simulator).await
+}
+
+#[tokio::test]
+async fn behind_a_serial_server_it_is_read_by_our_driver() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("peer.yaml"), PROFILE)?;
+    compare(&Simulator::start(folder.path(), "rtu-over-tcp")?).await
 }

@@ -66,6 +66,12 @@ fn hint(kind: io::ErrorKind) -> &'static str {
 }
 
 impl SerialLine {
+    /// A line as most are: one stop bit, no RS-485 mode, no echo.
+    #[must_use]
+    pub fn new(path: PathBuf, baud: u32, parity: Parity) -> Self {
+        Self { path, baud, parity, stop_bits: 1, rs485: false, echo: false }
+    }
+
     /// Bits that one byte takes on the line: start, eight data, parity and stop bits.
     #[must_use]
     pub fn bits_per_byte(&self) -> u32 {

@@ -38,7 +38,7 @@ async fn meter() -> (String, oneshot::Sender<()>) {
     let (stop, stopped) = oneshot::channel::<()>();
     let (profiles, _) = load_profiles(&[profiles_folder()]);
     let units = vec![(7, Arc::clone(&profiles["eastron-sdm630"]))];
-    tokio::spawn(simulate::serve(listener, units, async { drop(stopped.await) }));
+    tokio::spawn(simulate::serve(listener, simulate::Frames::Tcp, units, async { drop(stopped.await) }));
     (address, stop)
 }
 

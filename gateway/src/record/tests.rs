@@ -20,7 +20,9 @@ async fn site(profile: &str, unit: u8) -> (Config, oneshot::Sender<()>) {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let (known, _) = load_profiles(&[profiles()]);
-    tokio::spawn(simulate::serve(listener, vec![(3, Arc::clone(&known["eastron-sdm120"]))], async { drop(stopped.await) }));
+    tokio::spawn(simulate::serve(listener, simulate::Frames::Tcp, vec![(3, Arc::clone(&known["eastron-sdm120"]))], async {
+        drop(stopped.await)
+    }));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.yaml");
     let text = format!(
