@@ -1,6 +1,15 @@
-//! Writes to devices: what a driver is told to write, and what became of it. Pure: asks no device and knows no topic.
+//! Writes to devices: from a command to what a driver is told to write, and what became of it. Pure: asks no device, keeps no file, knows
+//! no topic.
+//!
+//! [`desk::Desk`] judges commands and remembers their ids, [`safe::Safes`] says when a point gets its safe value, [`reach::Reach`] for how long
+//! the server is out of reach, and [`Record`] is what must be on stable storage before a device is touched.
 
-use pattoo_wire::{Outcome, Value};
+pub mod desk;
+pub mod reach;
+pub mod safe;
+
+use pattoo_wire::{Command, CommandResult, Outcome, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::reading::{PointIndex, Transaction};
 
@@ -39,4 +48,32 @@ impl Written {
     pub fn not(outcome: Outcome, detail: impl Into<String>) -> Self {
         Self { outcome, old: None, value: None, detail: detail.into(), transactions: Vec::new() }
     }
+}
+
+/// A line of the audit record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Record {
+    /// A write is about to be begun. From here on it may have been written.
+    Begun {
+        /// UTC as far as the gateway knows it, RFC 3339.
+        time: String,
+        /// What is to be written, and who wants it.
+        command: Command,
+        /// It is a safe value, which the gateway itself wants.
+        #[serde(default, skip_serializing_if = "is_false")]
+        safe: bool,
+    },
+    /// It ended.
+    Ended {
+        /// UTC as far as the gateway knows it, RFC 3339.
+        time: String,
+        /// How.
+        result: CommandResult,
+    },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -24,6 +24,10 @@
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
 //! | `clock.trust` | [`CLOCK_TRUST`] | `auto`: while NTP keeps it, else the server's time decides; `system`: as it is |
 //! | `clock.ntp_file` | [`CLOCK_NTP_FILE`] | a file that is there once NTP has set the system's clock |
+//! | `commands.enabled` | `false` | `true`: the gateway takes commands and writes what is `writable` |
+//! | `commands.max_expiry` | [`COMMANDS_MAX_EXPIRY`] | 1 s to 24 h: a command that is good for longer is refused |
+//! | `commands.read_modify_write` | false | bits of a register may be written by writing all of it |
+//! | `commands.audit` | `audit.jsonl` beside `buffer.path` | the audit record: a line of JSON for each write, bounded by rotation |
 //! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
 //! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |
 //! | `links.<name>.serial` | none | a device file, best one under `/dev/serial/by-id` |
@@ -33,12 +37,16 @@
 //! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
+//! | `devices[].writable` | none | points that may be written: `all`, a list, or a mapping of points to the next three |
+//! | `devices[].writable.<point>.min`, `.max` | those of the profile | narrower limits |
+//! | `devices[].writable.<point>.safe` | none | `value` and `after`: written once the server is out of reach for 10 s to 24 h |
 //!
 //! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` (one broker) and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
 //! has no link; it belongs to the built-in link `host`.
 #![warn(missing_docs)]
 
 mod clock;
+mod commands;
 mod devices;
 mod links;
 mod load;
@@ -52,11 +60,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pattoo_wire::Labels;
+use pattoo_wire::{Labels, Value};
 
 use crate::link::serial::SerialLine;
-use crate::profile::Profile;
-use crate::reading::DeviceIndex;
+use crate::profile::{Profile, WriteLimits};
+use crate::reading::{DeviceIndex, PointIndex};
 use crate::timebase::Trust;
 
 pub use load::{Loaded, load};
@@ -98,6 +106,8 @@ pub const CLOCK_TRUST: Trust = Trust::Auto;
 /// Default of `clock.ntp_file`: what systemd-timesyncd makes. Where another program keeps the clock, let it make one, or leave it to
 /// the server's time to confirm the clock.
 pub const CLOCK_NTP_FILE: &str = "/run/systemd/timesync/synchronized";
+/// Default of `commands.max_expiry`.
+pub const COMMANDS_MAX_EXPIRY: Duration = Duration::from_secs(3_600);
 /// Default of a link's `timeout`, for a connection and for a reply.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Default of the `timeout` of a serial line or serial server. Generous: a reply that is later than twice this can be taken for
@@ -121,6 +131,8 @@ pub struct Config {
     pub batch: Batching,
     /// When the system's clock is believed.
     pub clock: Clock,
+    /// What may be written to devices.
+    pub commands: Commands,
     /// Links, each owned by one task.
     pub links: Vec<Link>,
     /// Devices, each name once.
@@ -238,6 +250,39 @@ pub struct Clock {
     pub ntp_file: PathBuf,
 }
 
+/// What may be written to devices.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Commands {
+    /// Whether anything may be.
+    pub enabled: bool,
+    /// Longest time that a command may be good for.
+    pub max_expiry: Duration,
+    /// Whether bits of a register may be written by writing all of it, where the device has no function for bits.
+    pub read_modify_write: bool,
+    /// The file of the audit record.
+    pub audit: PathBuf,
+    /// Points that may be written. Each is writable by its profile.
+    pub points: BTreeMap<(DeviceIndex, PointIndex), Allowed>,
+}
+
+/// What may be written to one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Allowed {
+    /// Which values: at most those of the profile.
+    pub limits: WriteLimits,
+    /// What it gets when the server is out of reach.
+    pub safe: Option<Safe>,
+}
+
+/// A safe value. Within the limits of its point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Safe {
+    /// The value, in the representation of its point.
+    pub value: Value,
+    /// How long the server must be out of reach.
+    pub after: Duration,
+}
+
 /// A connection that one task owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -294,3 +339,14 @@ pub struct Device {
 
 /// Profiles by id, as found in the profile folders.
 pub type Profiles = BTreeMap<String, Arc<Profile>>;
+
+/// This text with this one profile, and what is wrong with it.
+#[cfg(test)]
+pub(crate) fn read_for_test(text: &str, profile: Profile) -> (Option<Config>, Vec<crate::yaml::Problem>) {
+    let mut found = crate::profile::Found::default();
+    found.profiles.insert(profile.id.clone(), Arc::new(profile));
+    match read::read(std::path::Path::new("gateway.yaml"), text.as_bytes(), &found, &|_| None) {
+        Ok((config, problems)) => (Some(config), problems),
+        Err(problems) => (None, problems),
+    }
+}

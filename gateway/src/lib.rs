@@ -20,10 +20,12 @@
 //! | `buffer` | shell | store and forward over sled |
 //! | `uplink` | pure, `uplink::mqtt` shell | what to send next |
 //! | `command` | pure | writes: what is allowed, what became of it |
+//! | `audit` | shell | the record of writes |
 //! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
 //! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
 
+pub mod audit;
 pub mod batch;
 pub mod buffer;
 pub mod check;

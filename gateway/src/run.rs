@@ -4,6 +4,7 @@
 //! them are bounded channels: a slow disk holds up polling rather than filling the memory.
 
 mod batcher;
+mod clerk;
 mod orders;
 mod window;
 
@@ -18,6 +19,7 @@ use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 
 use self::batcher::Batcher;
+use self::clerk::Clerk;
 use self::orders::{Order, Orders};
 use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
@@ -65,17 +67,25 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let (heard_in, heard) = watch::channel(None);
     let (time_in, time) = watch::channel(timebase::State::default());
     let time = mqtt::Time { heard: heard_in, state: time };
-    let uplink = tokio::spawn(client.run(handle.clone(), health, time, uplink_stop));
+    let (window, counter) = config.commands.enabled.then(|| mqtt::window(boot_ms())).unzip();
+    let uplink = tokio::spawn(client.run(handle.clone(), health, time, window, uplink_stop));
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
+    let time = time_in.subscribe();
     let batcher = tokio::spawn(Batcher::new(builder, &config, handle.clone(), time_in).run(readings, heard));
     let mut links = JoinSet::new();
+    let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
+    let mut desks = Vec::new();
     for link in config.links.clone() {
-        // Nobody orders a write yet.
-        links.spawn(serve(link, Arc::clone(&config), Orders::none(), readings_in.clone(), health_in.clone(), stop.clone()));
+        let (order, orders) = Orders::open(answers_in.clone());
+        desks.push((link.devices.clone(), order));
+        links.spawn(serve(link, Arc::clone(&config), orders, readings_in.clone(), health_in.clone(), stop.clone()));
     }
-    drop((readings_in, health_in));
+    if let Some(counter) = counter {
+        links.spawn(Clerk::new(Arc::clone(&config), desks, time, counter).run(answers, stop.clone()));
+    }
+    drop((readings_in, health_in, answers_in));
 
     if let Some(file) = ready_file {
         std::fs::write(file, serde_json::json!({ "gateway": config.gateway }).to_string())
@@ -127,11 +137,24 @@ pub async fn poll(
     serve(link, config, Orders::none(), readings, health, stop).await;
 }
 
-/// Polls the devices of one link until told to stop, and writes what is ordered: writes go before reads.
+/// Polls the devices of one link until told to stop, and writes what is ordered.
 async fn serve(
     link: Link,
     config: Arc<Config>,
     mut orders: Orders,
+    readings: mpsc::Sender<Transaction>,
+    health: watch::Sender<Health>,
+    stop: watch::Receiver<bool>,
+) {
+    take_turns(link, config, &mut orders, readings, health, stop).await;
+    orders.close().await;
+}
+
+/// Writes go before reads.
+async fn take_turns(
+    link: Link,
+    config: Arc<Config>,
+    orders: &mut Orders,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
     mut stop: watch::Receiver<bool>,
@@ -155,7 +178,7 @@ async fn serve(
             Turn::Read(due) => due,
             Turn::Write(order) => {
                 // Never left half-way, not even at a stop: what was begun has an outcome.
-                for transaction in obey(driver.as_mut(), &config, &mut schedule, &orders, order).await {
+                for transaction in obey(driver.as_mut(), &config, &mut schedule, orders, order).await {
                     if readings.send(transaction).await.is_err() {
                         return;
                     }

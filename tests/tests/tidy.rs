@@ -12,6 +12,7 @@ const MAX_LINES: usize = 500;
 const PURE: &[&str] = &[
     "gateway/wire/src",
     "gateway/src/command.rs",
+    "gateway/src/command",
     "gateway/src/reading.rs",
     "gateway/src/profile.rs",
     "gateway/src/profile/decode.rs",

@@ -39,6 +39,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
         buffer: Buffer { path: PathBuf::new(), ..Buffer::default() },
         batch: Batching { every: Duration::from_millis(EVERY_MS as u64) },
         clock: Clock { trust: Trust::Auto, ntp_file: PathBuf::new() },
+        commands: Default::default(),
         links: Vec::new(),
         devices: (0..devices)
             .map(|i| Device {

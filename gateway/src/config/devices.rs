@@ -6,9 +6,9 @@ use std::sync::Arc;
 use pattoo_wire::{Labels, MAX_SERIES, check_name};
 
 use super::read::{HOST_LINK, Links};
-use super::{DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport};
+use super::{Allowed, DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, commands};
 use crate::profile::{Found, Profile, Read, name_of};
-use crate::reading::DeviceIndex;
+use crate::reading::{DeviceIndex, PointIndex};
 use crate::yaml::{Field, Fields, Node, Problems, did_you_mean, quoted};
 
 /// Most labels of a device.
@@ -16,10 +16,19 @@ const MAX_LABELS: usize = 32;
 /// Longest key or text of a label, in bytes: what the wire carries.
 const MAX_LABEL_BYTES: usize = 255;
 
-const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels"];
+const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable"];
 
-/// The devices that are good; a link gets those that belong to it.
-pub(super) fn read(top: &Fields<'_>, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Vec<Device> {
+/// What may be written to the devices.
+pub(super) type Writable = BTreeMap<(DeviceIndex, PointIndex), Allowed>;
+
+/// The devices that are good; a link gets those that belong to it, `writable` what may be written to them.
+pub(super) fn read(
+    top: &Fields<'_>,
+    links: &mut Links,
+    found: &Found,
+    writable: &mut Writable,
+    problems: &mut Problems<'_>,
+) -> Vec<Device> {
     let expected = "a list of devices, such as - { name: main-meter, profile: eastron-sdm630, link: plc, unit: 1 }";
     let Some(field) = top.required("devices", expected, problems) else { return Vec::new() };
     let Some(items) = field.list(expected, problems) else { return Vec::new() };
@@ -41,7 +50,7 @@ pub(super) fn read(top: &Fields<'_>, links: &mut Links, found: &Found, problems:
             continue;
         }
         name.map(|name| names.insert(name, node.at.line));
-        let Some((device, link)) = device(node, &what, links, found, problems) else { continue };
+        let Some((device, link, allowed)) = device(node, &what, links, found, problems) else { continue };
         series += device.profile.points.len();
         if series > MAX_SERIES {
             series -= device.profile.points.len();
@@ -49,15 +58,20 @@ pub(super) fn read(top: &Fields<'_>, links: &mut Links, found: &Found, problems:
                 .add(node.at, format!("{what}: its points make more than {MAX_SERIES} of this gateway, expected fewer or another gateway"));
             continue;
         }
+        let index = DeviceIndex(devices.len());
         if let Some(link) = links.good.get_mut(link) {
-            link.devices.push(DeviceIndex(devices.len()));
+            link.devices.push(index);
         }
+        writable.extend(allowed.into_iter().map(|(point, allowed)| ((index, point), allowed)));
         devices.push(device);
     }
     devices
 }
 
-fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Option<(Device, usize)> {
+/// A device, the position of its link, and what may be written to it.
+type Judged = (Device, usize, BTreeMap<PointIndex, Allowed>);
+
+fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Option<Judged> {
     let before = problems.count();
     let fields = Fields::read(node, what, KEYS, problems)?;
     let name = fields.required("name", "a name such as main-meter", problems).and_then(|field| {
@@ -80,10 +94,14 @@ fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &
         Some(_) => modbus_link(&fields, links, problems),
         None => (None, None),
     };
+    let allowed = match (fields.optional("writable"), &profile) {
+        (Some(field), Some(profile)) => commands::writable(&field, profile, problems)?,
+        _ => BTreeMap::new(),
+    };
     if problems.count() > before {
         return None;
     }
-    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, link?))
+    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, link?, allowed))
 }
 
 fn profile(field: &Field<'_>, found: &Found, problems: &mut Problems<'_>) -> Option<Arc<Profile>> {

@@ -7,7 +7,10 @@ use std::time::Duration;
 use pattoo_wire::check_name;
 
 use super::clock::clock;
-use super::{BATCH_EVERY, Batching, Buffer, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, uplink};
+use super::commands::commands;
+use super::{
+    BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, uplink,
+};
 use crate::profile::Found;
 use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 
@@ -23,7 +26,7 @@ const MIN_BUFFER_BYTES: u64 = 1 << 20;
 /// Largest buffer: 1 TiB.
 const MAX_BUFFER_BYTES: u64 = 1 << 40;
 
-const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "links", "devices"];
+const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "commands", "links", "devices"];
 
 pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -39,13 +42,16 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
     let buffer = buffer(&fields, env, &mut problems);
     let batch = batch(&fields, &mut problems);
     let clock = clock(&fields, &mut problems);
+    let commands = commands(&fields, buffer.as_ref().map(|buffer| buffer.path.as_path()), &mut problems);
     // A wrong key at the top may be a misspelt `buffer`: the daemon must not go on with defaults that nobody chose.
     let usable = problems.count() == 0;
     let mut links = Links::read(fields.optional("links"), &mut problems);
-    let devices = devices::read(&fields, &mut links, found, &mut problems);
-    match (gateway, uplink, buffer, batch, clock) {
-        (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock)) if usable => {
-            Ok((Config { gateway, uplink, buffer, batch, clock, links: links.good, devices }, problems.into_list()))
+    let mut points = devices::Writable::new();
+    let devices = devices::read(&fields, &mut links, found, &mut points, &mut problems);
+    match (gateway, uplink, buffer, batch, clock, commands) {
+        (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock), Some(commands)) if usable => {
+            let commands = Commands { points, ..commands };
+            Ok((Config { gateway, uplink, buffer, batch, clock, commands, links: links.good, devices }, problems.into_list()))
         }
         _ => Err(problems.into_list()),
     }

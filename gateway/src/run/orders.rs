@@ -1,5 +1,6 @@
 //! The writes that wait for one link. They go before reads, but not so many in a row that reads would starve. A shell file: channels.
 
+use pattoo_wire::Outcome;
 use tokio::sync::mpsc;
 
 use crate::command::{Write, Written};
@@ -24,7 +25,6 @@ pub(super) struct Order {
 
 /// What became of an order.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read by the desk that takes commands, which comes next")]
 pub(super) struct Answer {
     pub(super) ticket: u64,
     pub(super) written: Written,
@@ -65,6 +65,14 @@ impl Orders {
         match self.inbox.recv().await {
             Some(order) => order,
             None => std::future::pending().await,
+        }
+    }
+
+    /// Answers what is not begun any more.
+    pub(super) async fn close(mut self) {
+        self.inbox.close();
+        while let Some(order) = self.inbox.recv().await {
+            self.answer(order.ticket, Written::not(Outcome::Busy, "the gateway is stopping")).await;
         }
     }
 

@@ -6,6 +6,7 @@
 //! The buffer is the session: a connection starts clean, and what was on its way when it broke is sent again from the buffer. The
 //! broker's PUBACK moves nothing but the client's window; only the server's acknowledgement releases.
 
+mod commands;
 mod pump;
 mod session;
 mod setup;
@@ -14,6 +15,7 @@ mod status;
 use rumqttc::v5::{AsyncClient, EventLoop};
 use tokio::sync::{mpsc, watch};
 
+pub use self::commands::{Counter, Window, window};
 use self::pump::{Route, pump};
 use self::session::{Outside, Session};
 pub use self::setup::SetupError;
@@ -64,10 +66,11 @@ impl Client {
 
     /// Sends what the buffer holds until `shutdown` becomes true or its sender is gone, or the buffer has stopped. Ends at most
     /// [`session::FAREWELL`] later.
-    pub async fn run(self, buffer: Handle, health: Health, time: Time, shutdown: watch::Receiver<bool>) {
+    /// Listens for commands where there is a window for them.
+    pub async fn run(self, buffer: Handle, health: Health, time: Time, window: Option<Window>, shutdown: watch::Receiver<bool>) {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let (leave, leaves) = mpsc::channel(1);
-        let session = Session::new(self.gateway, self.policy, self.compress, self.client, leave, Outside { buffer, health, time });
+        let session = Session::new(self.gateway, self.policy, self.compress, self.client, leave, Outside { buffer, health, time, window });
         tokio::select! {
             () = pump(self.eventloop, self.route, events, leaves) => {}
             () = session.run(inbox, shutdown) => {}

@@ -51,6 +51,7 @@ fn config() -> Config {
         buffer: crate::config::Buffer { commit_window: 3600 * SECOND, ..Default::default() },
         batch: crate::config::Batching { every: SECOND },
         clock: crate::config::Clock { trust: Trust::System, ntp_file: "/nowhere".into() },
+        commands: Default::default(),
         links: Vec::new(),
         devices: vec![device],
     }

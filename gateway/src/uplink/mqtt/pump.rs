@@ -141,8 +141,8 @@ async fn connection(
                 events.send(Up::Broker(route.address())).await.ok()?;
             }
             Event::Incoming(Packet::PubAck(_)) => route.brokers.took(),
-            // Only the server writes on the topics that are subscribed.
-            Event::Incoming(Packet::Publish(_)) => route.brokers.heard(),
+            // Only the server writes on the topics that are subscribed, but for commands.
+            Event::Incoming(Packet::Publish(publish)) if !publish.topic.ends_with(b"/command") => route.brokers.heard(),
             _ => {}
         }
         events.send(Up::Event(Box::new(event))).await.ok()?;

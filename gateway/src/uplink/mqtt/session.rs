@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
+use super::commands::{Window, next_result};
 use super::pump::{Leave, Up};
 use super::{Health, Time};
 use crate::buffer::Stored;
@@ -33,6 +34,8 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct Topics {
     ack: String,
     ask: String,
+    command: String,
+    pub(super) command_result: String,
     data: String,
     hello: String,
     pub(super) status: String,
@@ -43,6 +46,8 @@ impl Topics {
         Self {
             ack: topic::ack(gateway),
             ask: topic::ask(gateway),
+            command: topic::command(gateway),
+            command_result: topic::command_result(gateway),
             data: topic::data(gateway),
             hello: topic::hello(gateway),
             status: topic::status(gateway),
@@ -57,6 +62,8 @@ pub(super) enum Sent {
     Schema(SchemaId),
     Hello,
     Status,
+    /// The answer to a command, by its number.
+    Result(u64),
 }
 
 /// What a session has to do with.
@@ -64,6 +71,7 @@ pub(super) struct Outside {
     pub(super) buffer: Handle,
     pub(super) health: Health,
     pub(super) time: Time,
+    pub(super) window: Option<Window>,
 }
 
 pub(super) struct Session {
@@ -78,6 +86,8 @@ pub(super) struct Session {
     pub(super) buffer: Handle,
     pub(super) health: Health,
     pub(super) time: Time,
+    /// Where commands are taken, if they are.
+    pub(super) window: Option<Window>,
     pub(super) started: Instant,
     pub(super) connected: bool,
     pub(super) status_sent: Option<Instant>,
@@ -99,7 +109,7 @@ impl Session {
         compress: bool,
         client: AsyncClient,
         leave: mpsc::Sender<Leave>,
-        Outside { buffer, health, time }: Outside,
+        Outside { buffer, health, time, window }: Outside,
     ) -> Self {
         Self {
             uplink: Uplink::new(policy, buffer.stats()),
@@ -112,6 +122,7 @@ impl Session {
             buffer,
             health,
             time,
+            window,
             started: Instant::now(),
             connected: false,
             status_sent: None,
@@ -142,6 +153,7 @@ impl Session {
                 // Its sender may go first at a stop; then only the ticks tell.
                 Ok(()) = health.changed() => self.refresh_status(),
                 _ = ticks.tick() => self.tick(&mut inbox).await,
+                result = next_result(&mut self.window) => self.result(result),
                 // Any end of the sender is an end of the daemon.
                 () = stopped(&mut shutdown) => break,
             }
@@ -157,6 +169,9 @@ impl Session {
             }
         }
         self.refresh_status();
+        if let Some(window) = &mut self.window {
+            window.look();
+        }
         let known = self.time.state.borrow().offset_ms.is_some();
         self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
         self.step(Event::Tick).await;
@@ -165,7 +180,7 @@ impl Session {
     async fn up(&mut self, up: Up) {
         match up {
             Up::Down(done) => {
-                self.connected = false;
+                self.connection(false);
                 self.queued.clear();
                 self.by_packet.clear();
                 self.step(Event::Disconnected).await;
@@ -177,6 +192,13 @@ impl Session {
                 MqttEvent::Incoming(packet) => self.incoming(packet).await,
                 MqttEvent::Outgoing(outgoing) => self.outgoing(&outgoing),
             },
+        }
+    }
+
+    fn connection(&mut self, connected: bool) {
+        self.connected = connected;
+        if let Some(window) = &mut self.window {
+            window.connected(connected);
         }
     }
 
@@ -192,12 +214,15 @@ impl Session {
         match packet {
             Packet::ConnAck(_) => {
                 info!(gateway = self.gateway, broker = self.broker, "connected to the broker");
-                self.connected = true;
-                let filters = [&self.topics.ack, &self.topics.ask].map(|topic| Filter::new(topic, QoS::AtLeastOnce));
+                self.connection(true);
+                let commands = self.window.is_some().then_some(&self.topics.command);
+                let topics = [&self.topics.ack, &self.topics.ask].into_iter().chain(commands);
+                let filters: Vec<_> = topics.map(|topic| Filter::new(topic, QoS::AtLeastOnce)).collect();
                 if self.client.try_subscribe_many(filters).is_err() {
                     return self.give_up_connection(Leave::Stuck, "the queue of the client is full");
                 }
                 self.publish_status(true);
+                self.send_results();
                 self.step(Event::Connected).await;
             }
             Packet::SubAck(suback) => self.subscribed(&suback),
@@ -208,6 +233,12 @@ impl Session {
     }
 
     async fn heard(&mut self, publish: &Publish) {
+        if publish.topic == self.topics.command.as_bytes() {
+            return self.window.iter().for_each(|window| window.command(publish));
+        }
+        if let Some(window) = &mut self.window {
+            window.heard();
+        }
         if publish.topic == self.topics.ack.as_bytes() {
             match Ack::decode(&publish.payload) {
                 Ok(ack) => self.acknowledged(ack).await,
@@ -225,6 +256,7 @@ impl Session {
         let costs = [
             (&self.topics.ack, "nothing will be released"),
             (&self.topics.ask, "the server can neither ask for what is missing nor tell the time"),
+            (&self.topics.command, "no command will be heard"),
         ];
         for ((topic, cost), code) in costs.into_iter().zip(&suback.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
@@ -236,10 +268,12 @@ impl Session {
     async fn taken(&mut self, puback: &PubAck) {
         let sent = self.by_packet.remove(&puback.pkid);
         if !matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers) {
-            warn!(?sent, reason = ?puback.reason, "the broker refuses a message; it stays in the buffer");
+            warn!(?sent, reason = ?puback.reason, "the broker refuses a message; what it was about stays in the buffer");
         }
-        if let Some(Sent::Batch(_)) = sent {
-            self.step(Event::Taken).await;
+        match sent {
+            Some(Sent::Batch(_)) => self.step(Event::Taken).await,
+            Some(Sent::Result(number)) => self.result_taken(number),
+            _ => {}
         }
     }
 
@@ -375,6 +409,9 @@ impl Session {
     async fn farewell(mut self, mut inbox: mpsc::Receiver<Up>) {
         if !self.connected {
             return;
+        }
+        while let Some(result) = self.window.as_mut().and_then(|window| window.results.try_recv().ok()) {
+            self.result(result);
         }
         self.publish_status(false);
         let goodbye = async {

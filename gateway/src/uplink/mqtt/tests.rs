@@ -123,6 +123,7 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
         buffer: crate::config::Buffer { path: "/nowhere".into(), max_bytes: 1 << 20, ..Default::default() },
         batch: Batching { every: Duration::from_secs(1) },
         clock: Clock { trust: Trust::Auto, ntp_file: "/nowhere".into() },
+        commands: Default::default(),
         links: Vec::new(),
         devices: Vec::new(),
     }
@@ -158,7 +159,7 @@ impl Gateway {
         let (health, watched) = watch::channel(health::Health::default());
         let (stop, stopped) = watch::channel(false);
         let (time, heard) = time();
-        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, time, stopped));
+        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, time, None, stopped));
         Self { buffer: handle, health, heard, stop, task }
     }
 
@@ -486,5 +487,5 @@ fn the_client_can_run_on_any_task() {
     fn assert_send<T: Send>(_: T) {}
     let client = Client::new(&config("mqtt://127.0.0.1:1".into(), None)).unwrap();
     let (handle, _receiver) = channel(crate::buffer::Stats::default());
-    assert_send(client.run(handle, watch::channel(health::Health::default()).1, time().0, watch::channel(false).1));
+    assert_send(client.run(handle, watch::channel(health::Health::default()).1, time().0, None, watch::channel(false).1));
 }
