@@ -80,18 +80,20 @@ impl Platter {
         self.lock().armed.clear();
     }
 
-    /// Flips a bit of one stored batch; gives its number.
-    pub(super) fn damage(&self) -> Option<u64> {
+    /// Flips a bit of a stored value, which may be a group of batches; gives its number and that of the next value.
+    pub(super) fn damage(&self) -> Option<(u64, Option<u64>)> {
         let mut state = self.lock();
         let State { random, durable, .. } = &mut *state;
         let mut values: Vec<(&u64, &mut Vec<u8>)> = durable.chunks.values_mut().flatten().collect();
         if values.is_empty() {
             return None;
         }
+        let mut numbers: Vec<u64> = values.iter().map(|(seq, _)| **seq).collect();
+        numbers.sort_unstable();
         let (seq, value) = values.swap_remove(random.usize(0..values.len()));
         let (at, bit) = (random.usize(0..value.len()), random.u8(0..8));
         value[at] ^= 1 << bit;
-        Some(*seq)
+        Some((*seq, numbers.into_iter().find(|number| number > seq)))
     }
 }
 

@@ -219,11 +219,12 @@ impl World<'_> {
 
     /// Damages a stored batch; the process, if there is one, is started again, so that it comes to see it.
     fn damage(&mut self, index: usize) {
-        let Some(Stats { stream, .. }) = self.gateways[index].stats() else { return };
+        let Some(Stats { stream, next, .. }) = self.gateways[index].stats() else { return };
         self.end_process(index, true);
-        if let Some(seq) = self.gateways[index].disk.damage() {
-            self.note(format_args!("g{index}: batch {seq} is damaged"));
-            self.gateways[index].book.damaged(stream, seq);
+        if let Some((seq, behind)) = self.gateways[index].disk.damage() {
+            let last = behind.unwrap_or(next.max(seq + 1)) - 1;
+            self.note(format_args!("g{index}: batches {seq} to {last} are damaged"));
+            (seq..=last).for_each(|seq| self.gateways[index].book.damaged(stream, seq));
         }
     }
 
