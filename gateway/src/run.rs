@@ -160,7 +160,9 @@ async fn take_turns(
     mut stop: watch::Receiver<bool>,
 ) {
     let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
-    let mut schedule = Schedule::new(schedule::entries(devices), Instant::now(), seed());
+    let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
+    let start = Instant::now() + schedule::link_phase(own, config.links.len());
+    let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
     let mut driver = driver::open(&link.transport, driver::boot_clock());
     loop {
         let next = match orders.next() {

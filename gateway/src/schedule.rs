@@ -23,6 +23,9 @@ pub const MIN_EVERY: Duration = Duration::from_millis(10);
 /// Entries start spread over their interval, but over no more than this, so that the first values come soon.
 pub const MAX_PHASE: Duration = Duration::from_secs(5);
 
+/// Links start spread over this, so that a thousand of them do not all ask at the same moment of each second.
+pub const LINK_PHASE: Duration = Duration::from_secs(1);
+
 /// How long a device is left alone after its first failure. Doubles with each further one.
 pub const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -55,6 +58,12 @@ pub fn entries<'a>(devices: impl IntoIterator<Item = (DeviceIndex, &'a Device)>)
         entries.extend(groups.into_iter().map(|(every, points)| Entry { device: index, every, points }));
     }
     entries
+}
+
+/// How long after the first link this one of so many starts.
+#[must_use]
+pub fn link_phase(link: usize, links: usize) -> Duration {
+    LINK_PHASE.mul_f64(link as f64 / links.max(1) as f64)
 }
 
 /// Position of an entry in its schedule.

@@ -45,6 +45,13 @@ fn times(log: &[(u128, usize, bool, u64)], device: usize) -> Vec<u128> {
 }
 
 #[test]
+fn links_do_not_all_ask_at_the_same_moment() {
+    let phases: Vec<_> = (0..4).map(|link| link_phase(link, 4).as_millis()).collect();
+    assert_eq!(phases, [0, 250, 500, 750]);
+    assert_eq!(link_phase(0, 0), Duration::ZERO);
+}
+
+#[test]
 fn entries_come_due_on_their_grid_and_do_not_drift() {
     let log = run(vec![entry(0, 1000), entry(1, 1000)], 3600, |_| 130, |_, _| true);
     assert_eq!(times(&log, 0), [0, 1000, 2000, 3000]);

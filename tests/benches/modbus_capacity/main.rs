@@ -75,7 +75,8 @@ fn head() {
     println!(
         "Devices are TCP ports of one process on loopback that answer at once. Every point is a float in two input registers and is read each \
          second; 100 points take two requests, 10 take one. Each row is a process of its own that is measured for {} s after {} s. *CPU* is \
-         user and kernel time of all its threads, of one core; *late* is how long after its time a poll began.\n",
+         user and kernel time of all its threads, of one core; *late* is how long after its time a poll began, \
+         of the device for which it is worst.\n",
         SPAN.as_secs(),
         WARM_UP.as_secs()
     );

@@ -9,7 +9,7 @@ use pattoo_gateway::config;
 use pattoo_gateway::health::Health;
 use pattoo_gateway::reading::Transaction;
 use pattoo_gateway::run;
-use pattoo_wire::Quality;
+use pattoo_wire::{LateStatus, Quality};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -29,7 +29,7 @@ pub(crate) fn poll(config: &Path, warm_up: Duration, span: Duration) -> Result<F
     runtime.block_on(async {
         let config = Arc::new(loaded.config);
         let (readings_in, mut readings) = mpsc::channel(QUEUED);
-        let (health_in, _health) = watch::channel(Health::default());
+        let (health_in, health) = watch::channel(Health::default());
         let (_stop_in, stop) = watch::channel(false);
         for link in config.links.clone() {
             tokio::spawn(run::poll(link, Arc::clone(&config), readings_in.clone(), health_in.clone(), stop.clone()));
@@ -40,7 +40,10 @@ pub(crate) fn poll(config: &Path, warm_up: Duration, span: Duration) -> Result<F
         let values = count(&mut readings, begin + warm_up + span).await?;
         let cpu_s = usage::cpu_s(std::process::id())? - before;
         let resident = usage::resident_bytes(std::process::id())?;
-        Ok(Figures { values, cpu_s, resident, late_p95_ms: None, late_p99_ms: None })
+        // What a poll at the start had to wait for its connection is in these too.
+        let late: Vec<_> = health.borrow().links().values().filter_map(|link| link.late).collect();
+        let of = |quantile: fn(&LateStatus) -> u64| late.iter().map(quantile).max().map(|ms| ms as f64);
+        Ok(Figures { values, cpu_s, resident, late_p95_ms: of(|late| late.p95_ms), late_p99_ms: of(|late| late.p99_ms) })
     })
 }
 
