@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use crate::config::{Config, Device, Transport};
+use crate::config::{Config, Device, Link, Transport};
 use crate::plan::{self, LinkCost};
 use crate::profile::Read;
 use crate::reading::{DeviceIndex, PointIndex};
@@ -77,7 +77,7 @@ pub struct LinkReport {
     pub transport: String,
     /// Time for one read of all points of all its devices, in ms.
     pub cycle_ms: u64,
-    /// Share of its time that its devices want.
+    /// Share of its time that its devices want; of the busiest of its connections.
     pub load_percent: f64,
     /// More than there is.
     pub overloaded: bool,
@@ -141,7 +141,7 @@ fn times_per_day(entry: &Entry) -> f64 {
 /// Works out what this configuration costs; `problems` are those found while it was read.
 #[must_use]
 pub fn check(config: &Config, problems: &[Problem]) -> Report {
-    let links: Vec<_> = config.links.iter().map(|link| link_report(config, &link.name, &link.transport, &link.devices)).collect();
+    let links: Vec<_> = config.links.iter().map(|link| link_report(config, link)).collect();
     let all = entries(config.devices.iter().enumerate().map(|(i, device)| (DeviceIndex(i), device)));
     let flow = Flow::of(config, &all);
     Report {
@@ -165,13 +165,18 @@ fn warnings(config: &Config) -> Vec<String> {
     all.collect()
 }
 
-fn link_report(config: &Config, name: &str, transport: &Transport, devices: &[DeviceIndex]) -> LinkReport {
-    let devices = devices.iter().filter_map(|index| Some(device_report(*index, config.devices.get(index.0)?, &LinkCost::on(transport))));
-    let devices: Vec<_> = devices.collect();
-    let load_percent = devices.iter().map(|device| device.load_percent).sum();
+fn link_report(config: &Config, link: &Link) -> LinkReport {
+    let cost = LinkCost::on(&link.transport);
+    let report = |index: &DeviceIndex| Some(device_report(*index, config.devices.get(index.0)?, &cost));
+    let load = |part: &Link| part.devices.iter().filter_map(report).map(|device| device.load_percent).sum::<f64>();
+    let load_percent = link.parts().iter().map(load).fold(0.0, f64::max);
+    let devices: Vec<_> = link.devices.iter().filter_map(report).collect();
     LinkReport {
-        name: name.to_owned(),
-        transport: match transport {
+        name: link.name.clone(),
+        transport: match &link.transport {
+            Transport::ModbusTcp { endpoint, .. } if link.connections > 1 => {
+                format!("Modbus TCP {endpoint}, {} connections", link.connections)
+            }
             Transport::ModbusTcp { endpoint, .. } => format!("Modbus TCP {endpoint}"),
             Transport::RtuOverTcp { endpoint, .. } => format!("Modbus RTU over TCP {endpoint}"),
             Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),

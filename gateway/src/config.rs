@@ -29,6 +29,7 @@
 //! | `commands.read_modify_write` | false | bits of a register may be written by writing all of it |
 //! | `commands.audit` | `audit.jsonl` beside `buffer.path` | the audit record: a line of JSON for each write, bounded by rotation |
 //! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
+//! | `links.<name>.connections` | 1 | 1 to [`MAX_CONNECTIONS`] at the same time, among which the devices are dealt out; with `tcp` |
 //! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |
 //! | `links.<name>.serial` | none | a device file, best one under `/dev/serial/by-id` |
 //! | `links.<name>.baud`, `.parity` | none | 300 to 1 000 000; `none`, `even`, `odd`; of a serial line |
@@ -76,6 +77,8 @@ pub const MAX_CONFIG_BYTES: usize = 1 << 20;
 pub const MAX_DEVICES: usize = 1_000;
 /// Most links of one gateway.
 pub const MAX_LINKS: usize = 1_024;
+/// Most connections of one link. Many Modbus TCP devices take no more than four at once.
+pub const MAX_CONNECTIONS: usize = 8;
 /// Shortest interval of a device or point.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest interval of a device or point: 24 hours.
@@ -283,7 +286,7 @@ pub struct Safe {
     pub after: Duration,
 }
 
-/// A connection that one task owns.
+/// A way to some devices. Each of its connections is owned by one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// Unique name; `host` for this machine itself.
@@ -292,6 +295,18 @@ pub struct Link {
     pub transport: Transport,
     /// Its devices.
     pub devices: Vec<DeviceIndex>,
+    /// Connections to its endpoint at the same time, 1 to [`MAX_CONNECTIONS`]; 1 for anything but Modbus TCP.
+    pub connections: usize,
+}
+
+impl Link {
+    /// The link as each of its connections has it: its devices are dealt out in turn.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Self> {
+        let parts = self.connections.clamp(1, self.devices.len().max(1));
+        let own = |part| self.devices.iter().skip(part).step_by(parts).copied().collect();
+        (0..parts).map(|part| Self { devices: own(part), connections: 1, ..self.clone() }).collect()
+    }
 }
 
 /// What a link runs over.

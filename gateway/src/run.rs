@@ -1,6 +1,6 @@
 //! Runs the daemon: the only place that spawns, and the only one that names a backend.
 //!
-//! One task owns each link, one joins readings into batches, one thread owns the buffer, one task owns the uplink. Between
+//! One task owns each connection of a link, one joins readings into batches, one thread owns the buffer, one task owns the uplink. Between
 //! them are bounded channels: a slow disk holds up polling rather than filling the memory.
 
 mod batcher;
@@ -77,7 +77,7 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let mut links = JoinSet::new();
     let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
     let mut desks = Vec::new();
-    for link in config.links.clone() {
+    for link in config.links.iter().flat_map(Link::parts) {
         let (order, orders) = Orders::open(answers_in.clone());
         desks.push((link.devices.clone(), order));
         links.spawn(serve(link, Arc::clone(&config), orders, readings_in.clone(), health_in.clone(), stop.clone()));

@@ -91,6 +91,19 @@ fn a_link_over_its_time_is_refused_and_one_just_within_is_not() {
 }
 
 #[test]
+fn two_connections_carry_twice_as_many_devices() {
+    let with = |connections: usize, devices: usize| {
+        let devices: String = (0..devices).map(|i| format!("  - {{ name: m{i}, profile: spread, link: plc, every: 120ms }}\n")).collect();
+        report(&format!("links:\n  plc: {{ tcp: 10.0.0.5:502, connections: {connections} }}\ndevices:\n{devices}"))
+    };
+    for (connections, devices, good) in [(1, 1, true), (1, 2, false), (2, 2, true), (2, 3, false), (3, 3, true)] {
+        let report = with(connections, devices);
+        assert_eq!((report.good, report.links[0].devices.len()), (good, devices), "{report}");
+    }
+    assert!(with(2, 2).to_string().contains("(Modbus TCP 10.0.0.5:502, 2 connections)"));
+}
+
+#[test]
 fn the_prediction_agrees_with_what_was_measured_on_the_wire() {
     // The benchmark's plant: 200 readings every 10 s. Only intervals and points count here, so a host profile serves.
     let mut config = loaded(PLANT).config;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::read::{path, split_endpoint};
-use super::{LINK_TIMEOUT, SERIAL_TIMEOUT, Transport};
+use super::{LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Transport};
 use crate::link::serial::SerialLine;
 use crate::profile::Parity;
 use crate::yaml::{Fields, Node, Problems};
 
 /// Ways, of which a link has exactly one.
 const WAYS: &[&str] = &["tcp", "rtu_over_tcp", "serial"];
-const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout"];
+const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout", "connections"];
 /// Keys that only a serial line has.
 const SERIAL_KEYS: &[&str] = &["baud", "parity", "stop_bits", "rs485", "echo"];
 
@@ -18,8 +18,8 @@ const ENDPOINT: &str = "host:port, such as 10.0.0.5:502";
 const SLOWEST_BAUD: i128 = 300;
 const FASTEST_BAUD: i128 = 1_000_000;
 
-/// Reads the mapping of one link.
-pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Transport> {
+/// Reads the mapping of one link; gives its transport and the number of its connections.
+pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<(Transport, usize)> {
     let before = problems.count();
     let fields = Fields::read(node, what, KEYS, problems)?;
     let found: Vec<&str> = WAYS.iter().copied().filter(|way| fields.optional(way).is_some()).collect();
@@ -36,7 +36,16 @@ pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) ->
             over_network(&fields, way.copied().unwrap_or("tcp"), problems)
         }
     };
-    transport.filter(|_| problems.count() == before)
+    let connections = match fields.optional("connections") {
+        Some(field) if found.first() != Some(&"tcp") => {
+            field.problem("found without `tcp`, expected only with it: a line has one master", problems);
+            None
+        }
+        Some(field) => field.integer(1, MAX_CONNECTIONS as i128, "a number of connections", problems),
+        None => Some(1),
+    };
+    let connections = usize::try_from(connections?).ok()?;
+    transport.filter(|_| problems.count() == before).map(|transport| (transport, connections))
 }
 
 fn over_network(fields: &Fields<'_>, way: &'static str, problems: &mut Problems<'_>) -> Option<Transport> {

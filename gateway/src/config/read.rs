@@ -206,8 +206,8 @@ impl Links {
                 problems.add(at, format!("{what}: {e}"));
             } else if name == HOST_LINK {
                 problems.add(at, format!("{what}: this name belongs to the built-in link to this machine itself, expected another one"));
-            } else if let Some(transport) = links::transport(node, &what, problems) {
-                links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new() });
+            } else if let Some((transport, connections)) = links::transport(node, &what, problems) {
+                links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new(), connections });
                 continue;
             }
             links.refused.push(name.to_owned());
@@ -219,7 +219,7 @@ impl Links {
     pub(super) fn host(&mut self) -> usize {
         let found = self.good.iter().position(|link| link.transport == Transport::Host);
         found.unwrap_or_else(|| {
-            self.good.push(Link { name: HOST_LINK.to_owned(), transport: Transport::Host, devices: Vec::new() });
+            self.good.push(Link { name: HOST_LINK.to_owned(), transport: Transport::Host, devices: Vec::new(), connections: 1 });
             self.good.len() - 1
         })
     }

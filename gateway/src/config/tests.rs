@@ -12,7 +12,7 @@ buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d, thin_to
 batch: { every: 10s }
 links:
   plc: { tcp: 10.0.0.5:502, timeout: 1500ms }
-  roof: { tcp: '[fe80::1]:1502' }
+  roof: { connections: 4, tcp: '[fe80::1]:1502' }
   line: { serial: /dev/serial/by-id/usb-x, baud: 9600, parity: even, rs485: true, timeout: 400ms }
   hut: { rtu_over_tcp: 10.0.0.7:4001 }
 devices:
@@ -119,15 +119,16 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
     assert_eq!(config.clock, Clock { trust: Trust::Auto, ntp_file: "/run/ntp-ok".into() });
     let tcp = |endpoint: &str, ms| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout: Duration::from_millis(ms) };
-    let link = |name: &str, transport, device| Link { name: name.to_owned(), transport, devices: vec![DeviceIndex(device)] };
+    let link =
+        |name: &str, transport, device| Link { name: name.to_owned(), transport, devices: vec![DeviceIndex(device)], connections: 1 };
     let line =
         SerialLine { path: "/dev/serial/by-id/usb-x".into(), baud: 9600, parity: Parity::Even, stop_bits: 1, rs485: true, echo: false };
-    let unused = |name: &str, transport| Link { name: name.to_owned(), transport, devices: vec![] };
+    let unused = |name: &str, transport| Link { name: name.to_owned(), transport, devices: vec![], connections: 1 };
     assert_eq!(
         config.links,
         [
             link("plc", tcp("10.0.0.5:502", 1_500), 0),
-            link("roof", tcp("[fe80::1]:1502", 2_000), 1),
+            Link { connections: 4, ..link("roof", tcp("[fe80::1]:1502", 2_000), 1) },
             unused("line", Transport::ModbusRtu { line, timeout: Duration::from_millis(400) }),
             unused("hut", Transport::RtuOverTcp { endpoint: "10.0.0.7:4001".into(), timeout: SERIAL_TIMEOUT }),
             link("host", Transport::Host, 2)
@@ -243,6 +244,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("link that is two things", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, rtu_over_tcp: 10.0.0.5:503"),
     ("network link with a speed", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, baud: 9600"),
+    ("serial server with connections", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5:502, connections: 2"),
+    ("too many connections", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, connections: 9"),
     ("serial server without a port", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5"),
     ("link named host", "roof: {", "host: {"),
     ("link twice", "roof: {", "plc: {"),
@@ -362,4 +365,16 @@ fn more_points_than_a_gateway_may_have_cost_the_device_that_is_too_much() {
         "goes on with: d0, d1, d2, d3, d4, d5, d6, d7\n\
          gateway.yaml:19:5: device `d8`: its points make more than 16384 of this gateway, expected fewer or another gateway\n"
     );
+}
+
+#[test]
+fn the_devices_of_a_link_are_dealt_out_to_its_connections() {
+    for (devices, connections, expected) in
+        [(5, 2, vec![vec![0, 2, 4], vec![1, 3]]), (3, 1, vec![vec![0, 1, 2]]), (2, 8, vec![vec![0], vec![1]]), (0, 4, vec![vec![]])]
+    {
+        let devices = (0..devices).map(DeviceIndex).collect();
+        let link = Link { name: "plc".into(), transport: Transport::Host, devices, connections };
+        let parts: Vec<Vec<usize>> = link.parts().iter().map(|part| part.devices.iter().map(|index| index.0).collect()).collect();
+        assert_eq!(parts, expected);
+    }
 }

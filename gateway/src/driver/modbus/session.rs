@@ -8,6 +8,8 @@
 mod patience;
 pub(crate) mod question;
 mod rtu;
+#[cfg(test)]
+mod tally;
 mod tcp;
 
 use std::collections::HashMap;

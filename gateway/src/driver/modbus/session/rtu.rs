@@ -28,6 +28,10 @@ use crate::link::{self, Stream};
 /// Longest time to wait for silence, in multiples of the time-out: then the line counts as down.
 const MAX_DRAIN: u32 = 4;
 
+/// A device that hears a question to another one may take whatever follows within this time for the answer to it, and miss a question of its
+/// own: libmodbus does, for 500 ms.
+const OTHERS_LISTEN: Duration = Duration::from_millis(600);
+
 /// A reply that pauses for so long has ended, complete or not. USB adapters pass bytes on every 16 ms, serial servers every 50 ms.
 const SERIAL_SILENCE: Duration = Duration::from_millis(100);
 const NETWORK_SILENCE: Duration = Duration::from_millis(300);
@@ -45,8 +49,8 @@ pub(super) struct Rtu {
     port: Option<Port>,
     /// Something may still be under way on the line, of whomever.
     in_doubt: bool,
-    /// Nobody was heard the last time.
-    after_silence: bool,
+    /// Nobody was heard the last time: then until when nobody else is asked.
+    hush: Option<Instant>,
     /// Units that did not answer in full when they were asked last: each may owe a reply until then, and may give it together with the next
     /// one.
     owed: BTreeMap<u8, Instant>,
@@ -70,7 +74,7 @@ impl Rtu {
     }
 
     fn new(at: At, timeout: Duration) -> Self {
-        Self { at, timeout, port: None, in_doubt: false, after_silence: false, owed: BTreeMap::new(), said: None, ear: None }
+        Self { at, timeout, port: None, in_doubt: false, hush: None, owed: BTreeMap::new(), said: None, ear: None }
     }
 
     pub(super) fn name(&self) -> String {
@@ -131,7 +135,7 @@ impl Rtu {
             Ok(_) => {
                 self.owed.remove(&unit);
             }
-            Err(Failure::Timeout) => (self.in_doubt, self.after_silence) = (false, true),
+            Err(Failure::Timeout) => (self.in_doubt, self.hush) = (false, Some(start + OTHERS_LISTEN.min(self.timeout * 2))),
             // All of its reply came.
             Err(Failure::BadCrc) => {
                 self.owed.insert(unit, Instant::now());
@@ -168,29 +172,28 @@ impl Rtu {
             }
             Err(_) => return Err(Failure::Closed),
         }
-        self.after_silence = false;
+        self.hush = None;
         self.port = Some(port.clone());
         Ok(port)
     }
 
     /// Waits for as much silence as this unit may be asked after; gives the bytes that were thrown away.
     async fn silenced(&mut self, port: &mut Port, unit: u8) -> std::io::Result<usize> {
-        let owed = self.owed.get(&unit).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        let hush = if self.after_silence { self.silence() } else { Duration::ZERO };
-        let mut quiet = owed.max(hush).max(if self.in_doubt { self.timeout } else { Duration::ZERO });
-        // What is thrown away before the whole time-out was silent may not be all of it.
+        let now = Instant::now();
+        let mut until = now + if self.in_doubt { self.timeout } else { Duration::ZERO };
+        until = self.hush.map_or(until, |hush| until.max(hush).max(now + self.silence()));
+        // Whoever is heard meanwhile need not be this unit.
+        until = self.owed.get(&unit).map_or(until, |owed| until.max(*owed));
         let mut thrown = 0;
         loop {
-            let part = quiet.min(self.timeout);
+            let part = until.saturating_duration_since(Instant::now()).min(self.timeout);
             let came = port.drain(part, self.timeout * MAX_DRAIN).await?;
             thrown += came;
-            self.in_doubt |= came > 0;
-            quiet = match came {
-                0 => quiet - part,
-                _ if part < self.timeout => self.timeout,
-                _ => Duration::ZERO,
-            };
-            if quiet.is_zero() {
+            if came > 0 && part < self.timeout {
+                // It may not be all.
+                until = until.max(Instant::now() + self.timeout);
+            }
+            if Instant::now() >= until {
                 return Ok(thrown);
             }
         }
