@@ -91,6 +91,9 @@ struct AddArgs {
     /// Replace the account that there is; what it was used with is ended
     #[arg(long)]
     replace: bool,
+    /// Make an account that is no gateway but may send commands to these gateways, and read their answers and status
+    #[arg(long, value_name = "GATEWAYS", value_delimiter = ',', value_parser = gateway_name)]
+    commands: Vec<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -168,7 +171,7 @@ fn gateway(command: GatewayCommand) -> anyhow::Result<String> {
                 (.., true) => Means::ClientCa,
                 _ => Means::Token,
             };
-            let wanted = Wanted { name: args.name, means, host: args.host, out: args.out, replace: args.replace };
+            let wanted = Wanted { name: args.name, means, host: args.host, out: args.out, replace: args.replace, commands: args.commands };
             let given = gateways::add(&config(args.place)?, &wanted)?;
             if args.json { serde_json::to_string_pretty(&given)? + "\n" } else { given.text() }
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
+use crate::broker::access::client_id;
 use crate::broker::accounts::{Account, Proof, TOKEN_BYTES, file, hex, password_proof, rfc3339, sha256, token_proof};
 use crate::broker::tls::{self, Own};
 use crate::clock;
@@ -48,6 +49,8 @@ pub struct Wanted {
     pub out: Option<PathBuf>,
     /// Whether an account that there is may be replaced.
     pub replace: bool,
+    /// Gateways that it may send commands to, and it is none itself then.
+    pub commands: Vec<String>,
 }
 
 /// What a gateway needs.
@@ -55,8 +58,11 @@ pub struct Wanted {
 pub struct Given {
     /// Its name.
     pub name: String,
-    /// Block for its configuration.
+    /// Block for its configuration; of an account that is no gateway, how to connect.
     pub config: String,
+    /// Gateways that it may send commands to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
     /// SHA-256 of the authority's certificate, to compare.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_sha256: Option<String>,
@@ -131,10 +137,10 @@ pub fn add(config: &Config, wanted: &Wanted) -> Result<Given> {
         if wanted.replace {
             accounts.remove(name);
         }
-        accounts.insert(Account { name: name.to_owned(), created: Some(now_ms), revoked: None, proof })
+        accounts.insert(Account { name: name.to_owned(), created: Some(now_ms), revoked: None, proof, commands: wanted.commands.clone() })
     })
     .with_context(|| folder_hint(&config.data))?;
-    Ok(Given { name: name.to_owned(), config: block, ca_sha256, files })
+    Ok(Given { name: name.to_owned(), config: block, commands: wanted.commands.clone(), ca_sha256, files })
 }
 
 /// All accounts.
@@ -155,6 +161,7 @@ pub fn list(config: &Config) -> Result<Vec<Listed>> {
             name: account.name.clone(),
             by: account.proof.kind(),
             state,
+            commands: account.commands.clone(),
             created: account.created.map(rfc3339),
             revoked: account.revoked.map(rfc3339),
             expires: expires_ms.map(rfc3339),
@@ -172,6 +179,9 @@ pub struct Listed {
     pub by: &'static str,
     /// `good`, `expires soon`, `expired` or `revoked`.
     pub state: &'static str,
+    /// Gateways that it may send commands to; it is none itself then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
     /// When it was made.
     pub created: Option<String>,
     /// When it was revoked.
@@ -192,9 +202,13 @@ impl Given {
     /// What a person reads.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text =
-            format!("Gateway {} has an account. What it needs is shown this once; the server keeps no secret of it.\n", self.name);
-        let _ = write!(text, "\nIn {THERE}/gateway.yaml on the gateway:\n\n{}", self.config);
+        let (what, place) = if self.commands.is_empty() { ("Gateway ", " on the gateway") } else { ("", "") };
+        let mut text = format!("{what}{} has an account. What it needs is shown this once; the server keeps no secret of it.\n", self.name);
+        let _ = if self.commands.is_empty() {
+            write!(text, "\nIn {THERE}/gateway.yaml on the gateway:\n\n{}", self.config)
+        } else {
+            write!(text, "\nIt may send commands to: {}\n\n{}", self.commands.join(", "), self.config)
+        };
         for file in &self.files {
             let about = match (file.name.as_str(), &self.ca_sha256) {
                 ("ca.pem", Some(sha256)) => format!(" (SHA-256 {sha256})"),
@@ -202,8 +216,8 @@ impl Given {
                 _ => " (secret: chmod 600)".into(),
             };
             let _ = match (&file.content, &file.written) {
-                (Some(content), _) => write!(text, "\n{THERE}/{} on the gateway{about}:\n\n{content}", file.name),
-                (None, Some(here)) => write!(text, "\n{THERE}/{} on the gateway{about} is here: {}\n", file.name, here.display()),
+                (Some(content), _) => write!(text, "\n{THERE}/{}{place}{about}:\n\n{content}", file.name),
+                (None, Some(here)) => write!(text, "\n{THERE}/{}{place}{about} is here: {}\n", file.name, here.display()),
                 (None, None) => Ok(()),
             };
         }
@@ -218,7 +232,8 @@ pub fn table(listed: &[Listed]) -> String {
     let mut text = format!("{:wide$}  {:<11}  {:<12}  {:<20}  EXPIRES\n", "NAME", "BY", "STATE", "CREATED");
     for one in listed {
         let (created, expires) = (one.created.as_deref().unwrap_or("-"), one.expires.as_deref().unwrap_or("-"));
-        let _ = writeln!(text, "{:wide$}  {:<11}  {:<12}  {created:<20}  {expires}", one.name, one.by, one.state);
+        let commands = if one.commands.is_empty() { String::new() } else { format!("  commands {}", one.commands.join(", ")) };
+        let _ = writeln!(text, "{:wide$}  {:<11}  {:<12}  {created:<20}  {expires}{commands}", one.name, one.by, one.state);
     }
     text
 }
@@ -235,6 +250,10 @@ fn folder_hint(data: &Path) -> String {
 }
 
 fn block(wanted: &Wanted, url: &str, files: &[(&str, String)], identity: Option<&Identity>) -> String {
+    if !wanted.commands.is_empty() {
+        let name = &wanted.name;
+        return format!("url: {url}\nuser: {name}\nclient id: {0}, or {0}/ and anything\n", client_id(name));
+    }
     let mut block = format!("gateway: {}\nuplink:\n  url: {url}\n", wanted.name);
     let has = |name: &str| files.iter().any(|(file, _)| *file == name);
     for (key, file) in [("credentials", "gateway.token"), ("ca", "ca.pem"), ("certificate", "gateway.pem"), ("key", "gateway.key")] {

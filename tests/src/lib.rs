@@ -13,6 +13,7 @@ pub mod line;
 pub mod matrix;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod plant;
 pub mod program;
 pub mod pymodbus;
 pub mod sim;

@@ -20,6 +20,13 @@ pub enum Who {
     Ingest,
     /// A gateway with an account: its name.
     Gateway(String),
+    /// A program with an account that may send commands to gateways.
+    Commander {
+        /// Its name.
+        name: String,
+        /// Those gateways.
+        gateways: Vec<String>,
+    },
     /// A program on this machine, without an account.
     Local,
 }
@@ -28,6 +35,10 @@ pub enum Who {
 const WRITES: [&str; 4] = ["data", "status", "hello", "command/result"];
 /// Topics below `pattoo/v1/<gateway>/` that a gateway reads.
 const READS: [&str; 3] = ["ack", "ask", "command"];
+/// Topic below `pattoo/v1/<gateway>/` that whoever may send it commands writes.
+const COMMANDER_WRITES: &str = "command";
+/// Topics below `pattoo/v1/<gateway>/` that whoever may send it commands reads.
+const COMMANDER_READS: [&str; 2] = ["command/result", "status"];
 /// Topics below `pattoo/v1/<gateway>/` that ingest writes.
 const INGEST_WRITES: [&str; 2] = ["ack", "ask"];
 
@@ -39,6 +50,7 @@ pub fn may_publish(who: &Who, topic: &str, reserved: impl Fn(&str) -> bool) -> b
     match who {
         Who::Ingest => INGEST_WRITES.contains(&rest),
         Who::Gateway(name) => name == gateway && writes(),
+        Who::Commander { gateways, .. } => rest == COMMANDER_WRITES && gateways.iter().any(|name| name == gateway),
         Who::Local => !reserved(gateway) && writes(),
     }
 }
@@ -49,6 +61,9 @@ pub fn may_subscribe(who: &Who, filter: &str) -> bool {
         Who::Ingest => filter.starts_with("pattoo/"),
         // The exact topics: no wildcard, no shared subscription.
         Who::Gateway(name) => parts(filter).is_some_and(|(gateway, rest)| gateway == name && READS.contains(&rest)),
+        Who::Commander { gateways, .. } => {
+            parts(filter).is_some_and(|(gateway, rest)| COMMANDER_READS.contains(&rest) && gateways.iter().any(|name| name == gateway))
+        }
         Who::Local => match filter.strip_prefix("$share/") {
             Some(shared) => shared.split_once('/').is_some_and(|(_, filter)| filter.starts_with("pattoo/")),
             None => filter.starts_with("pattoo/"),
@@ -62,7 +77,15 @@ pub fn may_be_called(who: &Who, client_id: &str, reserved: impl Fn(&str) -> bool
     match who {
         Who::Ingest => ours,
         Who::Gateway(name) => client_id.strip_prefix(GATEWAY_ID) == Some(name),
-        Who::Local => !ours && !client_id.strip_prefix(GATEWAY_ID).is_some_and(reserved),
+        // It may connect several times: no name has a '/'.
+        Who::Commander { name, .. } => {
+            let rest = client_id.strip_prefix(GATEWAY_ID).and_then(|rest| rest.strip_prefix(name.as_str()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        Who::Local => {
+            let name = client_id.strip_prefix(GATEWAY_ID).map(|rest| rest.split_once('/').map_or(rest, |(name, _)| name));
+            !ours && !name.is_some_and(reserved)
+        }
     }
 }
 
@@ -155,6 +178,44 @@ mod tests {
             assert_eq!(may_subscribe(&Who::Local, filter), by_local, "local {filter}");
         }
         assert!(may_subscribe(&Who::Ingest, "pattoo/v1/+/data") && !may_subscribe(&Who::Ingest, "#"));
+    }
+
+    #[test]
+    fn commands_are_sent_by_those_who_may_and_to_those_gateways_only() {
+        let scada = Who::Commander { name: "scada".into(), gateways: vec!["g1".into(), "g2".into()] };
+        for (topic, publish, subscribe) in [
+            ("pattoo/v1/g1/command", true, false),
+            ("pattoo/v1/g2/command", true, false),
+            ("pattoo/v1/g3/command", false, false),
+            ("pattoo/v1/scada/command", false, false),
+            ("pattoo/v1/g1/command/result", false, true),
+            ("pattoo/v1/g1/status", false, true),
+            ("pattoo/v1/g3/command/result", false, false),
+            ("pattoo/v1/g3/status", false, false),
+            ("pattoo/v1/g1/data", false, false),
+            ("pattoo/v1/g1/ack", false, false),
+            ("pattoo/v1/scada/data", false, false),
+            ("pattoo/v1/+/command", false, false),
+            ("pattoo/v1/+/command/result", false, false),
+            ("pattoo/v1/g1/#", false, false),
+            ("$share/g/pattoo/v1/g1/command/result", false, false),
+            ("pattoo/#", false, false),
+        ] {
+            assert_eq!(may_publish(&scada, topic, reserved), publish, "{topic}");
+            assert_eq!(may_subscribe(&scada, topic), subscribe, "{topic}");
+        }
+        for (id, expected) in [
+            ("pattoo-scada", true),
+            ("pattoo-scada/1", true),
+            ("pattoo-scada-1", false),
+            ("pattoo-g1", false),
+            ("pattoo-g1/1", false),
+            ("pattoo-server", false),
+            ("scada", false),
+        ] {
+            assert_eq!(may_be_called(&scada, id, reserved), expected, "{id}");
+        }
+        assert!(!may_be_called(&Who::Local, "pattoo-g1/1", reserved), "that one belongs to an account");
     }
 
     #[test]

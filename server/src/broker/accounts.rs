@@ -140,6 +140,9 @@ pub struct Account {
     pub revoked: Option<i64>,
     /// How it shows that it is itself.
     pub proof: Proof,
+    /// Gateways that it may send commands to, and it is none itself then; empty for a gateway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -217,7 +220,9 @@ impl Accounts {
     /// It cannot be one, or there is no room.
     pub fn insert(&mut self, account: Account) -> Result<(), AccountsError> {
         let name = account.name.clone();
-        check_name(&name).map_err(|error| AccountsError::Name { name: name.clone(), error })?;
+        for name in account.commands.iter().chain([&name]) {
+            check_name(name).map_err(|error| AccountsError::Name { name: name.clone(), error })?;
+        }
         let readable = match &account.proof {
             Proof::Token { sha256 } | Proof::Certificate { sha256: Some(sha256), .. } => unhex(sha256).is_some(),
             Proof::Password { argon2 } => affordable(argon2),
@@ -300,11 +305,13 @@ impl Accounts {
         }
     }
 
-    /// Whether one who was admitted by this account, as it was then, still is.
+    /// Whether one who was admitted by this account, as it was then, still is: with the same proof and the same rights.
     #[must_use]
     pub fn still(&self, then: &Account, now_ms: i64) -> bool {
         let valid = |account: &&Account| account.proof.expires_ms().is_none_or(|expires| now_ms < expires);
-        self.get(&then.name).filter(valid).is_some_and(|now| now.revoked.is_none() && now.proof == then.proof)
+        self.get(&then.name)
+            .filter(valid)
+            .is_some_and(|now| now.revoked.is_none() && now.proof == then.proof && now.commands == then.commands)
     }
 }
 

@@ -136,7 +136,7 @@ impl Caller {
     fn party(&self) -> Party<'_> {
         let admitted = self.admitted.get();
         let account = match (admitted.map(|admitted| &admitted.who), &self.door) {
-            (Some(Who::Gateway(name)), _) => Some(name.as_str()),
+            (Some(Who::Gateway(name) | Who::Commander { name, .. }), _) => Some(name.as_str()),
             (None, Door::Tls(Some(certificate))) => Some(certificate.name.as_str()),
             _ => None,
         };
@@ -157,7 +157,11 @@ impl Caller {
             Door::Plain => None,
         };
         let accounts = self.register.accounts();
-        let gateway = |account: &Account| Ok((Who::Gateway(account.name.clone()), Some(account.clone())));
+        let gateway = |account: &Account| {
+            let (name, gateways) = (account.name.clone(), account.commands.clone());
+            let who = if gateways.is_empty() { Who::Gateway(name) } else { Who::Commander { name, gateways } };
+            Ok((who, Some(account.clone())))
+        };
         match accounts.judge(Claim { user, password, certificate }) {
             Verdict::Is(account) => gateway(account),
             Verdict::IfPassword(account, hash) => match self.check(account, hash, password.unwrap_or_default()).await {
@@ -209,6 +213,7 @@ impl Caller {
         if !may_be_called(who, &connect.client_id, reserved) {
             let ours = match who {
                 Who::Gateway(name) => format!("; its account asks for {:?}", client_id(name)),
+                Who::Commander { name, .. } => format!("; its account asks for {0:?}, or \"{1}/…\"", client_id(name), client_id(name)),
                 _ => "; that one belongs to an account".into(),
             };
             return refused(
@@ -241,7 +246,7 @@ impl Caller {
         }
         let user = match &who {
             Who::Ingest => Some(INGEST.to_owned()),
-            Who::Gateway(name) => Some(name.clone()),
+            Who::Gateway(name) | Who::Commander { name, .. } => Some(name.clone()),
             Who::Local => None,
         };
         let registered = self.register.enter(who.clone(), account, &connect.client_id, self.end.clone());

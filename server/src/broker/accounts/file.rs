@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn account(name: &str) -> Account {
-        Account { name: name.into(), created: Some(0), revoked: None, proof: token_proof("x") }
+        Account { name: name.into(), created: Some(0), revoked: None, proof: token_proof("x"), commands: vec![] }
     }
 
     #[test]

@@ -4,7 +4,7 @@ const NOW_MS: i64 = 1_800_000_000_000;
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 fn account(name: &str, proof: Proof) -> Account {
-    Account { name: name.into(), created: Some(NOW_MS), revoked: None, proof }
+    Account { name: name.into(), created: Some(NOW_MS), revoked: None, proof, commands: vec![] }
 }
 
 fn certificate(name: &str, byte: u8) -> Certificate {
