@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Serialize;
 
-use crate::config::{Config, Device, Link, Transport};
+use crate::config::{Allowed, Config, Device, Link, Transport};
 use crate::plan::{self, LinkCost};
 use crate::profile::Read;
 use crate::reading::{DeviceIndex, PointIndex};
@@ -62,6 +62,10 @@ pub struct Report {
     pub uplink_bytes_per_day: u64,
     /// Bytes written to the buffer's flash in a day.
     pub flash_bytes_per_day: u64,
+    /// Whether commands are taken.
+    pub commands: bool,
+    /// Points that commands may write, with what they may be.
+    pub writable: Vec<String>,
     /// What is wrong, as `file:line:column: what was found`.
     pub problems: Vec<String>,
     /// What looks odd about the profiles in use and may be meant so.
@@ -152,6 +156,8 @@ pub fn check(config: &Config, problems: &[Problem]) -> Report {
         batches_per_day: flow.batches.round() as u64,
         uplink_bytes_per_day: flow.uplink_bytes().round() as u64,
         flash_bytes_per_day: flow.flash_bytes().round() as u64,
+        commands: config.commands.enabled,
+        writable: writable(config),
         problems: problems.iter().map(ToString::to_string).collect(),
         warnings: warnings(config),
     }
@@ -163,6 +169,19 @@ fn warnings(config: &Config) -> Vec<String> {
     let all =
         profiles.into_iter().flat_map(|(id, profile)| profile.warnings().into_iter().map(move |text| format!("profile {id}: {text}")));
     all.collect()
+}
+
+fn writable(config: &Config) -> Vec<String> {
+    let line = |((device, point), allowed): (&(DeviceIndex, PointIndex), &Allowed)| {
+        let device = config.devices.get(device.0)?;
+        let point = device.profile.points.get(point.0)?;
+        let safe = allowed
+            .safe
+            .as_ref()
+            .map(|safe| format!("; {} once the server is out of reach for {}", safe.value, humantime::format_duration(safe.after)));
+        Some(format!("{} {}: {}{}", device.name, point.name, allowed.limits.words(), safe.unwrap_or_default()))
+    };
+    config.commands.points.iter().filter_map(line).collect()
 }
 
 fn link_report(config: &Config, link: &Link) -> LinkReport {
@@ -278,6 +297,12 @@ impl fmt::Display for Report {
                 f,
                 "Times assume 20 ms for each request; on serial lines that is the wait for the answer, and bytes and silences are added."
             )?;
+        }
+        if self.commands || !self.writable.is_empty() {
+            let points = counted(self.writable.len(), "point");
+            let what = if self.commands { "may write" } else { "are off (`commands: { enabled: true }`); they could write" };
+            writeln!(f, "\ncommands {what} {points}")?;
+            self.writable.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         }
         for link in self.links.iter().filter(|link| link.overloaded) {
             let load = percent(link.load_percent);

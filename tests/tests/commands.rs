@@ -9,7 +9,7 @@ use pattoo_tests::plant::{GATEWAY, Plant, SCADA, ask, result, send};
 use pattoo_tests::program::PATIENCE;
 use pattoo_tests::site::{id, token_of};
 use pattoo_tests::wait_for;
-use pattoo_wire::topic;
+use pattoo_wire::{Command, CommandResult, Outcome, topic};
 use serde_json::{Value, json};
 
 const ENABLED: &str = "commands: { enabled: true, max_expiry: 10m }";
@@ -128,6 +128,50 @@ fn a_command_is_done_once_however_often_it_comes_and_after_a_kill() -> Result<()
     ensure!(audit.len() == 4, "{audit:#?}");
     ensure!(audit[0]["event"] == "begun" && audit[0]["command"] == on && audit[0]["time"].is_string(), "{}", audit[0]);
     ensure!(audit[1]["event"] == "ended" && audit[1]["result"] == first && first["old"] == json!(false), "{}", audit[1]);
+    Ok(())
+}
+
+/// Part of a register without function 22: only where the config allows to write all of it, and what is beside it stays.
+#[test]
+fn a_part_of_a_register_is_written_with_the_rest_of_it_where_that_is_allowed() -> Result<()> {
+    let mut plant = Plant::start("tcp")?;
+    plant.start_gateway("commands: { enabled: true, read_modify_write: true }", POINTS)?;
+    let mut scada = plant.commander()?;
+    for (point, value) in [("mode", json!(5)), ("flag", json!(true)), ("mode", json!(2))] {
+        let command = plant.command(point, value);
+        ask(&mut scada, &command, "done")?;
+    }
+    ensure!(plant.read("mode")? == json!(2) && plant.read("flag")? == json!(true));
+    Ok(())
+}
+
+#[test]
+fn without_an_audit_record_nothing_is_written() -> Result<()> {
+    let mut plant = Plant::start("tcp")?;
+    let folder = plant.site.stack.folder().join("audit");
+    plant.start_gateway(&format!("commands: {{ enabled: true, audit: {}/audit.jsonl }}", folder.display()), POINTS)?;
+    let mut scada = plant.commander()?;
+    let command = plant.command("relay", json!(true));
+    ask(&mut scada, &command, "not_recorded")?;
+    ensure!(plant.read("relay")? == json!(false));
+    // Once there is a place for it, the same command is done.
+    std::fs::create_dir(&folder)?;
+    ask(&mut scada, &command, "done")?;
+    Ok(())
+}
+
+/// The README's JSON is JSON of ours, and its table has every outcome.
+#[test]
+fn the_readme_shows_commands_as_they_are() -> Result<()> {
+    let readme = std::fs::read_to_string(pattoo_tests::root().join("README.md"))?;
+    let blocks: Vec<_> = readme.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [command, answer] = blocks.as_slice() else { anyhow::bail!("{blocks:?}") };
+    let command: Command = serde_json::from_str(command)?;
+    let answer: CommandResult = serde_json::from_str(answer)?;
+    ensure!(Some(command.id) == answer.id && answer.value == Some(command.value) && answer.old == command.expected);
+    for (outcome, name) in Outcome::NAMES {
+        ensure!(readme.contains(&format!("`{name}`")) && serde_json::to_value(outcome)? == *name, "{name}");
+    }
     Ok(())
 }
 

@@ -52,7 +52,7 @@ enum Means {
 }
 
 const PASSWORD: &str = "correct horse battery";
-const NAMES: [&str; 3] = ["pattoo-server", "plant7", "plant8"];
+const NAMES: [&str; 4] = ["pattoo-server", "plant7", "plant8", "scada"];
 
 /// Mosquitto as the examples have it, and what everybody needs to come in.
 struct Secured {
@@ -121,7 +121,9 @@ impl Secured {
     fn refuses_another(&self) -> Result<()> {
         // Mosquitto names each session after its account, so that this one does not end plant7's.
         let mut other = self.raw("plant8", "pattoo-plant7")?;
-        for topic in [topic::data("plant7"), topic::status("plant7"), topic::ack("plant7"), topic::ack("plant8"), topic::ask("plant8")] {
+        let own = [topic::ack("plant8"), topic::ask("plant8"), topic::command("plant8")];
+        let others = [topic::data, topic::status, topic::ack, topic::command, topic::command_result].map(|of| of("plant7"));
+        for topic in own.into_iter().chain(others) {
             ensure!(other.publish(&topic, true, b"forged")? == code::NOT_AUTHORIZED, "plant8 wrote {topic}");
         }
         for filter in ["pattoo/#", "pattoo/v1/plant7/ack", "$share/g/pattoo/v1/plant7/ack"] {
@@ -134,6 +136,22 @@ impl Secured {
             other.wait(kind::PINGRESP)?;
         }
         ensure!(other.messages.is_empty(), "plant8 got {:?}", other.messages.first());
+        Ok(())
+    }
+
+    /// The account that may command plant7 does, and no other gateway.
+    fn carries_commands(&self) -> Result<()> {
+        let mut gateway = self.raw("plant7", "pattoo-plant7")?;
+        gateway.subscribe(&topic::command("plant7"))?;
+        let mut scada = self.raw("scada", "scada")?;
+        scada.subscribe(&topic::command_result("plant7"))?;
+        ensure!(scada.publish(&topic::command("plant7"), false, b"do")? == code::SUCCESS, "no command reached plant7");
+        ensure!(gateway.message()? == (topic::command("plant7"), b"do".to_vec()));
+        ensure!(gateway.publish(&topic::command_result("plant7"), false, b"done")? == code::SUCCESS);
+        ensure!(scada.message()? == (topic::command_result("plant7"), b"done".to_vec()));
+        for topic in [topic::command("plant8"), topic::command_result("plant7"), topic::ack("plant7"), topic::data("plant7")] {
+            ensure!(scada.publish(&topic, false, b"x")? == code::NOT_AUTHORIZED, "scada wrote {topic}");
+        }
         Ok(())
     }
 }
@@ -150,6 +168,7 @@ fn over_tls(means: Means) -> Result<()> {
     let good = Good::start(secured.raw("plant7", "pattoo-plant7")?, "plant7")?;
     secured.refuses_another()?;
     ensure!(good.undisturbed(Duration::from_secs(5))?.batches > 1, "batches went on");
+    secured.carries_commands()?;
 
     // Nothing older than TLS 1.3, no stranger, nobody without an account.
     let ca = secured.stack.folder().join("clients.pem");

@@ -174,3 +174,17 @@ fn a_window_saves_waits_for_the_disk() {
     config.buffer.commit_window = Duration::from_secs(60);
     assert_eq!(commits(&config), 1440.0);
 }
+
+#[test]
+fn what_may_be_written_is_listed() {
+    let plant = "links: { plc: { tcp: 10.0.0.5:502 } }
+devices: [ { name: io, profile: waveshare-relay, link: plc, writable: { relay_1: { safe: { value: false, after: 10m } }, relay_8: {} } } ]
+";
+    let off = report(plant);
+    let text = off.to_string();
+    assert!(!off.commands && text.contains("commands are off (`commands: { enabled: true }`); they could write 2 points"), "{text}");
+    let on = report(&format!("commands: {{ enabled: true }}\n{plant}"));
+    assert_eq!(on.writable, ["io relay_1: 0, 1; false once the server is out of reach for 10m", "io relay_8: 0, 1"]);
+    assert!(on.to_string().contains("commands may write 2 points\n  io relay_1"), "{on}");
+    assert!(!report("devices: [ { name: this-host, profile: linux-host } ]\n").to_string().contains("commands"));
+}

@@ -33,6 +33,8 @@ pub(super) struct Clerk {
     safes: Safes,
     /// Away while it is written to, on another thread.
     audit: Option<Audit>,
+    /// Whether it was said that it cannot be opened.
+    told: bool,
     /// Where to order for each device; by its index.
     links: Vec<Option<mpsc::Sender<Order>>>,
     time: watch::Receiver<State>,
@@ -56,7 +58,7 @@ impl Clerk {
             }
         }
         let (desk, safes) = (Desk::new(Arc::clone(&config)), Safes::of(&config.commands));
-        let mut clerk = Self { config, desk, safes, audit: None, links: by_device, time, counter };
+        let mut clerk = Self { config, desk, safes, audit: None, told: false, links: by_device, time, counter };
         clerk.open();
         clerk
     }
@@ -71,13 +73,18 @@ impl Clerk {
                 if held.damaged > 0 {
                     warn!(lines = held.damaged, path = %self.config.commands.audit.display(), "the audit record has lines that cannot be read");
                 }
-                self.audit = Some(audit);
+                (self.audit, self.told) = (Some(audit), false);
                 for end in self.desk.restore(held.records, self.now()) {
                     self.keep_now(&end.record);
                     self.send(end.result);
                 }
             }
-            Err(error) => error!(%error, "commands are refused until it can be kept"),
+            Err(error) => {
+                // Each look tries again.
+                if !std::mem::replace(&mut self.told, true) {
+                    error!(%error, "commands are refused until it can be kept");
+                }
+            }
         }
     }
 

@@ -141,12 +141,16 @@ async fn connection(
                 events.send(Up::Broker(route.address())).await.ok()?;
             }
             Event::Incoming(Packet::PubAck(_)) => route.brokers.took(),
-            // Only the server writes on the topics that are subscribed, but for commands.
-            Event::Incoming(Packet::Publish(publish)) if !publish.topic.ends_with(b"/command") => route.brokers.heard(),
+            Event::Incoming(Packet::Publish(publish)) if is_from_server(&publish.topic) => route.brokers.heard(),
             _ => {}
         }
         events.send(Up::Event(Box::new(event))).await.ok()?;
     }
+}
+
+/// Only the server writes on the topics that are subscribed, but for commands: whoever sends those says nothing about the server.
+fn is_from_server(topic: &[u8]) -> bool {
+    !topic.ends_with(b"/command")
 }
 
 async fn better(preferred: Vec<String>, after: Duration) -> usize {
@@ -219,6 +223,13 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_is_no_sign_of_the_server() {
+        use pattoo_wire::topic::{ack, ask, command};
+        let from_server = [ack("g1"), ask("g1"), command("g1")].map(|topic| is_from_server(topic.as_bytes()));
+        assert_eq!(from_server, [true, true, false]);
+    }
 
     const LONGEST: Duration = Duration::from_secs(30);
 
