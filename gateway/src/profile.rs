@@ -10,6 +10,7 @@ mod modbus;
 mod read;
 #[cfg(test)]
 mod schema;
+mod signature;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,8 @@ pub(crate) use folder::{Found, find_profiles, read_limited};
 pub use modbus::{ByteOrder, Encoding, Half, Layout, ModbusRead, Table, WordOrder};
 pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
+pub(crate) use signature::contains;
+pub use signature::{Check, Signature, Want};
 pub use writable::{Writable, WriteFunction, WriteLimits};
 
 /// A device model. Only valid ones exist.
@@ -41,6 +44,8 @@ pub struct Profile {
     pub model: String,
     /// How a Modbus device of this model wants to be asked.
     pub modbus: ModbusLimits,
+    /// How a scan recognises one.
+    pub signature: Option<Signature>,
     /// Points, each name once.
     pub points: Vec<Point>,
 }

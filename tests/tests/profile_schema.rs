@@ -12,6 +12,7 @@ id: meter
 manufacturer: Someone
 model: M1
 modbus: { max_registers: 10, invalid: { i16: [0x8000, 0x7FFF] }, blocks: [[0, 99]], serial: { baud: 9600, parity: even } }
+match: { identity: { vendor: Some }, registers: [ { holding: 11, type: u16, between: [[1, 2], [5, 6]] }, { input: 3, type: u16, equals: 7 } ] }
 points:
   - { name: voltage, unit: V, read: { input: 0, type: u16, scale: 0.1, invalid: 0xFFFF }, range: [0, 500.5] }
   - { name: step, read: { holding: 16, type: u16, bits: [4, 6] }, states: { 0: off, 0x5: full }, every: 60s }
@@ -28,6 +29,10 @@ const BAD: &[(&str, &str, &str)] = &[
     ("schema: 1", "schema: 2", "$.schema"),
     ("max_registers: 10", "max_registers: 126", "$.modbus.max_registers"),
     ("i16: [", "int16: [", "$.modbus.invalid"),
+    ("vendor:", "vender:", "$.match.identity"),
+    ("equals: 7", "equal: 7", "$.match.registers[1]"),
+    ("equals: 7", "equals: seven", "$.match.registers[1].equals"),
+    ("holding: 11", "holding: 70000", "$.match.registers[0].holding"),
     ("parity: even", "parity: evn", "$.modbus.serial.parity"),
     ("[0, 99]", "[0, 99, 100]", "$.modbus.blocks[0]"),
     ("type: u16, scale", "type: uint16, scale", "$.points[0].read.type"),

@@ -32,7 +32,14 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
         })
         .collect();
     let modbus = ModbusLimits { max_registers: 125, max_gap: 0, min_gap: Duration::ZERO, ..ModbusLimits::default() };
-    let profile = std::sync::Arc::new(Profile { id: "test".into(), manufacturer: String::new(), model: String::new(), modbus, points });
+    let profile = std::sync::Arc::new(Profile {
+        id: "test".into(),
+        manufacturer: String::new(),
+        model: String::new(),
+        modbus,
+        signature: None,
+        points,
+    });
     Config {
         gateway: "g1".into(),
         uplink: Uplink::to(String::new()),

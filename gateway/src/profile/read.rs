@@ -7,7 +7,7 @@ use std::time::Duration;
 use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
-use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, writable};
+use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, signature, writable};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
@@ -26,7 +26,7 @@ pub(super) const MAX_ITEMS: usize = 256;
 /// Longest silence that a device may want between two requests.
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
-pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "points"];
+pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "match", "points"];
 pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable"];
 pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
@@ -60,12 +60,16 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let section = fields.optional("modbus");
     let (modbus, marks) =
         section.as_ref().map_or_else(|| (Some(ModbusLimits::default()), Marks::default()), |field| limits(field.node, problems));
+    let matching = fields.optional("match");
+    let signature = matching.as_ref().and_then(|field| signature::read(field.node, problems));
     let list = fields.required("points", "a list of points", problems)?;
     let points = points(&list, modbus.as_ref(), &marks, problems)?;
-    if let (Some(section), Some(Read::Host(_))) = (section, points.first().map(|p| &p.read)) {
-        section.problem("has no place in a profile that reads host metrics", problems);
+    if let Some(Read::Host(_)) = points.first().map(|p| &p.read) {
+        for section in [section, matching].into_iter().flatten() {
+            section.problem("has no place in a profile that reads host metrics", problems);
+        }
     }
-    Some(Profile { id: id?, manufacturer: manufacturer?, model: model?, modbus: modbus?, points })
+    Some(Profile { id: id?, manufacturer: manufacturer?, model: model?, modbus: modbus?, signature, points })
 }
 
 fn id(field: &Field<'_>, file: &Path, problems: &mut Problems<'_>) -> Option<String> {

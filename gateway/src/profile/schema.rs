@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
+use super::signature::{IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
 use super::source::{BYTES, HOW, MAX_TEXT_REGISTERS, PLACES, TYPES, WORDS, has_marks};
 use super::writable::{FUNCTIONS, WRITABLE_KEYS};
 use crate::driver::host::Metric;
@@ -126,7 +127,7 @@ fn point_key(key: &str) -> Value {
         "class" => about(names(CLASSES), "An alarm is held on to longest when the gateway's buffer is full; never thinned out."),
         "read" => {
             let mut read = object(&[PLACES, HOW].concat(), &[], read_key);
-            read["oneOf"] = PLACES.iter().map(|place| json!({ "required": [place] })).collect();
+            read = place(read);
             about(read, "Where the point is read from.")
         }
         "every" => duration("How often it is read, such as 60s; the device's interval where absent."),
@@ -148,6 +149,42 @@ fn point_key(key: &str) -> Value {
     }
 }
 
+/// The places of a point's `read`, each alone.
+fn place(mut read: Value) -> Value {
+    read["oneOf"] = PLACES.iter().map(|place| json!({ "required": [place] })).collect();
+    read
+}
+
+fn want_key(key: &str) -> Value {
+    let number = json!({ "type": "number" });
+    let range = json!({ "type": "array", "items": number, "minItems": 2, "maxItems": 2 });
+    let several = |one: Value| json!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] });
+    match key {
+        "equals" => about(several(number), "The number that the place holds, or several."),
+        "between" => about(several(range), "The range of the number that it holds, or several."),
+        "contains" => {
+            about(several(text(MAX_TEXT_CHARS, "A part.")), "A part of the text that it holds, or several; letter case does not matter.")
+        }
+        other => read_key(other),
+    }
+}
+
+fn match_key(key: &str) -> Value {
+    match key {
+        "identity" => about(
+            object(IDENTITY_KEYS, &[], |_| text(MAX_TEXT_CHARS, "A part of it; letter case does not matter.")),
+            "What the device calls itself: function 43/14, 17, or the SunSpec common model.",
+        ),
+        "sunspec" => json!({ "type": "boolean", "description": "It has the SunSpec marker." }),
+        "registers" => json!({
+            "description": "What its registers hold; all must.",
+            "type": "array", "minItems": 1, "maxItems": MAX_CHECKS,
+            "items": place(object(&[PLACES, HOW, WANT_KEYS].concat(), &[], want_key)),
+        }),
+        other => panic!("{other} is not described"),
+    }
+}
+
 fn schema() -> Value {
     let mut schema = object(KEYS, &["schema", "id", "manufacturer", "model", "points"], |key| match key {
         "schema" => json!({ "const": 1 }),
@@ -155,6 +192,7 @@ fn schema() -> Value {
             json!({ "type": "string", "pattern": format!("^[a-z0-9-]{{1,{MAX_NAME_BYTES}}}$"), "description": "Name of the file without .yaml." })
         }
         "manufacturer" | "model" => text(MAX_TEXT_CHARS, "A name."),
+        "match" => about(object(MATCH_KEYS, &[], match_key), "How a scan recognises a device of this model."),
         "modbus" => about(object(MODBUS_KEYS, &[], modbus_key), "How a Modbus device of this model wants to be asked."),
         "points" => json!({
             "type": "array", "minItems": 1, "maxItems": MAX_POINTS, "items": object(POINT_KEYS, &["name", "read"], point_key),

@@ -94,8 +94,12 @@ impl Marks {
 
 /// Reads the `read:` of a point.
 pub(super) fn read(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) -> Option<Read> {
-    let what = format!("{what}, read");
-    let fields = Fields::read(node, &what, &[PLACES, HOW].concat(), problems)?;
+    read_with(node, &format!("{what}, read"), &[], marks, problems)
+}
+
+/// Reads a place among keys that are another's.
+pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks, problems: &mut Problems<'_>) -> Option<Read> {
+    let fields = Fields::read(node, what, &[PLACES, HOW, others].concat(), problems)?;
     let places: Vec<_> = PLACES.iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
     let [(place, field)] = places.as_slice() else {
         let found =

@@ -27,6 +27,7 @@ fn device(metrics: &[Metric]) -> Device {
         manufacturer: "Linux".into(),
         model: "host".into(),
         modbus: ModbusLimits::default(),
+        signature: None,
         points: metrics.iter().map(point).collect(),
     };
     Device { name: "here".into(), profile: Arc::new(profile), unit: 0, every: Duration::from_secs(10), labels: Labels::new() }

@@ -33,7 +33,7 @@ fn device(addresses: &[u16], limits: ModbusLimits) -> Device {
         }
     };
     let points = addresses.iter().map(point).collect();
-    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus: limits, points };
+    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus: limits, signature: None, points };
     Device { name: "meter".into(), profile: Arc::new(profile), unit: UNIT, every: Duration::from_secs(1), labels: Default::default() }
 }
 

@@ -44,7 +44,7 @@ fn device(read: ModbusRead, function: WriteFunction) -> Device {
         writable,
     };
     let modbus = ModbusLimits::default();
-    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus, points: vec![point] };
+    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus, signature: None, points: vec![point] };
     Device { name: "x".into(), profile: Arc::new(profile), unit: 9, every: Duration::from_secs(1), labels: BTreeMap::default() }
 }
 

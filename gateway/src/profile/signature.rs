@@ -1,0 +1,240 @@
+//! The `match:` of a profile: how a scan recognises a device of this model. Pure; asks nobody.
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `identity` | `vendor`, `product`: parts of what the device calls itself (function 43/14, 17, or the common model of `SunSpec`); letter case does not matter |
+//! | `sunspec` | `true`: a device with the `SunSpec` marker |
+//! | `registers` | places like those of a point's `read:`, each with one of `equals`, `between` (numbers or ranges, or lists of them) and `contains` (texts) |
+//!
+//! All registers must hold. An identity decides alone where the device tells one; where it tells none, the registers do.
+
+use pattoo_wire::Sample;
+
+use super::read::{MAX_ITEMS, MAX_TEXT_CHARS, pair};
+use super::source::{self, Marks};
+use super::{Encoding, ModbusRead, Read};
+use crate::yaml::{Field, Fields, Node, Problems, Tree};
+
+/// Most registers that one profile is recognised by: each costs a scan a request.
+pub(super) const MAX_CHECKS: usize = 8;
+
+pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers"];
+pub(super) const IDENTITY_KEYS: &[&str] = &["vendor", "product"];
+pub(super) const WANT_KEYS: &[&str] = &["equals", "between", "contains"];
+
+/// How a scan recognises a device model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Signature {
+    /// Part of the vendor that it names.
+    pub vendor: Option<String>,
+    /// Part of the product that it names.
+    pub product: Option<String>,
+    /// It has the `SunSpec` marker.
+    pub sunspec: bool,
+    /// What its registers hold.
+    pub registers: Vec<Check>,
+}
+
+/// What some registers of a device model hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// Where.
+    pub read: ModbusRead,
+    /// What.
+    pub want: Want,
+}
+
+/// What registers hold.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Want {
+    /// A number that equals one of these.
+    Equals(Vec<f64>),
+    /// A number within one of these ranges, ends included.
+    Between(Vec<(f64, f64)>),
+    /// A text with one of these in it; letter case does not matter.
+    Contains(Vec<String>),
+}
+
+impl Check {
+    /// Whether these words are as wanted.
+    #[must_use]
+    pub fn holds(&self, words: &[u16]) -> bool {
+        let Sample::Good(value) = self.read.decode(words, None) else { return false };
+        match (&self.want, value.to_f64()) {
+            #[expect(clippy::float_cmp, reason = "both come from the same integer or decimal")]
+            (Want::Equals(numbers), Some(own)) => numbers.iter().any(|number| *number == own),
+            (Want::Between(ranges), Some(own)) => ranges.iter().any(|(low, high)| (*low..=*high).contains(&own)),
+            (Want::Contains(texts), _) => texts.iter().any(|text| contains(&value.to_string(), text)),
+            _ => false,
+        }
+    }
+
+    /// How much it says that it holds: a text or a code is nobody else's, a plausible measurement may be.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        match (&self.want, self.read.encoding.len()) {
+            (Want::Equals(_) | Want::Contains(_), _) => 10,
+            (Want::Between(_), 1) => 2,
+            (Want::Between(_), _) => 4,
+        }
+    }
+}
+
+/// Whether a text holds another, whatever the letter case.
+pub(crate) fn contains(text: &str, part: &str) -> bool {
+    text.to_lowercase().contains(&part.to_lowercase())
+}
+
+/// Reads the `match:` of a profile.
+pub(super) fn read(node: &Node, problems: &mut Problems<'_>) -> Option<Signature> {
+    let before = problems.count();
+    let fields = Fields::read(node, "match", MATCH_KEYS, problems)?;
+    let mut signature = Signature::default();
+    if let Some(field) = fields.optional("identity")
+        && let Some(own) = Fields::read(field.node, "match, identity", IDENTITY_KEYS, problems)
+    {
+        let mut part = |key| own.optional(key).and_then(|field| text(&field, problems));
+        (signature.vendor, signature.product) = (part("vendor"), part("product"));
+        if signature.vendor.is_none() && signature.product.is_none() && problems.count() == before {
+            field.problem("found neither, expected vendor, product or both", problems);
+        }
+    }
+    if let Some(field) = fields.optional("sunspec") {
+        signature.sunspec = field.choice(&[("true", true), ("false", false)], problems).unwrap_or_default();
+    }
+    if let Some(field) = fields.optional("registers") {
+        signature.registers = checks(&field, problems).unwrap_or_default();
+    }
+    if problems.count() == before && signature == Signature::default() {
+        problems.add(node.at, "match: found nothing to recognise a device by, expected identity, sunspec or registers".to_owned());
+    }
+    (problems.count() == before).then_some(signature)
+}
+
+fn text(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<String> {
+    let expected = format!("a text of at most {MAX_TEXT_CHARS} characters");
+    let text = field.text(&expected, problems)?;
+    if text.chars().count() > MAX_TEXT_CHARS {
+        field.wrong(&expected, problems);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn checks(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Vec<Check>> {
+    let items = field.list("a list of registers, such as - { holding: 11, type: u16, equals: 102 }", problems)?;
+    if items.is_empty() || items.len() > MAX_CHECKS {
+        field.problem(&format!("found {} registers, expected 1 to {MAX_CHECKS}", items.len()), problems);
+        return None;
+    }
+    items.iter().enumerate().map(|(index, node)| check(node, &format!("match, register {}", index + 1), problems)).collect()
+}
+
+fn check(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Check> {
+    let Read::Modbus(read) = source::read_with(node, what, WANT_KEYS, &Marks::default(), problems)? else {
+        problems.add(node.at, format!("{what}: found a host metric, expected a place of a Modbus device"));
+        return None;
+    };
+    // Its other keys have just been read.
+    let fields = Fields::read(node, what, &[source::PLACES, source::HOW, WANT_KEYS].concat(), problems)?;
+    let wants: Vec<_> = WANT_KEYS.iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
+    let [(key, field)] = wants.as_slice() else {
+        problems.add(node.at, format!("{what}: found {}, expected exactly one of {}", wants.len(), WANT_KEYS.join(", ")));
+        return None;
+    };
+    let is_text = matches!(read.encoding, Encoding::Text(_) | Encoding::DateTime(_));
+    if is_text != (*key == "contains") {
+        field.problem(if is_text { "a text has `contains`" } else { "a number has `equals` or `between`" }, problems);
+        return None;
+    }
+    let want = match *key {
+        "equals" => Want::Equals(several(field, |field| field.number("a number", problems))?),
+        "contains" => Want::Contains(several(field, |field| text(&field, problems))?),
+        _ => Want::Between(ranges(field, problems)?),
+    };
+    Some(Check { read, want })
+}
+
+/// One value or a list of them.
+fn several<T>(field: &Field<'_>, mut one: impl FnMut(Field<'_>) -> Option<T>) -> Option<Vec<T>> {
+    match &field.node.tree {
+        Tree::List(items) if !items.is_empty() => items.iter().take(MAX_ITEMS).map(|item| one(field.item(item))).collect(),
+        _ => one(field.clone()).map(|own| vec![own]),
+    }
+}
+
+/// `[low, high]` or a list of such.
+fn ranges(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Vec<(f64, f64)>> {
+    let expected = "[lowest, highest], or a list of such";
+    let nested =
+        matches!(&field.node.tree, Tree::List(items) if items.iter().all(|item| matches!(item.tree, Tree::List(_))) && !items.is_empty());
+    let mut one = |field: Field<'_>| {
+        let (low, high) = pair(&field, expected, problems)?;
+        let (low, high) = (low.number("a number", problems)?, high.number("a number", problems)?);
+        if low > high {
+            field.problem(&format!("found [{low}, {high}], expected {expected}"), problems);
+            return None;
+        }
+        Some((low, high))
+    };
+    if nested { several(field, one) } else { one(field.clone()).map(|range| vec![range]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profile;
+
+    fn read(signature: &str) -> Result<Signature, String> {
+        let text = format!(
+            "schema: 1\nid: m\nmanufacturer: x\nmodel: x\nmatch: {signature}\npoints: [{{ name: a, read: {{ input: 0, type: u16 }} }}]\n"
+        );
+        let profile = Profile::read("m.yaml".as_ref(), text.as_bytes());
+        profile.map(|profile| profile.signature.unwrap()).map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }
+
+    #[test]
+    fn registers_hold_what_is_wanted_or_not() {
+        for (check, words, holds) in [
+            ("holding: 11, type: u16, equals: 0x66", vec![102], true),
+            ("holding: 11, type: u16, equals: [101, 103]", vec![102], false),
+            ("holding: 11, type: u16, equals: [101, 102]", vec![102], true),
+            ("holding: 11, type: u16, scale: 0.1, between: [10.2, 11]", vec![102], true),
+            ("holding: 11, type: u16, scale: 0.1, between: [10.3, 11]", vec![102], false),
+            ("holding: 11, type: u16, between: [[1, 2], [100, 200]]", vec![102], true),
+            ("input: 0, type: f32, between: [45, 65]", vec![0x4248, 0], true),
+            ("input: 0, type: f32, between: [45, 65]", vec![0x7FC0, 0], false),
+            ("input: 0, type: f32, between: [45, 65]", vec![0x4248], false),
+            ("holding: 1, type: text, registers: 2, contains: bcd", vec![0x4142, 0x4344], true),
+            ("holding: 1, type: text, registers: 2, contains: [x, bcd]", vec![0x4142, 0x4344], true),
+            ("holding: 1, type: text, registers: 2, contains: acd", vec![0x4142, 0x4344], false),
+        ] {
+            let signature = read(&format!("{{ registers: [ {{ {check} }} ] }}")).unwrap();
+            assert_eq!(signature.registers[0].holds(&words), holds, "{check}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_match_is_refused_with_its_place() {
+        for (signature, says) in [
+            ("{}", "m.yaml:5:8: match: found nothing to recognise a device by"),
+            ("{ identity: {} }", "found neither, expected vendor, product or both"),
+            ("{ identity: { vender: x } }", "did you mean `vendor`"),
+            ("{ registers: [] }", "found 0 registers, expected 1 to 8"),
+            (
+                "{ registers: [ { holding: 1, type: u16 } ] }",
+                "match, register 1: found 0, expected exactly one of equals, between, contains",
+            ),
+            ("{ registers: [ { holding: 1, type: u16, contains: x } ] }", "a number has `equals` or `between`"),
+            ("{ registers: [ { holding: 1, type: text, registers: 2, equals: 1 } ] }", "a text has `contains`"),
+            ("{ registers: [ { holding: 1, type: u16, between: [2, 1] } ] }", "found [2, 1], expected [lowest, highest]"),
+            ("{ registers: [ { holding: 1, type: u16, between: 7 } ] }", "expected [lowest, highest]"),
+            ("{ registers: [ { holding: 1, type: u17, equals: 7 } ] }", "did you mean `u1"),
+            ("{ registers: [ { host: cpu_usage, equals: 7 } ] }", "found a host metric"),
+            ("{ sunspec: yes }", "expected one of true, false"),
+        ] {
+            let error = read(signature).unwrap_err();
+            assert!(error.contains(says), "{signature}: {error}");
+        }
+    }
+}
