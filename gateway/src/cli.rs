@@ -1,6 +1,8 @@
 //! The command line of `pattoo-gateway`.
 #![expect(clippy::print_stdout, reason = "commands answer on standard output")]
 
+mod scan;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -72,6 +74,11 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Find devices, say which profiles fit them, and print a configuration to paste
+    Scan {
+        #[command(subcommand)]
+        command: scan::ScanCommand,
     },
     /// Read a Modbus device once and print its raw replies and readings as a fixture
     Record {
@@ -171,6 +178,14 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
                 polled.iter().for_each(|polled| println!("{polled}"));
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Scan { command } => {
+            let (profiles, problems) = load_profiles(&cli.profiles);
+            print_problems(&problems);
+            runtime()?.block_on(async {
+                let stop = stop_signal()?;
+                scan::scan(command, &profiles, stop).await
+            })
         }
         Command::Record { device, output, case } => {
             let loaded = load(cli)?;

@@ -22,6 +22,7 @@
 //! | `command` | pure | writes: what is allowed, what became of it |
 //! | `audit` | shell | the record of writes |
 //! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
+//! | `scan` | pure, `scan::drive` shell | finds devices and says which profile fits |
 //! | `table` | pure | columns of text |
 //! | `run` | shell | the only place that spawns |
 
@@ -45,6 +46,7 @@ pub mod profile;
 pub mod reading;
 pub mod record;
 pub mod run;
+pub mod scan;
 pub mod schedule;
 pub mod simulate;
 mod table;

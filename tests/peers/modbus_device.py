@@ -13,7 +13,7 @@ import os
 import sys
 import tty
 
-from pymodbus import FramerType
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -53,14 +53,16 @@ def wire():
 async def main(path, way="tcp"):
     with open(path, encoding="utf-8") as file:
         units = json.load(file)
+    identity = ModbusDeviceIdentification(info_name={"VendorName": "Pymodbus", "ProductCode": "PM", "MajorMinorRevision": "3.16"})
     devices = [SimDevice(id=int(unit), simdata=tuple(block(t, tables.get(t, {})) for t in TABLES)) for unit, tables in units.items()]
     if way == "serial":
         address, own = wire()
-        server = ModbusSerialServer(devices, port=own, baudrate=19200, ignore_missing_devices=True)
+        server = ModbusSerialServer(devices, port=own, baudrate=19200, ignore_missing_devices=True, identity=identity)
         await server.listen()
     else:
         framer = FramerType.RTU if way == "rtu-over-tcp" else FramerType.SOCKET
-        server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", 0), ignore_missing_devices=way != "tcp")
+        silent = way != "tcp"
+        server = ModbusTcpServer(devices, framer=framer, address=("127.0.0.1", 0), ignore_missing_devices=silent, identity=identity)
         await server.listen()
         address = server.transport.sockets[0].getsockname()[1]
     print("listening", address, flush=True)

@@ -8,7 +8,7 @@
 //!
 //! All registers must hold. An identity decides alone where the device tells one; where it tells none, the registers do.
 
-use pattoo_wire::Sample;
+use pattoo_wire::{Decimal, Repr, Sample, Value};
 
 use super::read::{MAX_ITEMS, MAX_TEXT_CHARS, pair};
 use super::source::{self, Marks};
@@ -17,6 +17,9 @@ use crate::yaml::{Field, Fields, Node, Problems, Tree};
 
 /// Most registers that one profile is recognised by: each costs a scan a request.
 pub(super) const MAX_CHECKS: usize = 8;
+
+/// Most bits that one register says.
+const MAX_WEIGHT: u32 = 20;
 
 pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers"];
 pub(super) const IDENTITY_KEYS: &[&str] = &["vendor", "product"];
@@ -61,22 +64,51 @@ impl Check {
     pub fn holds(&self, words: &[u16]) -> bool {
         let Sample::Good(value) = self.read.decode(words, None) else { return false };
         match (&self.want, value.to_f64()) {
-            #[expect(clippy::float_cmp, reason = "both come from the same integer or decimal")]
-            (Want::Equals(numbers), Some(own)) => numbers.iter().any(|number| *number == own),
+            (Want::Equals(numbers), Some(own)) => numbers.contains(&own),
             (Want::Between(ranges), Some(own)) => ranges.iter().any(|(low, high)| (*low..=*high).contains(&own)),
             (Want::Contains(texts), _) => texts.iter().any(|text| contains(&value.to_string(), text)),
             _ => false,
         }
     }
 
-    /// How much it says that it holds: a text or a code is nobody else's, a plausible measurement may be.
+    /// Words that hold, as a simulated device has them: those of the first number, of the middle of the first range, of the first text.
+    #[must_use]
+    pub fn example(&self) -> Option<Vec<u16>> {
+        let number = |number: f64| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates; what does not fit does not hold")]
+            let value = match self.read.repr() {
+                Repr::Decimal { exponent } => {
+                    Value::Decimal(Decimal { mantissa: (number / 10f64.powi(i32::from(exponent))).round() as i64, exponent })
+                }
+                Repr::Unsigned => Value::Unsigned(number as u64),
+                Repr::F32 => Value::F32(number as f32),
+                Repr::F64 => Value::F64(number),
+                Repr::Bool => Value::Bool(number != 0.0),
+                Repr::Text => return None,
+            };
+            self.read.nearest(&value, 0)
+        };
+        let words = match &self.want {
+            Want::Equals(numbers) => number(*numbers.first()?),
+            Want::Between(ranges) => ranges.first().and_then(|(low, high)| number(f64::midpoint(*low, *high))),
+            Want::Contains(texts) => self.read.nearest(&Value::Text(texts.first()?.clone()), 0),
+        };
+        words.filter(|words| self.holds(words))
+    }
+
+    /// How much it says that it holds, in bits: by how much less likely registers of chance are to hold it. 1 to 20; no text is there by chance.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        match (&self.want, self.read.encoding.len()) {
-            (Want::Equals(_) | Want::Contains(_), _) => 10,
-            (Want::Between(_), 1) => 2,
-            (Want::Between(_), _) => 4,
-        }
+        let (Want::Between(ranges), Some((least, most))) = (&self.want, self.read.encoding.integers()) else {
+            // A power of two of a float's 256, and its sign.
+            return if self.read.encoding.is_float() { 9 } else { MAX_WEIGHT };
+        };
+        let step = self.read.scale.0 as f64 * 10f64.powi(i32::from(self.read.scale.1));
+        let hits: f64 = ranges.iter().map(|(low, high)| ((high - low) / step).abs() + 1.0).sum();
+        let bits = ((most - least) as f64 / hits).log2();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded on the same line")]
+        let bits = bits.clamp(1.0, f64::from(MAX_WEIGHT)) as u32;
+        bits
     }
 }
 
@@ -211,6 +243,23 @@ mod tests {
         ] {
             let signature = read(&format!("{{ registers: [ {{ {check} }} ] }}")).unwrap();
             assert_eq!(signature.registers[0].holds(&words), holds, "{check}");
+            let example = signature.registers[0].example().unwrap();
+            assert!(signature.registers[0].holds(&example), "{check}: {example:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_says_more_than_a_measurement() {
+        for (check, bits) in [
+            ("holding: 11, type: u16, between: [71, 73]", 14),
+            ("holding: 11, type: u16, scale: 0.1, between: [80, 350]", 4),
+            ("holding: 11, type: u32, scale: 0.01, between: [45, 65]", 20),
+            ("holding: 11, type: f32, between: [45, 65]", 9),
+            ("holding: 11, type: u16, equals: 7", 20),
+            ("holding: 11, type: u16, between: [0, 65535]", 1),
+            ("holding: 1, type: text, registers: 2, contains: x", 20),
+        ] {
+            assert_eq!(read(&format!("{{ registers: [ {{ {check} }} ] }}")).unwrap().registers[0].weight(), bits, "{check}");
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
+use tokio_modbus::prelude::{ConformityLevel, DeviceIdObject, ReadCode, ReadDeviceIdentificationResponse as Identification};
 use tokio_modbus::{ExceptionCode, Request, Response};
 
 use super::values;
 use super::written::{NotWritten, Written};
-use crate::profile::{ModbusRead, Point, Profile, Read, Table};
+use crate::profile::{Check, Encoding, ModbusRead, Point, Profile, Read, Table};
 
 /// Most registers in one request, as the Modbus specification has it.
 const MAX_REGISTERS: u16 = 125;
@@ -59,8 +60,36 @@ impl Simulated {
                 self.write(Table::Holding, at, &[or], !and)?;
                 Ok(Response::MaskWriteRegister(at, and, or))
             }
+            Request::ReadDeviceIdentification(code, _) => self.identity(code).ok_or(ExceptionCode::IllegalFunction),
             _ => Err(ExceptionCode::IllegalFunction),
         }
+    }
+
+    /// What its profile expects a device of this model to call itself; in the basic objects.
+    fn identity(&self, code: ReadCode) -> Option<Response> {
+        let signature = self.profile.signature.as_ref().filter(|own| own.vendor.is_some() || own.product.is_some())?;
+        let (vendor, product) = (signature.vendor.as_ref(), signature.product.as_ref());
+        let texts = [vendor.unwrap_or(&self.profile.manufacturer), product.unwrap_or(&self.profile.model)].map(ToString::to_string);
+        let objects = (0u8..).zip(texts).map(|(id, text)| DeviceIdObject { id, value: text.into() });
+        Some(Response::ReadDeviceIdentification(Identification {
+            read_code: code,
+            conformity_level: ConformityLevel::BasicIdentificationStreamOnly,
+            more_follows: false,
+            next_object_id: 0,
+            device_id_objects: objects.collect(),
+        }))
+    }
+
+    /// What a scan looks for, read alone: some devices have a code at an address that is the middle of a value otherwise.
+    fn signature(&self, table: Table, address: u16, count: u16) -> Option<Vec<u16>> {
+        let same = |read: &ModbusRead| read.table == table && read.first() == address && read.last() - address + 1 == count;
+        // A text says nothing of its own here.
+        let is_text = |read: &ModbusRead| matches!(read.encoding, Encoding::Text(_));
+        let measured = |read: &ModbusRead| {
+            !is_text(read) && self.points(table).any(|(_, own)| own.address == read.address && own.encoding == read.encoding)
+        };
+        let checks = self.profile.signature.as_ref()?.registers.iter();
+        checks.filter(|check| same(&check.read) && !measured(&check.read)).find_map(Check::example)
     }
 
     /// Writes these bits of registers of writable points; gives how many registers.
@@ -90,6 +119,9 @@ impl Simulated {
     fn words(&self, table: Table, address: u16, count: u16, most: u16) -> Result<Vec<u16>, ExceptionCode> {
         if count == 0 || count > most {
             return Err(ExceptionCode::IllegalDataValue);
+        }
+        if let Some(words) = self.signature(table, address, count) {
+            return Ok(words);
         }
         let mut words: Vec<Option<u16>> = vec![None; usize::from(count)];
         let elapsed_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);

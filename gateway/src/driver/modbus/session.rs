@@ -133,6 +133,14 @@ impl Session {
         Self { ear: Some(ear), ..self }
     }
 
+    /// From now on, this is the longest wait for a connection and for a reply.
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+        if let Way::Rtu(rtu) = &mut self.way {
+            rtu.set_timeout(timeout);
+        }
+    }
+
     /// How long this unit is waited for.
     pub(super) fn waiting(&self, unit: u8) -> Waiting {
         let own = self.patience.get(&unit);

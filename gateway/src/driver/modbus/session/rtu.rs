@@ -92,6 +92,10 @@ impl Rtu {
         }
     }
 
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
     pub(super) fn is_serial(&self) -> bool {
         matches!(self.at, At::Serial(_))
     }
