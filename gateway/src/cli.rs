@@ -20,10 +20,11 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{self, Loaded};
 use crate::fixture::{Fixture, MAX_FIXTURE_BYTES, replay};
 use crate::link::serial::SerialLine;
+use crate::link_log::{MAX_FOR, SWITCHED_FOR};
 use crate::profile::{Parity, Profile, load_profiles, read_limited};
 use crate::simulate::Frames;
 use crate::yaml::Problem;
-use crate::{check, poll, record, run, simulate};
+use crate::{check, control, poll, record, run, simulate};
 
 /// Where packages put the config.
 const CONFIG: &str = "/etc/pattoo/gateway.yaml";
@@ -90,6 +91,17 @@ enum Command {
         /// Name of the case
         #[arg(long, default_value = "recorded")]
         case: String,
+    },
+    /// Have the running daemon tell in its log what goes over one link, for a while
+    Log {
+        /// Name of the link
+        link: String,
+        /// off; values: readings; frames: also questions and answers; bytes: also what was sent and heard
+        #[arg(value_parser = ["off", "values", "frames", "bytes"])]
+        level: String,
+        /// For how long, at most 24h
+        #[arg(long = "for", default_value_t = SWITCHED_FOR.into())]
+        time: humantime::Duration,
     },
     /// Work on device profiles
     Profile {
@@ -195,6 +207,22 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
                 Some(file) => record::save(file, &fixture.text()).with_context(|| format!("cannot write {}", file.display()))?,
                 None => print!("{}", fixture.text()),
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Log { link, level, time } => {
+            if **time > MAX_FOR {
+                bail!("found --for {time}, expected at most 24h");
+            }
+            let loaded = load(cli)?;
+            let ask = control::Ask::Log { link: link.clone(), level: level.clone(), seconds: time.as_secs() };
+            let buffer = &loaded.config.buffer.path;
+            let answer = control::ask(buffer, &ask).with_context(|| {
+                format!(
+                    "cannot reach the daemon at {}: does it run with this configuration, and as this user?",
+                    control::socket(buffer).display()
+                )
+            })?;
+            println!("{}", answer.map_err(anyhow::Error::msg)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),

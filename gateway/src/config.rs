@@ -35,6 +35,7 @@
 //! | `links.<name>.baud`, `.parity` | none | 300 to 1 000 000; `none`, `even`, `odd`; of a serial line |
 //! | `links.<name>.stop_bits` | 1 | 1 or 2 |
 //! | `links.<name>.rs485`, `.echo` | false | the kernel switches the transmitter; the adapter hears itself |
+//! | `links.<name>.log` | `off` | `values`, `frames`, `bytes`: what goes over it, in the log, for [`CONFIGURED_FOR`] after the start |
 //! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
@@ -64,6 +65,9 @@ use std::time::Duration;
 use pattoo_wire::{Labels, Value};
 
 use crate::link::serial::SerialLine;
+#[cfg(doc)]
+use crate::link_log::CONFIGURED_FOR;
+use crate::link_log::Level;
 use crate::profile::{Profile, WriteLimits};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::timebase::Trust;
@@ -297,6 +301,8 @@ pub struct Link {
     pub devices: Vec<DeviceIndex>,
     /// Connections to its endpoint at the same time, 1 to [`MAX_CONNECTIONS`]; 1 for anything but Modbus TCP.
     pub connections: usize,
+    /// What is told of it in the log, for [`CONFIGURED_FOR`] after the start.
+    pub log: Level,
 }
 
 impl Link {

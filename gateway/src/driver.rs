@@ -8,9 +8,11 @@ pub mod modbus;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use pattoo_wire::Outcome;
 
+use self::modbus::ear::Ear;
 use crate::clock;
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
@@ -47,12 +49,15 @@ pub trait Driver: Send {
     }
 }
 
-/// The driver of a link. Does no I/O.
-#[must_use]
-pub fn open(transport: &Transport, clock: Clock) -> Box<dyn Driver> {
+/// The driver of a link, with an ear at it where one is given. Does no I/O.
+pub(crate) fn open(transport: &Transport, clock: Clock, ear: Option<Arc<dyn Ear>>) -> Box<dyn Driver> {
     match transport {
         Transport::ModbusTcp { .. } | Transport::RtuOverTcp { .. } | Transport::ModbusRtu { .. } => {
-            Box::new(modbus::Modbus::new(transport, clock))
+            let driver = modbus::Modbus::new(transport, clock);
+            Box::new(match ear {
+                Some(ear) => driver.heard_by(ear),
+                None => driver,
+            })
         }
         Transport::Host => Box::new(host::Host::new(clock)),
     }

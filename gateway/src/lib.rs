@@ -11,6 +11,8 @@
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
 //! | `link` | shell | sockets and serial ports |
+//! | `link_log` | shell; `text`, `valve` pure | what goes over a link, in the log |
+//! | `control` | pure but for its client | what may be asked of the running daemon |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
@@ -34,11 +36,13 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod driver;
 mod durations;
 pub mod fixture;
 pub mod health;
 pub mod link;
+pub mod link_log;
 mod mix;
 pub mod plan;
 pub mod poll;

@@ -85,7 +85,7 @@ pub async fn poll(config: &Config, only: Option<&str>) -> Result<Vec<Polled>, Po
 }
 
 async fn poll_link(config: &Config, link: &Link, only: Option<&str>) -> Vec<(DeviceIndex, Polled)> {
-    let mut driver = driver::open(&link.transport, driver::wall_clock());
+    let mut driver = driver::open(&link.transport, driver::wall_clock(), None);
     let mut polled = Vec::new();
     for index in &link.devices {
         let Some(device) = config.devices.get(index.0).filter(|device| only.is_none_or(|name| device.name == name)) else { continue };

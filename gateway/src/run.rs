@@ -5,6 +5,7 @@
 
 mod batcher;
 mod clerk;
+mod control;
 mod orders;
 mod window;
 
@@ -28,6 +29,7 @@ use crate::command::Written;
 use crate::config::{Config, Device, Link, Loaded, MAX_LINKS};
 use crate::driver::{self, Driver};
 use crate::health::{Health, Verdict, Waiting};
+use crate::link_log::LinkLog;
 use crate::reading::{Reading, Transaction};
 use crate::schedule::{self, Due, Next, Outcome, Schedule};
 use crate::timebase;
@@ -77,10 +79,16 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let mut links = JoinSet::new();
     let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
     let mut desks = Vec::new();
+    let log = |link: &Link| (link.name.clone(), Arc::new(LinkLog::new(&link.name, link.log)));
+    let logs: Arc<control::Logs> = Arc::new(config.links.iter().map(log).collect());
     for link in config.links.iter().flat_map(Link::parts) {
         let (order, orders) = Orders::open(answers_in.clone());
         desks.push((link.devices.clone(), order));
-        links.spawn(serve(link, Arc::clone(&config), orders, readings_in.clone(), health_in.clone(), stop.clone()));
+        let log = logs.get(&link.name).cloned();
+        links.spawn(serve(link, Arc::clone(&config), log, orders, readings_in.clone(), health_in.clone(), stop.clone()));
+    }
+    if let Some(listener) = control::listen(&config.buffer.path) {
+        links.spawn(control::serve(listener, config.buffer.path.clone(), logs, stop.clone()));
     }
     if let Some(counter) = counter {
         links.spawn(Clerk::new(Arc::clone(&config), desks, time, counter).run(answers, stop.clone()));
@@ -134,19 +142,20 @@ pub async fn poll(
     health: watch::Sender<Health>,
     stop: watch::Receiver<bool>,
 ) {
-    serve(link, config, Orders::none(), readings, health, stop).await;
+    serve(link, config, None, Orders::none(), readings, health, stop).await;
 }
 
 /// Polls the devices of one link until told to stop, and writes what is ordered.
 async fn serve(
     link: Link,
     config: Arc<Config>,
+    log: Option<Arc<LinkLog>>,
     mut orders: Orders,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
     stop: watch::Receiver<bool>,
 ) {
-    take_turns(link, config, &mut orders, readings, health, stop).await;
+    take_turns(link, config, log, &mut orders, readings, health, stop).await;
     orders.close().await;
 }
 
@@ -154,6 +163,7 @@ async fn serve(
 async fn take_turns(
     link: Link,
     config: Arc<Config>,
+    log: Option<Arc<LinkLog>>,
     orders: &mut Orders,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
@@ -163,7 +173,7 @@ async fn take_turns(
     let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
-    let mut driver = driver::open(&link.transport, driver::boot_clock());
+    let mut driver = driver::open(&link.transport, driver::boot_clock(), log.clone().map(|log| log as _));
     loop {
         let next = match orders.next() {
             Some(order) => Turn::Write(order),
@@ -180,7 +190,9 @@ async fn take_turns(
             Turn::Read(due) => due,
             Turn::Write(order) => {
                 // Never left half-way, not even at a stop: what was begun has an outcome.
-                for transaction in obey(driver.as_mut(), &config, &mut schedule, orders, order).await {
+                let transactions = obey(driver.as_mut(), &config, &mut schedule, orders, order).await;
+                log.iter().for_each(|log| log.values(&config, &transactions));
+                for transaction in transactions {
                     if readings.send(transaction).await.is_err() {
                         return;
                     }
@@ -198,6 +210,7 @@ async fn take_turns(
         if let Some(device) = config.devices.get(due.device.0) {
             note(&health, &link, device, &due, &transactions, driver.waiting(device));
         }
+        log.iter().for_each(|log| log.values(&config, &transactions));
         for transaction in transactions {
             if readings.send(transaction).await.is_err() {
                 return;

@@ -18,6 +18,8 @@ const PURE: &[&str] = &[
     "gateway/src/profile/decode.rs",
     "gateway/src/profile/signature.rs",
     "gateway/src/fixture.rs",
+    "gateway/src/link_log/text.rs",
+    "gateway/src/link_log/valve.rs",
     "gateway/src/scan.rs",
     "gateway/src/scan/dossier.rs",
     "gateway/src/scan/order.rs",

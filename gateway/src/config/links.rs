@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::read::{path, split_endpoint};
 use super::{LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Transport};
 use crate::link::serial::SerialLine;
+use crate::link_log::Level;
 use crate::profile::Parity;
 use crate::yaml::{Fields, Node, Problems};
 
 /// Ways, of which a link has exactly one.
 const WAYS: &[&str] = &["tcp", "rtu_over_tcp", "serial"];
-const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout", "connections"];
+const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout", "connections", "log"];
 /// Keys that only a serial line has.
 const SERIAL_KEYS: &[&str] = &["baud", "parity", "stop_bits", "rs485", "echo"];
 
@@ -18,8 +19,8 @@ const ENDPOINT: &str = "host:port, such as 10.0.0.5:502";
 const SLOWEST_BAUD: i128 = 300;
 const FASTEST_BAUD: i128 = 1_000_000;
 
-/// Reads the mapping of one link; gives its transport and the number of its connections.
-pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<(Transport, usize)> {
+/// Reads the mapping of one link; gives its transport, the number of its connections and what is told of it.
+pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<(Transport, usize, Level)> {
     let before = problems.count();
     let fields = Fields::read(node, what, KEYS, problems)?;
     let found: Vec<&str> = WAYS.iter().copied().filter(|way| fields.optional(way).is_some()).collect();
@@ -44,8 +45,12 @@ pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) ->
         Some(field) => field.integer(1, MAX_CONNECTIONS as i128, "a number of connections", problems),
         None => Some(1),
     };
-    let connections = usize::try_from(connections?).ok()?;
-    transport.filter(|_| problems.count() == before).map(|transport| (transport, connections))
+    let log = match fields.optional("log") {
+        Some(field) => field.choice(Level::NAMES, problems),
+        None => Some(Level::Off),
+    };
+    let (connections, log) = (usize::try_from(connections?).ok()?, log?);
+    transport.filter(|_| problems.count() == before).map(|transport| (transport, connections, log))
 }
 
 fn over_network(fields: &Fields<'_>, way: &'static str, problems: &mut Problems<'_>) -> Option<Transport> {

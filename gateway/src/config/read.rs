@@ -11,6 +11,7 @@ use super::commands::commands;
 use super::{
     BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, uplink,
 };
+use crate::link_log::Level;
 use crate::profile::Found;
 use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 
@@ -206,8 +207,8 @@ impl Links {
                 problems.add(at, format!("{what}: {e}"));
             } else if name == HOST_LINK {
                 problems.add(at, format!("{what}: this name belongs to the built-in link to this machine itself, expected another one"));
-            } else if let Some((transport, connections)) = links::transport(node, &what, problems) {
-                links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new(), connections });
+            } else if let Some((transport, connections, log)) = links::transport(node, &what, problems) {
+                links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new(), connections, log });
                 continue;
             }
             links.refused.push(name.to_owned());
@@ -219,7 +220,13 @@ impl Links {
     pub(super) fn host(&mut self) -> usize {
         let found = self.good.iter().position(|link| link.transport == Transport::Host);
         found.unwrap_or_else(|| {
-            self.good.push(Link { name: HOST_LINK.to_owned(), transport: Transport::Host, devices: Vec::new(), connections: 1 });
+            self.good.push(Link {
+                name: HOST_LINK.to_owned(),
+                transport: Transport::Host,
+                devices: Vec::new(),
+                connections: 1,
+                log: Level::Off,
+            });
             self.good.len() - 1
         })
     }

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::link_log::Level;
 use crate::profile::Parity;
 use crate::yaml::Problem;
 
@@ -119,11 +120,16 @@ fn a_good_configuration_becomes_what_it_says() {
     assert_eq!(config.batch, Batching { every: Duration::from_secs(10) });
     assert_eq!(config.clock, Clock { trust: Trust::Auto, ntp_file: "/run/ntp-ok".into() });
     let tcp = |endpoint: &str, ms| Transport::ModbusTcp { endpoint: endpoint.to_owned(), timeout: Duration::from_millis(ms) };
-    let link =
-        |name: &str, transport, device| Link { name: name.to_owned(), transport, devices: vec![DeviceIndex(device)], connections: 1 };
+    let link = |name: &str, transport, device| Link {
+        name: name.to_owned(),
+        transport,
+        devices: vec![DeviceIndex(device)],
+        connections: 1,
+        log: Level::Off,
+    };
     let line =
         SerialLine { path: "/dev/serial/by-id/usb-x".into(), baud: 9600, parity: Parity::Even, stop_bits: 1, rs485: true, echo: false };
-    let unused = |name: &str, transport| Link { name: name.to_owned(), transport, devices: vec![], connections: 1 };
+    let unused = |name: &str, transport| Link { name: name.to_owned(), transport, devices: vec![], connections: 1, log: Level::Off };
     assert_eq!(
         config.links,
         [
@@ -373,7 +379,7 @@ fn the_devices_of_a_link_are_dealt_out_to_its_connections() {
         [(5, 2, vec![vec![0, 2, 4], vec![1, 3]]), (3, 1, vec![vec![0, 1, 2]]), (2, 8, vec![vec![0], vec![1]]), (0, 4, vec![vec![]])]
     {
         let devices = (0..devices).map(DeviceIndex).collect();
-        let link = Link { name: "plc".into(), transport: Transport::Host, devices, connections };
+        let link = Link { name: "plc".into(), transport: Transport::Host, devices, connections, log: Level::Off };
         let parts: Vec<Vec<usize>> = link.parts().iter().map(|part| part.devices.iter().map(|index| index.0).collect()).collect();
         assert_eq!(parts, expected);
     }

@@ -14,7 +14,6 @@ use super::session::{Answer, Failure};
 
 /// One exchange that has ended.
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "the decode log tells all of it")]
 pub(crate) struct Told<'a> {
     /// Who was asked.
     pub(crate) unit: u8,

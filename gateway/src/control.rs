@@ -1,0 +1,54 @@
+//! What a person on this machine may ask of the running daemon, and how it is said: one line of JSON each way over a Unix socket beside
+//! the buffer, which only the daemon's own user may open. Pure but for the client; the daemon's end is in `run`.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest line, in bytes.
+pub(crate) const MAX_LINE_BYTES: usize = 4096;
+/// How long either side waits for the other.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ask {
+    /// Set the decode log of a link.
+    Log {
+        /// Name of the link.
+        link: String,
+        /// `off`, `values`, `frames` or `bytes`.
+        level: String,
+        /// For how long.
+        seconds: u64,
+    },
+}
+
+/// What is answered: what was done, or why not.
+pub type Answer = Result<String, String>;
+
+/// The socket of the daemon that has this buffer.
+#[must_use]
+pub fn socket(buffer: &Path) -> PathBuf {
+    let mut name = buffer.file_name().unwrap_or_default().to_owned();
+    name.push(".control");
+    buffer.with_file_name(name)
+}
+
+/// Asks the daemon that has this buffer.
+///
+/// # Errors
+/// It does not run, belongs to another user, or does not answer.
+pub fn ask(buffer: &Path, ask: &Ask) -> io::Result<Answer> {
+    let mut stream = UnixStream::connect(socket(buffer))?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.set_write_timeout(Some(ANSWER_WITHIN))?;
+    stream.write_all(format!("{}\n", serde_json::to_string(ask)?).as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream.take(MAX_LINE_BYTES as u64)).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}

@@ -1,0 +1,139 @@
+//! The daemon's end of its control socket: takes one question at a time and answers it. Shell.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
+
+use crate::control::{ANSWER_WITHIN, Answer, Ask, MAX_LINE_BYTES, socket};
+use crate::link_log::{Level, LinkLog, MAX_FOR};
+
+/// Wait after the system could not give a connection, before the next try.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The logs of links by name.
+pub(super) type Logs = BTreeMap<String, Arc<LinkLog>>;
+
+/// Listens beside this buffer, which this process has to itself, so that a socket that is there is a dead one's. Without a socket the
+/// daemon runs all the same.
+pub(super) fn listen(buffer: &Path) -> Option<UnixListener> {
+    let path = socket(buffer);
+    let listener = bind(&path);
+    listener
+        .inspect_err(|error| warn!(path = %path.display(), %error, "no control socket: `pattoo-gateway log` will not reach this daemon"))
+        .ok()
+}
+
+/// Its name appears when nobody but this user can open it.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| !meta.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket has its name"));
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let _ = std::fs::remove_file(&new);
+    let listener = UnixListener::bind(&new)?;
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}
+
+/// Answers until told to stop.
+pub(super) async fn serve(listener: UnixListener, buffer: std::path::PathBuf, logs: Arc<Logs>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            // Whoever is too slow, or gone, has only himself to blame.
+            Ok((stream, _)) => drop(timeout(ANSWER_WITHIN, answer(stream, &logs)).await),
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    let _ = std::fs::remove_file(socket(&buffer));
+}
+
+async fn answer(mut stream: UnixStream, logs: &Logs) -> io::Result<()> {
+    let mut line = String::new();
+    let (reader, mut writer) = stream.split();
+    BufReader::new(reader).take(MAX_LINE_BYTES as u64).read_line(&mut line).await?;
+    let answer: Answer = match serde_json::from_str(&line) {
+        Ok(ask) => obey(ask, logs),
+        Err(error) => Err(format!("not understood: {error}")),
+    };
+    writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
+}
+
+fn obey(ask: Ask, logs: &Logs) -> Answer {
+    let Ask::Log { link, level, seconds } = ask;
+    let level = Level::from_name(&level).ok_or_else(|| format!("there is no level {level:?}"))?;
+    let log = logs.get(&link).ok_or_else(|| {
+        let names: Vec<_> = logs.keys().map(String::as_str).collect();
+        format!("there is no link {link:?}; expected one of {}", names.join(", "))
+    })?;
+    let time = Duration::from_secs(seconds).min(MAX_FOR);
+    log.switch(level, time);
+    Ok(match level {
+        Level::Off => format!("link {link}: decode log off"),
+        level => format!("link {link}: {} in the daemon's log for {}", level.name(), humantime::format_duration(time)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control;
+
+    fn log(link: &str, level: &str) -> Ask {
+        Ask::Log { link: link.into(), level: level.into(), seconds: 60 }
+    }
+
+    #[tokio::test]
+    async fn a_question_is_answered_and_rubbish_ends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = folder.path().join("buffer");
+        // What a daemon left that was killed.
+        drop(std::os::unix::net::UnixListener::bind(socket(&buffer)).unwrap());
+        let listener = listen(&buffer).unwrap();
+        assert_eq!(std::fs::metadata(socket(&buffer)).unwrap().permissions().mode() & 0o777, 0o600);
+        let logs = Arc::new(Logs::from([("line1".to_owned(), Arc::new(LinkLog::new("line1", Level::Off)))]));
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(serve(listener, buffer.clone(), logs, stopped));
+        let asked = |question: Ask| {
+            let buffer = buffer.clone();
+            async move { tokio::task::spawn_blocking(move || control::ask(&buffer, &question).unwrap()).await.unwrap() }
+        };
+        assert_eq!(asked(log("line1", "frames")).await.unwrap(), "link line1: frames in the daemon's log for 1m");
+        assert_eq!(asked(log("line2", "frames")).await.unwrap_err(), "there is no link \"line2\"; expected one of line1");
+        assert_eq!(asked(log("line1", "loud")).await.unwrap_err(), "there is no level \"loud\"");
+        let mut stream = UnixStream::connect(socket(&buffer)).await.unwrap();
+        stream.write_all(&[b'x'; 2 * MAX_LINE_BYTES]).await.unwrap();
+        let mut text = String::new();
+        // It closes with what it did not read still there, which may cost the answer.
+        let _ = stream.read_to_string(&mut text).await;
+        assert!(text.is_empty() || text.contains("not understood"), "{text}");
+        assert_eq!(asked(log("line1", "off")).await.unwrap(), "link line1: decode log off");
+        stop.send(true).unwrap();
+        served.await.unwrap();
+        assert!(!socket(&buffer).exists() && control::ask(&buffer, &log("line1", "off")).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let buffer = folder.path().join("buffer");
+        std::fs::write(socket(&buffer), "mine").unwrap();
+        assert!(listen(&buffer).is_none());
+        assert_eq!(std::fs::read_to_string(socket(&buffer)).unwrap(), "mine");
+    }
+}
