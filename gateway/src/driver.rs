@@ -22,6 +22,9 @@ use crate::reading::{DeviceIndex, PointIndex, Transaction};
 /// Gives the time that transactions are stamped with, in ms: [`boot_clock`] in the daemon, [`wall_clock`] for a single look.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
+/// Whether something waits that must not wait for all of a read.
+pub type Hurry = Box<dyn Fn() -> bool + Send + Sync>;
+
 /// Reads the devices of one link.
 pub trait Driver: Send {
     /// Reads these points of this device now, each exactly once. A device that fails gives bad readings, never an error, and
@@ -32,6 +35,14 @@ pub trait Driver: Send {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+
+    /// From now on a read ends between two requests while this says so. Each read gets on, so that the rest of it comes to an end.
+    fn hurry_when(&mut self, _hurry: Hurry) {}
+
+    /// The points that the last read did not come to: they have no reading yet.
+    fn left(&mut self) -> Vec<PointIndex> {
+        Vec::new()
+    }
 
     /// Writes one point of this device now, at most once, and reads it back. A device that fails gives an outcome, never an error.
     fn write<'a>(

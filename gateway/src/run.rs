@@ -30,7 +30,7 @@ use crate::config::{Config, Device, Link, Loaded, MAX_LINKS};
 use crate::driver::{self, Driver};
 use crate::health::{Health, Verdict, Waiting};
 use crate::link_log::LinkLog;
-use crate::reading::{Reading, Transaction};
+use crate::reading::{PointIndex, Reading, Transaction};
 use crate::schedule::{self, Due, Next, Outcome, Schedule};
 use crate::timebase;
 use crate::uplink::mqtt::{self, Client};
@@ -174,6 +174,7 @@ async fn take_turns(
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
     let mut driver = driver::open(&link.transport, driver::boot_clock(), log.clone().map(|log| log as _));
+    driver.hurry_when(orders.bell());
     loop {
         let next = match orders.next() {
             Some(order) => Turn::Write(order),
@@ -190,31 +191,59 @@ async fn take_turns(
             Turn::Read(due) => due,
             Turn::Write(order) => {
                 // Never left half-way, not even at a stop: what was begun has an outcome.
-                let transactions = obey(driver.as_mut(), &config, &mut schedule, orders, order).await;
-                log.iter().for_each(|log| log.values(&config, &transactions));
-                for transaction in transactions {
-                    if readings.send(transaction).await.is_err() {
-                        return;
-                    }
+                let read = obey(driver.as_mut(), &config, &mut schedule, orders, order).await;
+                log.iter().for_each(|log| log.values(&config, read.as_slice()));
+                if let Some(transaction) = read
+                    && readings.send(transaction).await.is_err()
+                {
+                    return;
                 }
                 continue;
             }
         };
-        let transactions = tokio::select! {
-            transactions = ask(driver.as_mut(), &config, &schedule, due) => transactions,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
+        let read = read(driver.as_mut(), &config, &mut schedule, orders, due, &mut stop).await;
+        let Some((transactions, written)) = read else { return };
         if !due.backed_off {
             schedule.done(due.entry, Instant::now(), Outcome::of(&transactions));
         }
         if let Some(device) = config.devices.get(due.device.0) {
             note(&health, &link, device, &due, &transactions, driver.waiting(device));
         }
-        log.iter().for_each(|log| log.values(&config, &transactions));
-        for transaction in transactions {
+        let mut all = [transactions, written].concat();
+        // A point that is read after it was written has the later time.
+        all.sort_by_key(|transaction| transaction.at_ms);
+        log.iter().for_each(|log| log.values(&config, &all));
+        for transaction in all {
             if readings.send(transaction).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+/// Reads what is due; gives it, and beside it what was read around the writes that came in between. None where it was told to stop.
+async fn read(
+    driver: &mut dyn Driver,
+    config: &Config,
+    schedule: &mut Schedule,
+    orders: &mut Orders,
+    due: Due,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(Vec<Transaction>, Vec<Transaction>)> {
+    let (mut transactions, mut written) = (Vec::new(), Vec::new());
+    let mut left = schedule.points(due.entry).to_vec();
+    loop {
+        transactions.extend(tokio::select! {
+            read = ask(driver, config, due, &left) => read,
+            _ = stop.wait_for(|stop| *stop) => return None,
+        });
+        left = driver.left();
+        if left.is_empty() {
+            return Some((transactions, written));
+        }
+        // A read that is not over has made room for a write.
+        if let Some(order) = orders.next() {
+            written.extend(obey(driver, config, schedule, orders, order).await);
         }
     }
 }
@@ -225,8 +254,8 @@ enum Turn {
     Read(Due),
 }
 
-/// Writes what is ordered, unless it is too late or the device is left alone, and answers. Gives what was read before and after.
-async fn obey(driver: &mut dyn Driver, config: &Config, schedule: &mut Schedule, orders: &Orders, order: Order) -> Vec<Transaction> {
+/// Writes what is ordered, unless it is too late or the device is left alone, and answers. Gives what was read last.
+async fn obey(driver: &mut dyn Driver, config: &Config, schedule: &mut Schedule, orders: &Orders, order: Order) -> Option<Transaction> {
     let Order { ticket, device: index, write, until_ms } = order;
     let written = match config.devices.get(index.0) {
         None => Written::not(Ending::UnknownDevice, "BUG: an order for a device that is not there"),
@@ -243,15 +272,15 @@ async fn obey(driver: &mut dyn Driver, config: &Config, schedule: &mut Schedule,
             written
         }
     };
-    let transactions = written.transactions.clone();
+    // One reading: two might have the same time.
+    let last = written.transactions.last().cloned();
     orders.answer(ticket, written).await;
-    transactions
+    last
 }
 
 /// Asks the device, or says for it that it is left alone for now.
-async fn ask(driver: &mut dyn Driver, config: &Config, schedule: &Schedule, due: Due) -> Vec<Transaction> {
+async fn ask(driver: &mut dyn Driver, config: &Config, due: Due, points: &[PointIndex]) -> Vec<Transaction> {
     let Some(device) = config.devices.get(due.device.0) else { return Vec::new() };
-    let points = schedule.points(due.entry);
     if !due.backed_off {
         return driver.read(due.device, device, points).await;
     }

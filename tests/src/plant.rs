@@ -88,7 +88,8 @@ impl Plant {
         self.config = self.site.stack.configure_gateway(GATEWAY, &format!("{commands}\n{link}\n{device}\n"))?;
         self.site.stack.start_gateway(&self.config)?;
         let gateway = self.site.stack.gateway.as_ref().context("it runs")?;
-        gateway.wait_line("the gateway to be connected", |line| line.contains("connected to the broker"))?;
+        let ready = if commands.contains("enabled: true") { "commands are taken" } else { "connected to the broker" };
+        gateway.wait_line("the gateway to be ready", |line| line.contains(ready))?;
         Ok(())
     }
 

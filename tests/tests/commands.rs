@@ -131,6 +131,28 @@ fn a_command_is_done_once_however_often_it_comes_and_after_a_kill() -> Result<()
     Ok(())
 }
 
+/// Killed between the write and its end, the gateway cannot know how it went: it says so, and does not try again.
+#[test]
+fn a_gateway_that_is_killed_while_it_writes_says_that_it_does_not_know() -> Result<()> {
+    let mut plant = Plant::start("tcp")?;
+    plant.start_gateway(ENABLED, POINTS)?;
+    let mut scada = plant.commander()?;
+    // Its device takes two seconds to give the value back.
+    let command = plant.command("slow", json!(true));
+    send(&mut scada, &command)?;
+    wait_for("the device to have it", PATIENCE, || plant.read("slow").ok().filter(|value| *value == json!(true)))?;
+    plant.site.stack.gateway.take().context("it runs")?.kill();
+    ensure!(plant.audit().len() == 1, "killed too late: {:?}", plant.audit());
+    plant.start_gateway(ENABLED, POINTS)?;
+    let told = result(&mut scada)?;
+    ensure!(told["id"] == command["id"] && told["outcome"] == "unknown", "{told}");
+    let off = plant.command("slow", json!(false));
+    ask(&mut scada, &off, "done")?;
+    ensure!(ask(&mut scada, &command, "unknown")? == told, "the same answer");
+    ensure!(plant.read("slow")? == json!(false), "it was done again");
+    Ok(())
+}
+
 /// Part of a register without function 22: only where the config allows to write all of it, and what is beside it stays.
 #[test]
 fn a_part_of_a_register_is_written_with_the_rest_of_it_where_that_is_allowed() -> Result<()> {
@@ -273,6 +295,8 @@ fn nobody_commands_a_gateway_without_an_account_that_may() -> Result<()> {
     ask(&mut scada, &command, "done")?;
     ensure!(plant.audit().len() == 2, "{:?}", plant.audit());
 
+    let listed = plant.site.run(&["list"], "")?;
+    ensure!(String::from_utf8_lossy(&listed.stdout).contains("commands plant7"), "{listed:?}");
     // The right is taken away with the account.
     plant.site.change(&["revoke", SCADA], "")?;
     scada.closed_after(Duration::from_secs(5))?;

@@ -23,7 +23,7 @@ use pattoo_wire::{Reason, Sample};
 use self::ear::Ear;
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session, question};
-use super::{Clock, Driver};
+use super::{Clock, Driver, Hurry};
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::health::Waiting;
@@ -44,13 +44,22 @@ pub struct Modbus {
     session: Session,
     cost: LinkCost,
     learned: HashMap<DeviceIndex, Learned>,
+    hurry: Option<Hurry>,
+    /// Points that the last read did not come to.
+    left: Vec<PointIndex>,
 }
 
 impl Modbus {
     /// A driver for a link. Does no I/O; the first read connects.
     #[must_use]
     pub fn new(transport: &Transport, clock: Clock) -> Self {
-        Self { session: Session::new(transport, clock), cost: LinkCost::on(transport), learned: HashMap::new() }
+        Self {
+            session: Session::new(transport, clock),
+            cost: LinkCost::on(transport),
+            learned: HashMap::new(),
+            hurry: None,
+            left: Vec::new(),
+        }
     }
 
     /// The same with an ear at its link, from the next connection on.
@@ -64,6 +73,7 @@ impl Modbus {
     }
 
     async fn poll(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
+        self.left.clear();
         let mut poll = Poll::new(index, device);
         let readable: Vec<_> = points.iter().filter_map(|point| poll.read_of(*point).map(|read| (*point, read))).collect();
         let others: Vec<_> = points.iter().filter(|point| poll.read_of(**point).is_none()).copied().collect();
@@ -73,6 +83,12 @@ impl Modbus {
         let learned = self.learned.entry(index).or_default();
         poll.probing = learned.is_dead();
         for request in learned.plan(&readable, &device.profile.modbus, &self.cost) {
+            // What is not asked any more costs no time, and without a reading nothing would get on.
+            let may_end = poll.given_up.is_none() && !poll.transactions.is_empty();
+            if !self.left.is_empty() || may_end && self.hurry.as_ref().is_some_and(|hurry| hurry()) {
+                self.left.extend(&request.points);
+                continue;
+            }
             let refused = self.exchange(&mut poll, &request).await;
             if let Some((at_ms, code)) = refused {
                 self.refused(&mut poll, &request, at_ms, code).await;
@@ -144,6 +160,14 @@ impl Driver for Modbus {
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>> {
         Box::pin(self.poll(index, device, points))
+    }
+
+    fn hurry_when(&mut self, hurry: Hurry) {
+        self.hurry = Some(hurry);
+    }
+
+    fn left(&mut self) -> Vec<PointIndex> {
+        std::mem::take(&mut self.left)
     }
 
     fn write<'a>(

@@ -4,6 +4,7 @@ use pattoo_wire::Outcome;
 use tokio::sync::mpsc;
 
 use crate::command::{Write, Written};
+use crate::driver::Hurry;
 use crate::reading::DeviceIndex;
 
 /// Most orders that wait for a link.
@@ -33,6 +34,8 @@ pub(super) struct Answer {
 /// The link's end of the orders.
 pub(super) struct Orders {
     inbox: mpsc::Receiver<Order>,
+    /// To see whether something is in it while it is lent out.
+    probe: mpsc::WeakSender<Order>,
     answers: mpsc::Sender<Answer>,
     in_a_row: usize,
 }
@@ -41,12 +44,19 @@ impl Orders {
     /// Where to order, and the link's end; it answers there.
     pub(super) fn open(answers: mpsc::Sender<Answer>) -> (mpsc::Sender<Order>, Self) {
         let (sender, inbox) = mpsc::channel(MAX_ORDERS);
-        (sender, Self { inbox, answers, in_a_row: 0 })
+        let probe = sender.downgrade();
+        (sender, Self { inbox, probe, answers, in_a_row: 0 })
     }
 
     /// A link that nobody writes to.
     pub(super) fn none() -> Self {
         Self::open(mpsc::channel(1).0).1
+    }
+
+    /// Tells whether an order waits.
+    pub(super) fn bell(&self) -> Hurry {
+        let probe = self.probe.clone();
+        Box::new(move || probe.upgrade().is_some_and(|sender| sender.capacity() < sender.max_capacity()))
     }
 
     /// The next order, if it is its turn. After some in a row there is none once, so that one read has its turn.
@@ -84,9 +94,19 @@ impl Orders {
 
 #[cfg(test)]
 mod tests {
-    use pattoo_wire::Value;
+    use std::path::Path;
+    use std::sync::Arc;
 
+    use pattoo_wire::Value;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    use super::super::serve;
     use super::*;
+    use crate::config::read_for_test;
+    use crate::health::Health;
+    use crate::profile::Profile;
     use crate::reading::PointIndex;
 
     #[test]
@@ -100,5 +120,71 @@ mod tests {
         let turns: Vec<_> = (0..2 * MAX_IN_A_ROW + 2).map(|_| orders.next().map(|order| order.ticket)).collect();
         let expected = (0..8).map(Some).chain([None]).chain((8..16).map(Some)).chain([None]);
         assert_eq!(turns, expected.collect::<Vec<_>>());
+    }
+
+    const PROFILE: &str = "schema: 1
+id: io
+manufacturer: X
+model: X
+points:
+  - { name: a, read: { holding: 0, type: u16 }, writable: { min: 0, max: 9 } }
+  - { name: b, read: { holding: 10, type: u16 } }
+  - { name: c, read: { holding: 20, type: u16 } }
+  - { name: d, read: { holding: 30, type: u16 } }
+  - { name: e, read: { holding: 40, type: u16 } }
+";
+
+    const CONFIG: &str = "gateway: g1
+uplink: { url: mqtt://localhost }
+devices: [ { name: io, profile: io, link: plc, every: 1h } ]
+links: { plc: { tcp: '";
+
+    /// The order comes while the second of five requests is answered: look, write and look come next, then the rest of the read.
+    #[tokio::test]
+    async fn a_write_does_not_wait_for_all_of_a_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let profile = Profile::read(Path::new("io.yaml"), PROFILE.as_bytes()).unwrap();
+        let (config, problems) = read_for_test(&format!("{CONFIG}{}' }} }}\n", listener.local_addr().unwrap()), profile);
+        assert!(problems.is_empty(), "{problems:?}");
+        let config = Arc::new(config.unwrap());
+        let (answers_in, mut answers) = mpsc::channel(1);
+        let (sender, orders) = Orders::open(answers_in);
+        let (readings_in, mut readings) = mpsc::channel(64);
+        let (stop, stopped) = watch::channel(false);
+        let link = config.links[0].clone();
+        let served = serve(link, config, None, orders, readings_in, watch::channel(Health::default()).0, stopped);
+        let device = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut asked, mut request, mut held) = (Vec::new(), [0; 12], 0);
+            while stream.read_exact(&mut request).await.is_ok() {
+                asked.push((request[7], request[9]));
+                if asked.len() == 2 {
+                    let write = Write { point: PointIndex(0), value: Value::int(7), expected: None, read_modify_write: false };
+                    sender.try_send(Order { ticket: 5, device: DeviceIndex(0), write, until_ms: i64::MAX }).unwrap();
+                }
+                let reply = match request[7] {
+                    6 => {
+                        held = request[11];
+                        request.to_vec()
+                    }
+                    _ => [&request[..4], &[0, 5, request[6], 3, 2, 0, if request[9] == 0 { held } else { 1 }]].concat(),
+                };
+                stream.write_all(&reply).await.unwrap();
+            }
+            asked
+        };
+        let test = async {
+            assert_eq!(answers.recv().await.map(|answer| (answer.ticket, answer.written.outcome)), Some((5, Outcome::Done)));
+            let mut points = Vec::new();
+            while points.len() < 6 {
+                points.extend(readings.recv().await.unwrap().readings.into_iter().map(|reading| reading.point.0));
+            }
+            stop.send(true).unwrap();
+            points.sort_unstable();
+            points
+        };
+        let (asked, points, ()) = tokio::join!(device, test, served);
+        assert_eq!(asked, [(3, 0), (3, 10), (3, 0), (6, 0), (3, 0), (3, 20), (3, 30), (3, 40)]);
+        assert_eq!(points, [0, 0, 1, 2, 3, 4], "each point once, and what was read after the write");
     }
 }

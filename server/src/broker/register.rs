@@ -138,8 +138,9 @@ impl Register {
         match load(data) {
             Ok(accounts) => {
                 let good = accounts.iter().filter(|account| account.revoked.is_none()).count();
-                info!(good, "read the accounts of gateways again");
                 *self.accounts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(accounts);
+                // Whoever reads this may rely on it.
+                info!(good, "read the accounts of gateways again");
             }
             // The last good state is the best there is; a revocation must not wait unnoticed.
             Err(e) => self.cannot_read(&e),

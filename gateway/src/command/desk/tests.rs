@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use pattoo_wire::Decimal;
+use proptest::prelude::*;
 
 use super::*;
 use crate::config::read_for_test;
@@ -237,5 +238,30 @@ fn values_keep_their_digits_in_json() {
         (Value::Bool(true), "true"),
     ] {
         assert_eq!(serde_json::to_string(&scalar(&value)).unwrap(), text);
+    }
+}
+
+proptest! {
+    /// Whatever comes, it is answered, and nothing is begun but what a whole command says.
+    #[test]
+    fn no_message_makes_it_panic_or_begin_what_was_not_said(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        place in 0..200usize,
+        flipped in any::<u8>(),
+    ) {
+        let mut desk = desk();
+        prop_assert_eq!(answered(desk.receive(&bytes, now(T))).outcome, Outcome::Malformed);
+        let mut message = command("a", "speed", "23.4", 60_000).into_bytes();
+        let place = place % message.len();
+        message[place] = flipped;
+        match desk.receive(&message, now(T)) {
+            Act::Begin(begin) => {
+                let Record::Begun { command, .. } = begin.record else { panic!() };
+                prop_assert_eq!(serde_json::from_slice::<Command>(&message).unwrap(), command.clone());
+                prop_assert!(begin.write.value.to_f64().unwrap() <= 60.0 && command.expires_ms.unwrap() > T);
+            }
+            Act::Answer(result) => prop_assert!(result.outcome > Outcome::Unreadable, "{:?}", result),
+            Act::Wait => prop_assert!(false, "nothing is being done"),
+        }
     }
 }

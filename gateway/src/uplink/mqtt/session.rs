@@ -261,6 +261,8 @@ impl Session {
         for ((topic, cost), code) in costs.into_iter().zip(&suback.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
                 warn!(topic, ?code, "the broker refuses a subscription: {cost}; check its access rules");
+            } else if *topic == self.topics.command {
+                info!(topic, "commands are taken");
             }
         }
     }
