@@ -6,7 +6,7 @@
 //! | `frames` | also each question with its answer, and the time it took |
 //! | `bytes` | also what was sent and heard, in hexadecimal |
 //!
-//! Its lines have the target `pattoo::link`. A link writes at most [`MAX_LINES`] of them in a second and says how many it left out, so
+//! Its lines have the target `pattoo::link` and are of level info: a `PATTOO_LOG` that lets less through hides them. A link writes at most [`MAX_LINES`] of them in a second and says how many it left out, so
 //! that 10 minutes of a busy link are some ten megabytes at most. Shell: it logs. What it says is made in `text`, when it may speak is decided
 //! in `valve`.
 

@@ -241,6 +241,7 @@ impl<'p> Scan<'p> {
     }
 
     fn probed(&mut self, probe: &Probe, ask: &Ask, result: &Result<Answer, Failure>) {
+        let garbled = matches!(result, Err(Failure::Malformed | Failure::BadCrc));
         let answered = match result {
             Ok(Answer::Refused(code)) if ILLEGAL.contains(code) => Some(Answered::Refused(*code)),
             Ok(Answer::Refused(code)) if NOBODY.contains(code) => None,
@@ -249,16 +250,17 @@ impl<'p> Scan<'p> {
                 None
             }
             Ok(_) => Some(Answered::Value),
-            Err(Failure::Malformed | Failure::BadCrc) => {
-                push_once(&mut self.garbled, probe.unit);
-                None
-            }
             Err(_) => None,
         };
         let spread_was_open = self.order.spread_is_open();
         self.order.done(probe, answered.is_some());
+        // Whoever disturbed it may be done by now.
+        if garbled && push_once(&mut self.garbled, probe.unit) {
+            self.order.again(probe);
+        }
         if let Some(first) = answered {
             self.doubtful.retain(|unit| *unit != probe.unit);
+            self.garbled.retain(|unit| *unit != probe.unit);
             self.found.push(Dossier::new(probe.unit, ask.setting, first));
         }
         if spread_was_open && !self.order.spread_is_open() && self.order.spread_all_answered() {
@@ -271,8 +273,11 @@ impl<'p> Scan<'p> {
     }
 }
 
-fn push_once(units: &mut Vec<u8>, unit: u8) {
-    if !units.contains(&unit) {
+/// Whether it was not there yet.
+fn push_once(units: &mut Vec<u8>, unit: u8) -> bool {
+    let new = !units.contains(&unit);
+    if new {
         units.push(unit);
     }
+    new
 }

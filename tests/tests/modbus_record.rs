@@ -5,8 +5,9 @@ use std::process::{Command, Output};
 
 use anyhow::{Result, ensure};
 use pattoo_tests::profiles;
-use pattoo_tests::program::binary;
+use pattoo_tests::program::{Program, binary};
 use pattoo_tests::pymodbus::PymodbusDevice;
+use pattoo_tests::wire::Wire;
 
 const PROFILE: &str = "
 schema: 1
@@ -72,6 +73,32 @@ fn what_is_recorded_from_pymodbus_is_a_fixture_that_is_good_until_somebody_chang
 
     let output = gateway(folder.path(), &["record", "meter", "-o", &name, "--case", "first"])?;
     ensure!(output.status.code() == Some(1) && text(&output).contains("name another one with --case"), "{}", text(&output));
+    Ok(())
+}
+
+/// On a serial line other requests are the best ones than over TCP, where the fixture is played.
+#[test]
+fn a_recording_of_a_serial_line_plays_as_well() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let wire = Wire::start()?;
+    let mut command = Command::new(binary("pattoo-gateway")?);
+    command.arg("--profiles").arg(profiles()).args(["simulate", "eastron-sdm630", "--units", "5", "--serial", &wire.right]);
+    let simulator = Program::start("simulator", &mut command)?;
+    simulator.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
+    let config = format!(
+        "gateway: g\nuplink: {{ url: 'mqtt://127.0.0.1:1883' }}\nlinks: {{ line1: {{ serial: {}, baud: 9600, parity: none }} }}\n\
+         devices:\n  - {{ name: meter, profile: eastron-sdm630, link: line1, unit: 5 }}\n",
+        wire.left
+    );
+    std::fs::write(folder.path().join("gateway.conf"), config)?;
+    std::fs::copy(profiles().join("eastron-sdm630.yaml"), folder.path().join("eastron-sdm630.yaml"))?;
+    let file = folder.path().join("eastron-sdm630.fixture.json");
+    let output = gateway(folder.path(), &["record", "meter", "-o", &file.to_string_lossy()])?;
+    ensure!(output.status.success(), "{}", text(&output));
+    let recorded = std::fs::read_to_string(&file)?;
+    ensure!(recorded.contains("\"requests\": 3,") && recorded.contains("unit 5 on a serial line at 9600 baud"), "{recorded}");
+    let output = gateway(folder.path(), &["profile", "test"])?;
+    ensure!(output.status.success() && text(&output).contains("eastron-sdm630: good (1 cases of 41 points)"), "{}", text(&output));
     Ok(())
 }
 

@@ -79,6 +79,11 @@ impl Order {
         }
     }
 
+    /// Try this once more, next.
+    pub(super) fn again(&mut self, probe: &Probe) {
+        self.probes.push_front(probe.clone());
+    }
+
     /// Whether units that tell a device which answers for all are still to be tried.
     pub(super) fn spread_is_open(&self) -> bool {
         !self.spread.is_empty()

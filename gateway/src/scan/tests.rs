@@ -142,6 +142,42 @@ fn behind_a_gateway_nobody_is_not_somebody_and_a_doubt_is_told() {
 }
 
 #[test]
+fn a_unit_that_was_disturbed_is_asked_again_at_once() {
+    let asked_before = std::cell::Cell::new(0);
+    let world = |ask: &Ask| match ask.unit {
+        // The late answer of somebody else.
+        5 if asked_before.replace(asked_before.get() + 1) == 0 => Err(Failure::Malformed),
+        5 => refused(2),
+        _ => Err(Failure::Timeout),
+    };
+    let (asked, report) = run(Wanted { units: vec![4, 5, 6], ..serial(600) }, &Profiles::new(), &world);
+    assert_eq!(report.devices.iter().map(|found| found.unit).collect::<Vec<_>>(), [5], "{report}");
+    assert!(!report.notes.iter().any(|note| note.contains("no answer")), "{report}");
+    let of_five: Vec<_> = asked.iter().enumerate().filter(|(_, ask)| ask.unit == 5).map(|(at, _)| at).collect();
+    assert_eq!(of_five[1], of_five[0] + 1);
+}
+
+#[tokio::test]
+async fn a_scan_that_is_interrupted_tells_what_it_has() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target::Tcp(listener.local_addr().unwrap().to_string());
+    let profile = Arc::clone(&shipped()["eastron-sdm120"]);
+    tokio::spawn(simulate::serve(listener, Frames::Tcp, vec![(1, profile)], std::future::pending()));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut stop = Some(stop);
+    let progress = |progress: &drive::Progress| {
+        if progress.found == 1 && progress.asking == "unit 100" {
+            drop(stop.take());
+        }
+    };
+    let stopped = async { drop(stopped.await) };
+    let wanted = Wanted { target, ..tcp(60) };
+    let report = drive::scan(&wanted, &shipped(), drop, progress, stopped).await.unwrap();
+    assert_eq!(report.devices.len(), 1, "{report}");
+    assert!(report.notes.iter().any(|note| note.starts_with("not reached: units 100-246")), "{report}");
+}
+
+#[test]
 fn a_device_that_answers_for_every_unit_is_one_device() {
     let words = BTreeMap::from([(0, 1)]);
     let (asked, report) = run(tcp(60), &Profiles::new(), &|ask| with(&words, ask));
