@@ -274,6 +274,7 @@ mod tests {
                 "{ registers: [ { holding: 1, type: u16 } ] }",
                 "match, register 1: found 0, expected exactly one of equals, between, contains",
             ),
+            ("{ registers: [ { holding: 1, type: u16, equals: 1, between: [1, 2] } ] }", "register 1: found 2, expected exactly one of"),
             ("{ registers: [ { holding: 1, type: u16, contains: x } ] }", "a number has `equals` or `between`"),
             ("{ registers: [ { holding: 1, type: text, registers: 2, equals: 1 } ] }", "a text has `contains`"),
             ("{ registers: [ { holding: 1, type: u16, between: [2, 1] } ] }", "found [2, 1], expected [lowest, highest]"),

@@ -232,6 +232,32 @@ fn what_a_device_calls_itself_finds_its_profile() {
     assert!(asked.contains(&Ask { question: Pdu::ReadDeviceIdentification(ReadCode::Basic, 0), ..asked[1].clone() }));
 }
 
+#[test]
+fn all_registers_of_a_profile_must_hold() {
+    // Voltage and frequency of an SDM, which three profiles look for; what stands where an SDM630 has the voltage between lines decides.
+    let input = |between_lines: f32| {
+        move |ask: &Ask| match ask.question {
+            Pdu::ReadInputRegisters(address, 2) => {
+                let value = match address {
+                    0 => 230.0,
+                    70 => 50.0,
+                    200 => between_lines,
+                    _ => 0.0f32,
+                };
+                Ok(Answer::Words(vec![(value.to_bits() >> 16) as u16, value.to_bits() as u16]))
+            }
+            _ => refused(2),
+        }
+    };
+    for (between_lines, expected) in
+        [(0.0, vec!["eastron-sdm120", "eastron-sdm230"]), (400.0, vec!["eastron-sdm630", "eastron-sdm120", "eastron-sdm230"])]
+    {
+        let (_, report) = run(Wanted { units: vec![1], ..tcp(60) }, &shipped(), &input(between_lines));
+        let profiles: Vec<_> = report.devices[0].profiles.iter().map(|ranked| ranked.profile.as_str()).collect();
+        assert_eq!(profiles, expected, "{report}");
+    }
+}
+
 /// Its text, under the rest of a configuration.
 fn loaded(report: &Report) -> config::Config {
     let folder = tempfile::tempdir().unwrap();
