@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -12,7 +13,7 @@ use serde::Serialize;
 
 use crate::config::{Allowed, Config, Device, Link, Transport};
 use crate::plan::{self, LinkCost};
-use crate::profile::Read;
+use crate::profile::{Chain, Read};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::schedule::{Entry, entries};
 use crate::table::table;
@@ -70,6 +71,8 @@ pub struct Report {
     pub problems: Vec<String>,
     /// What looks odd about the profiles in use and may be meant so.
     pub warnings: Vec<String>,
+    /// Devices whose registers are found at run time, so that their plan is that of a typical one.
+    pub found_at_run_time: Vec<String>,
 }
 
 /// One link.
@@ -122,6 +125,9 @@ struct Cost {
 }
 
 fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
+    if device.profile.is_sunspec() {
+        return sunspec_cost(device, points, link);
+    }
     let reads = || points.iter().filter_map(|index| Some((*index, &device.profile.points.get(index.0)?.read)));
     let registers: Vec<_> =
         reads().filter_map(|(index, read)| if let Read::Modbus(read) = read { Some((index, read)) } else { None }).collect();
@@ -136,6 +142,14 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
         time: plan::cycle_time(&requests, limits, link) + host,
         readings: u32::try_from(registers.len()).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
+}
+
+/// What it would cost if the device were the typical one: where it has its registers is found at run time.
+fn sunspec_cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
+    let layout = device.profile.laid_out(&Chain::typical());
+    let plain = Device { profile: Arc::clone(&layout.plain), ..device.clone() };
+    let readings = u32::try_from(layout.readings(points)).unwrap_or(u32::MAX);
+    Cost { readings, ..cost(&plain, &layout.asked(points), link) }
 }
 
 fn times_per_day(entry: &Entry) -> f64 {
@@ -160,6 +174,7 @@ pub fn check(config: &Config, problems: &[Problem]) -> Report {
         writable: writable(config),
         problems: problems.iter().map(ToString::to_string).collect(),
         warnings: warnings(config),
+        found_at_run_time: config.devices.iter().filter(|d| d.profile.is_sunspec()).map(|d| d.name.clone()).collect(),
     }
 }
 
@@ -297,6 +312,10 @@ impl fmt::Display for Report {
                 f,
                 "Times assume 20 ms for each request; on serial lines that is the wait for the answer, and bytes and silences are added."
             )?;
+        }
+        if !self.found_at_run_time.is_empty() {
+            let names = self.found_at_run_time.join(", ");
+            writeln!(f, "Found at run time: the models of {names}; this is the plan for a three-phase inverter with two trackers.")?;
         }
         if self.commands || !self.writable.is_empty() {
             let points = counted(self.writable.len(), "point");

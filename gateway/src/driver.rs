@@ -17,7 +17,7 @@ use crate::clock;
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::health::Waiting;
-use crate::reading::{DeviceIndex, PointIndex, Transaction};
+use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// Gives the time that transactions are stamped with, in ms: [`boot_clock`] in the daemon, [`wall_clock`] for a single look.
 pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
@@ -27,8 +27,9 @@ pub type Hurry = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Reads the devices of one link.
 pub trait Driver: Send {
-    /// Reads these points of this device now, each exactly once. A device that fails gives bad readings, never an error, and
-    /// those that did answer stay good. Building a driver does no I/O; it connects here, when it must.
+    /// Reads these points of this device now, each exactly once; a point that has rows once for each, and one that this device does not
+    /// have not at all. A device that fails gives bad readings, never an error, and those that did answer stay good. Building a driver does
+    /// no I/O; it connects here, when it must.
     fn read<'a>(
         &'a mut self,
         index: DeviceIndex,
@@ -58,6 +59,16 @@ pub trait Driver: Send {
     fn waiting(&self, _device: &Device) -> Waiting {
         Waiting::default()
     }
+
+    /// The series that these points have on this device, to say on each why the device is left alone: one for each point, where the
+    /// driver knows of no others.
+    fn series(&self, _index: DeviceIndex, _device: &Device, points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
+        plain(points)
+    }
+}
+
+fn plain(points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
+    points.iter().map(|point| (*point, None)).collect()
 }
 
 /// The driver of a link, with an ear at it where one is given. Does no I/O.

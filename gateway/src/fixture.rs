@@ -13,7 +13,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
-use crate::profile::Table;
+use crate::profile::{Profile, Table};
+use crate::reading::Reading;
 
 /// Largest fixture file, in bytes.
 pub const MAX_FIXTURE_BYTES: usize = 4 << 20;
@@ -49,9 +50,11 @@ pub struct Case {
     pub name: String,
     /// What it shows.
     pub about: String,
+    /// Requests that reading all points of this case takes, where it takes not as many as the others.
+    pub requests: Option<usize>,
     /// What can be read. Anything else the device refuses.
     pub replies: Vec<Reply>,
-    /// Each point, in the order of the profile.
+    /// Each point, in the order of the profile; a row of one as `name[row]`. What a SunSpec device does not have is not there.
     pub readings: Readings,
 }
 
@@ -81,6 +84,13 @@ pub enum Expected {
     Value(String),
     /// Bad for this reason.
     Bad(String),
+}
+
+/// What a fixture calls the series of a reading.
+#[must_use]
+pub fn name(profile: &Profile, reading: &Reading) -> Option<String> {
+    let row = reading.row.as_ref().map(|row| format!("[{}]", row.identity)).unwrap_or_default();
+    Some(profile.points.get(reading.point.0)?.name.clone() + &row)
 }
 
 const TABLES: [(&str, Table); 4] =
@@ -138,8 +148,11 @@ impl Case {
     }
 
     fn text(&self) -> String {
-        let mut text =
-            format!("{{\n      \"name\": {},\n      \"about\": {},\n      \"replies\": [\n", json!(self.name), json!(self.about));
+        let mut text = format!("{{\n      \"name\": {},\n      \"about\": {},\n", json!(self.name), json!(self.about));
+        if let Some(requests) = self.requests {
+            let _ = writeln!(text, "      \"requests\": {requests},");
+        }
+        text += "      \"replies\": [\n";
         list(&mut text, 8, self.replies.iter().map(ToString::to_string));
         text += "      ],\n      \"readings\": {\n";
         list(&mut text, 8, self.readings.0.iter().map(|(name, expected)| format!("{}: {expected}", json!(name))));

@@ -43,6 +43,8 @@ pub struct Polled {
     pub link: String,
     /// Its readings in the order of its profile.
     pub readings: Vec<Shown>,
+    /// Points of its profile that this device does not have, or has no value of.
+    pub absent: Vec<String>,
 }
 
 /// One reading.
@@ -128,9 +130,11 @@ fn show(device: &Device, link: &str, transactions: Vec<Transaction>) -> Polled {
     let mut readings: Vec<(i64, Reading)> =
         transactions.into_iter().flat_map(|t| t.readings.into_iter().map(move |reading| (t.at_ms, reading))).collect();
     readings.sort_by_key(|(_, reading)| reading.point);
+    let absent = device.profile.points.iter().enumerate().filter(|(i, _)| readings.iter().all(|(_, reading)| reading.point.0 != *i));
+    let absent = absent.map(|(_, point)| point.name.clone()).collect();
     let shown = |(time_ms, reading): (i64, Reading)| Some(shown(device.profile.points.get(reading.point.0)?, &reading, time_ms));
     let readings = readings.into_iter().filter_map(shown).collect();
-    Polled { device: device.name.clone(), profile: device.profile.id.clone(), link: link.to_owned(), readings }
+    Polled { device: device.name.clone(), profile: device.profile.id.clone(), link: link.to_owned(), readings, absent }
 }
 
 fn shown(point: &Point, reading: &Reading, time_ms: i64) -> Shown {
@@ -174,7 +178,11 @@ impl fmt::Display for Polled {
             [shown.point.clone(), value, shown.unit.clone(), shown.quality.to_string(), reason]
         };
         let rows: Vec<_> = std::iter::once(head).chain(self.readings.iter().map(row)).collect();
-        f.write_str(&table(&rows, &[1]))
+        f.write_str(&table(&rows, &[1]))?;
+        match self.absent.as_slice() {
+            [] => Ok(()),
+            absent => writeln!(f, "not on this device, or without a value so far: {}", absent.join(", ")),
+        }
     }
 }
 

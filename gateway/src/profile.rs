@@ -12,6 +12,7 @@ mod read;
 mod schema;
 mod signature;
 mod source;
+mod sunspec;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,6 +32,8 @@ pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
 pub(crate) use signature::contains;
 pub use signature::{Check, Signature, Want};
+pub(crate) use sunspec::Use;
+pub use sunspec::{BASES, COMMON, Chain, END, Layout as SunSpecLayout, MARKER, Model, Place};
 pub use writable::{Writable, WriteFunction, WriteLimits};
 
 /// A device model. Only valid ones exist.
@@ -80,6 +83,8 @@ pub struct Point {
 pub enum Read {
     /// Registers or bits of a Modbus device.
     Modbus(ModbusRead),
+    /// Registers of a `SunSpec` device by their models: the places where such devices may keep it, best first, all of one representation.
+    SunSpec(Vec<Place>),
     /// A metric of this Linux host.
     Host(Metric),
 }

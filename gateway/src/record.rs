@@ -17,7 +17,7 @@ use crate::driver::modbus::Modbus;
 use crate::driver::modbus::ear::{Ear, Told, Way};
 use crate::driver::modbus::session::Answer;
 use crate::driver::{Driver as _, wall_clock};
-use crate::fixture::{Case, Expected, Fixture, MAX_CASES, Readings, Reply, replay};
+use crate::fixture::{self, Case, Expected, Fixture, MAX_CASES, Readings, Reply, replay};
 use crate::plan::LinkCost;
 use crate::profile::Table;
 use crate::reading::{PointIndex, Reading};
@@ -79,12 +79,15 @@ pub async fn record(config: &Config, name: &str, case: &str, into: Option<Fixtur
     let mut driver = Modbus::new(&link.transport, wall_clock()).with_cost(LinkCost::default()).heard_by(Arc::clone(&tape) as Arc<dyn Ear>);
     let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
     let transactions = driver.read(index, device, &points).await;
+    // Two SunSpec devices need not have the same models.
+    let requests = device.profile.is_sunspec().then_some(transactions.len());
     let mut readings: Vec<Reading> = transactions.into_iter().flat_map(|transaction| transaction.readings).collect();
     readings.sort_by_key(|reading| reading.point);
     answered(device, &readings)?;
     fixture.cases.push(Case {
         name: case.to_owned(),
         about: format!("recorded by pattoo-gateway {} from {}", env!("CARGO_PKG_VERSION"), place(link, device)),
+        requests,
         replies: tape.take(),
         readings: named(device, &readings),
     });
@@ -130,7 +133,7 @@ fn answered(device: &Device, readings: &[Reading]) -> Result<(), RecordError> {
 }
 
 fn named(device: &Device, readings: &[Reading]) -> Readings {
-    let name = |reading: &Reading| Some((device.profile.points.get(reading.point.0)?.name.clone(), Expected::of(&reading.sample)));
+    let name = |reading: &Reading| Some((fixture::name(&device.profile, reading)?, Expected::of(&reading.sample)));
     Readings(readings.iter().filter_map(name).collect())
 }
 

@@ -284,7 +284,8 @@ async fn ask(driver: &mut dyn Driver, config: &Config, due: Due, points: &[Point
     if !due.backed_off {
         return driver.read(due.device, device, points).await;
     }
-    let readings = points.iter().map(|point| Reading { point: *point, row: None, sample: Sample::Bad(Reason::BackedOff) }).collect();
+    let series = driver.series(due.device, device, points).into_iter();
+    let readings = series.map(|(point, row)| Reading { point, row, sample: Sample::Bad(Reason::BackedOff) }).collect();
     vec![Transaction { device: due.device, at_ms: boot_ms(), readings }]
 }
 

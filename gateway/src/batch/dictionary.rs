@@ -166,10 +166,11 @@ fn bytes_of(series: &Series) -> Result<usize, WireError> {
     Ok(alone.encode()?.1.len() + 4)
 }
 
-/// Whether a point has a series per row of a table, and none of its own until one comes.
+/// Whether a point has a series per row of a table, and none of its own until one comes; or is one that not every device of the profile has.
 fn has_rows(read: &Read) -> bool {
     match read {
         Read::Modbus(_) => false,
+        Read::SunSpec(_) => true,
         Read::Host(metric) => metric.has_rows(),
     }
 }

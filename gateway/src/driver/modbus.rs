@@ -8,6 +8,7 @@
 pub(crate) mod ear;
 mod learned;
 pub(crate) mod session;
+mod sunspec;
 mod write;
 
 use std::collections::HashMap;
@@ -23,13 +24,14 @@ use pattoo_wire::{Reason, Sample};
 use self::ear::Ear;
 use self::learned::Learned;
 use self::session::{Answer, Exchange, Failure, Session, question};
+use self::sunspec::Sun;
 use super::{Clock, Driver, Hurry};
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::health::Waiting;
 use crate::plan::{LinkCost, Request};
 use crate::profile::{ModbusRead, Read};
-use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
+use crate::reading::{DeviceIndex, PointIndex, Reading, Row, Transaction};
 
 /// Exceptions that a smaller request may avoid.
 const ILLEGAL_ADDRESS: u8 = 0x02;
@@ -44,6 +46,7 @@ pub struct Modbus {
     session: Session,
     cost: LinkCost,
     learned: HashMap<DeviceIndex, Learned>,
+    suns: HashMap<DeviceIndex, Sun>,
     hurry: Option<Hurry>,
     /// Points that the last read did not come to.
     left: Vec<PointIndex>,
@@ -57,6 +60,7 @@ impl Modbus {
             session: Session::new(transport, clock),
             cost: LinkCost::on(transport),
             learned: HashMap::new(),
+            suns: HashMap::new(),
             hurry: None,
             left: Vec::new(),
         }
@@ -159,7 +163,17 @@ impl Driver for Modbus {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>> {
-        Box::pin(self.poll(index, device, points))
+        Box::pin(async move {
+            if device.profile.is_sunspec() {
+                self.poll_sunspec(index, device, points).await
+            } else {
+                self.poll(index, device, points).await
+            }
+        })
+    }
+
+    fn series(&self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
+        if device.profile.is_sunspec() { self.known_series(index, device, points) } else { super::plain(points) }
     }
 
     fn hurry_when(&mut self, hurry: Hurry) {
@@ -207,7 +221,7 @@ impl<'a> Poll<'a> {
     fn read_of(&self, point: PointIndex) -> Option<&'a ModbusRead> {
         match &self.device.profile.points.get(point.0)?.read {
             Read::Modbus(read) => Some(read),
-            Read::Host(_) => None,
+            Read::SunSpec(_) | Read::Host(_) => None,
         }
     }
 

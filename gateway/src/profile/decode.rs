@@ -17,36 +17,48 @@ impl ModbusRead {
     /// A value always has the representation of [`ModbusRead::repr`]; what cannot be one is bad, with its reason.
     #[must_use]
     pub fn decode(&self, words: &[u16], range: Option<(f64, f64)>) -> Sample {
-        let value = match self.own(words).and_then(|(own, factor)| self.value(own, factor)) {
-            Ok(value) => value,
-            Err(reason) => return Sample::Bad(reason),
-        };
-        match (range, value.to_f64()) {
-            (Some((low, high)), Some(number)) if !(low..=high).contains(&number) => Sample::Bad(Reason::OutOfRange),
-            _ => Sample::Good(value),
-        }
+        let value = self.own(words).and_then(|(own, factor)| self.value(own, self.power(own, factor)?));
+        value.map_or_else(Sample::Bad, |value| in_range(value, range))
     }
 
-    /// The words of the value itself, and the power of ten that its scale register holds.
-    fn own<'w>(&self, words: &'w [u16]) -> Result<(&'w [u16], i8), Reason> {
+    /// The same where value and scale register were read apart, as plain numbers: the integer that the value's registers hold, and the
+    /// number of the scale register. What is wrong with either is wrong with the reading.
+    #[must_use]
+    pub(crate) fn decode_apart(&self, raw: &Sample, factor: &Sample, range: Option<(f64, f64)>) -> Sample {
+        let whole = |sample: &Sample| match sample {
+            Sample::Good(Value::Decimal(Decimal { mantissa, exponent: 0 })) => Ok(*mantissa),
+            Sample::Good(Value::Unsigned(number)) => Ok(number.cast_signed()),
+            other => Err(other.reason().unwrap_or(Reason::Malformed)),
+        };
+        let value = whole(raw).and_then(|raw| {
+            let (own, factor) = (self.split(raw.cast_unsigned()), i16::try_from(whole(factor)?).map_err(|_| Reason::OutOfRange)?);
+            self.value(&own, self.power(&own, Some(factor.cast_unsigned()))?)
+        });
+        value.map_or_else(Sample::Bad, |value| in_range(value, range))
+    }
+
+    /// The words of the value itself, and its scale register.
+    fn own<'w>(&self, words: &'w [u16]) -> Result<(&'w [u16], Option<u16>), Reason> {
         if words.len() != usize::from(self.last() - self.first()) + 1 {
             return Err(Reason::Malformed);
         }
         let start = usize::from(self.address - self.first());
         let own = words.get(start..start + usize::from(self.encoding.len())).ok_or(Reason::Malformed)?;
+        let Some(at) = self.scale_at else { return Ok((own, None)) };
+        let factor = *words.get(usize::from(at - self.first())).ok_or(Reason::Malformed)?;
+        Ok((own, Some(if self.bytes == ByteOrder::LowFirst { factor.swap_bytes() } else { factor })))
+    }
+
+    /// The power of ten to multiply with, where there is a value to multiply at all.
+    fn power(&self, own: &[u16], factor: Option<u16>) -> Result<i8, Reason> {
         if self.invalid.iter().any(|mark| self.is_mark(mark, own)) {
             return Err(Reason::NotAValue);
         }
-        let Some(at) = self.scale_at else { return Ok((own, 0)) };
-        let factor = words.get(usize::from(at - self.first())).ok_or(Reason::Malformed)?;
-        let power = match self.bytes {
-            ByteOrder::HighFirst => *factor,
-            ByteOrder::LowFirst => factor.swap_bytes(),
-        };
+        let Some(power) = factor else { return Ok(0) };
         match (power, power.cast_signed()) {
             (NO_SCALE_FACTOR, _) => Err(Reason::NotAValue),
             (_, n) if n.abs() > MAX_SCALE_FACTOR => Err(Reason::OutOfRange),
-            (_, n) => Ok((own, i8::try_from(n).map_err(|_| Reason::OutOfRange)?)),
+            (_, n) => i8::try_from(n).map_err(|_| Reason::OutOfRange),
         }
     }
 
@@ -182,6 +194,13 @@ impl ModbusRead {
             Value::F64(x) => Value::F64(real(x)),
             other => other,
         }
+    }
+}
+
+fn in_range(value: Value, range: Option<(f64, f64)>) -> Sample {
+    match (range, value.to_f64()) {
+        (Some((low, high)), Some(number)) if !(low..=high).contains(&number) => Sample::Bad(Reason::OutOfRange),
+        _ => Sample::Good(value),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Whether the points of a profile go together: one protocol, within the device's limits, no register with two meanings.
 
+use std::collections::BTreeSet;
+
 use super::source::type_name;
-use super::{ModbusLimits, ModbusRead, Point, Read};
+use super::{ModbusLimits, ModbusRead, Place, Point, Read};
 use crate::yaml::{Position, Problems, quoted};
 
 /// Checks all points; those limits that are there.
@@ -14,16 +16,27 @@ pub(super) fn together(points: &[(Position, Point)], limits: Option<&ModbusLimit
 }
 
 fn one_protocol(points: &[(Position, Point)], problems: &mut Problems<'_>) {
-    let host = |point: &Point| matches!(point.read, Read::Host(_));
+    let kind = |point: &Point| match point.read {
+        Read::Modbus(_) => "registers",
+        Read::SunSpec(_) => "SunSpec models",
+        Read::Host(_) => "host metrics",
+    };
     let Some((_, first)) = points.first() else { return };
-    if let Some((at, other)) = points.iter().find(|(_, point)| host(point) != host(first)) {
-        let (a, b) = if host(first) { ("host metrics", "registers") } else { ("registers", "host metrics") };
-        problems.add(*at, format!("point {}: reads {b}, the points before read {a}; a profile has one protocol", quoted(&other.name)));
+    if let Some((at, other)) = points.iter().find(|(_, point)| kind(point) != kind(first)) {
+        let (a, b, name) = (kind(first), kind(other), quoted(&other.name));
+        problems.add(*at, format!("point {name}: reads {b}, the points before read {a}; a profile has one protocol"));
     }
 }
 
 fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: &mut Problems<'_>) {
     for (at, point) in points {
+        if let Read::SunSpec(places) = &point.read {
+            let longest = places.iter().map(|place| place.read.encoding.len()).max().unwrap_or_default();
+            if longest > limits.max_registers {
+                let (name, max) = (quoted(&point.name), limits.max_registers);
+                problems.add(*at, format!("point {name}: takes {longest} registers, max_registers allows {max} in one request"));
+            }
+        }
         let Read::Modbus(read) = &point.read else { continue };
         let (name, first, last) = (quoted(&point.name), read.first(), read.last());
         // Bits have a limit of their own, and a point takes one.
@@ -39,16 +52,30 @@ fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: 
     }
 }
 
+/// Compares the points of the profile, or those of each of its models.
+fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
+    let plain = points.iter().filter_map(|(at, point)| match &point.read {
+        Read::Modbus(read) => Some((read, *at, point)),
+        Read::SunSpec(_) | Read::Host(_) => None,
+    });
+    no_clash(plain, problems);
+    let places = || {
+        points.iter().flat_map(|(at, point)| {
+            let places: &[Place] = if let Read::SunSpec(places) = &point.read { places } else { &[] };
+            places.iter().map(move |place| (place, *at, point))
+        })
+    };
+    // Models that are named together have one layout and are compared once.
+    let models: BTreeSet<u16> = places().filter_map(|(place, ..)| place.models.first().copied()).collect();
+    for id in models {
+        no_clash(places().filter(|(place, ..)| place.models.contains(&id)).map(|(place, at, point)| (&place.read, at, point)), problems);
+    }
+}
+
 /// Two points may share registers when they take the same ones as the same type (one value, two names), or when one of them takes only
 /// a part of them (bits, halves) and the other the whole, or both a part.
-fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
-    let mut reads: Vec<(&ModbusRead, Position, &Point)> = points
-        .iter()
-        .filter_map(|(at, point)| match &point.read {
-            Read::Modbus(read) => Some((read, *at, point)),
-            Read::Host(_) => None,
-        })
-        .collect();
+fn no_clash<'p>(reads: impl Iterator<Item = (&'p ModbusRead, Position, &'p Point)>, problems: &mut Problems<'_>) {
+    let mut reads: Vec<_> = reads.collect();
     reads.sort_by_key(|(read, at, _)| (read.table, read.address, at.line, at.column));
     // Those that reach furthest so far, the whole values and the parts; their neighbours are compared with them.
     let mut furthest: [Option<(&ModbusRead, Position, &Point)>; 2] = [None, None];

@@ -22,7 +22,8 @@ impl Profile {
             .iter()
             .filter_map(|point| match &point.read {
                 Read::Modbus(read) => Some((point.name.as_str(), read)),
-                Read::Host(_) => None,
+                // A device itself says where its SunSpec models are.
+                Read::SunSpec(_) | Read::Host(_) => None,
             })
             .collect();
         let mut warnings = Vec::new();

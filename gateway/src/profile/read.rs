@@ -201,6 +201,7 @@ fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) ->
     let read = source::read(read.node, what, marks, problems)?;
     let repr = match &read {
         Read::Modbus(read) => read.repr(),
+        Read::SunSpec(places) => places.first()?.read.repr(),
         Read::Host(metric) => metric.repr(),
     };
     let every = match fields.optional("every") {

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
 use super::signature::{IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
-use super::source::{BYTES, HOW, MAX_TEXT_REGISTERS, PLACES, TYPES, WORDS, has_marks};
+use super::source::{BYTES, HOW, IN_MODEL, MAX_AT, MAX_TEXT_REGISTERS, PLACES, SUNSPEC, TYPES, WORDS, has_marks};
+use super::sunspec::{END, HEADER};
 use super::writable::{FUNCTIONS, WRITABLE_KEYS};
 use crate::driver::host::Metric;
 
@@ -84,6 +85,18 @@ fn read_key(key: &str) -> Value {
             "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 465_536 }, { "type": "string", "pattern": "^[0134][0-9]{4,5}$" }],
         }),
         "host" => about(names(Metric::NAMES), "A metric of this Linux host."),
+        SUNSPEC => {
+            let id = integer(1, i64::from(END) - 1, "Id of a SunSpec model.");
+            json!({
+                "description": "A SunSpec model, or those that share a layout, such as [101, 102, 103]; the device says where it has it.",
+                "anyOf": [id, { "type": "array", "items": id, "minItems": 1 }],
+            })
+        }
+        "at" => integer(i64::from(HEADER), i64::from(MAX_AT), "Register of the SunSpec model, counted from the one with its id."),
+        "rows" => json!({
+            "description": "The value is in each row of a table: where the first row begins, and the registers of a row.",
+            "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": MAX_AT }, "minItems": 2, "maxItems": 2,
+        }),
         "type" => about(names(TYPES), "What the registers hold."),
         "registers" => integer(1, i64::from(MAX_TEXT_REGISTERS), "Registers of a text."),
         "words" => about(names(WORDS), "Which word of a longer value comes first; the high one where absent."),
@@ -126,9 +139,13 @@ fn point_key(key: &str) -> Value {
         "kind" => about(names(KINDS), "What its values mean; gauge where absent, state for bits and points with states, text for texts."),
         "class" => about(names(CLASSES), "An alarm is held on to longest when the gateway's buffer is full; never thinned out."),
         "read" => {
-            let mut read = object(&[PLACES, HOW].concat(), &[], read_key);
-            read = place(read);
-            about(read, "Where the point is read from.")
+            let read = place(object(&[PLACES, IN_MODEL, HOW].concat(), &[], read_key));
+            json!({
+                "description": "Where the point is read from; several places in SunSpec models where devices differ, best first.",
+                "if": { "type": "array" },
+                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else" }, "minItems": 1 },
+                "else": read,
+            })
         }
         "every" => duration("How often it is read, such as 60s; the device's interval where absent."),
         "states" => json!({

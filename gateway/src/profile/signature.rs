@@ -164,11 +164,11 @@ fn checks(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Vec<Check>> 
 
 fn check(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<Check> {
     let Read::Modbus(read) = source::read_with(node, what, WANT_KEYS, &Marks::default(), problems)? else {
-        problems.add(node.at, format!("{what}: found a host metric, expected a place of a Modbus device"));
+        problems.add(node.at, format!("{what}: found no registers or bits, expected their table and address"));
         return None;
     };
     // Its other keys have just been read.
-    let fields = Fields::read(node, what, &[source::PLACES, source::HOW, WANT_KEYS].concat(), problems)?;
+    let fields = Fields::read(node, what, &[source::PLACES, source::IN_MODEL, source::HOW, WANT_KEYS].concat(), problems)?;
     let wants: Vec<_> = WANT_KEYS.iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
     let [(key, field)] = wants.as_slice() else {
         problems.add(node.at, format!("{what}: found {}, expected exactly one of {}", wants.len(), WANT_KEYS.join(", ")));
@@ -280,7 +280,7 @@ mod tests {
             ("{ registers: [ { holding: 1, type: u16, between: [2, 1] } ] }", "found [2, 1], expected [lowest, highest]"),
             ("{ registers: [ { holding: 1, type: u16, between: 7 } ] }", "expected [lowest, highest]"),
             ("{ registers: [ { holding: 1, type: u17, equals: 7 } ] }", "did you mean `u1"),
-            ("{ registers: [ { host: cpu_usage, equals: 7 } ] }", "found a host metric"),
+            ("{ registers: [ { host: cpu_usage, equals: 7 } ] }", "found no registers or bits"),
             ("{ sunspec: yes }", "expected one of true, false"),
         ] {
             let error = read(signature).unwrap_err();

@@ -5,6 +5,9 @@
 //! | `input`, `holding`, `coil`, `discrete` | 0-based protocol address in that table |
 //! | `modicon` | the same as some vendors print it: 00001 coil 0, 10001 discrete input 0, 30001 input and 40001 holding register 0 |
 //! | `host` | a metric of this Linux host; no other key goes with it |
+//! | `sunspec` | a SunSpec model, or a list of those that share a layout: `[101, 102, 103]`. The device says where it has it |
+//! | `at` | register of a `sunspec` model, 0 for the one with its id; `scale_at` is counted like it |
+//! | `rows` | `[first, size]`: the value is there in each row of a table; the first row begins at `first`, `at` lies in it |
 //! | `type` | what the registers hold, see [`Encoding`]; `bit` where absent on coils and discrete inputs |
 //! | `registers` | length of a `text` |
 //! | `words`, `bytes` | `high_first` or `low_first`: ABCD is the default, BADC has low bytes first, CDAB low words, DCBA both |
@@ -13,20 +16,32 @@
 //! | `scale_at` | register with a power of ten, -10 to 10, that multiplies as well (SunSpec); always read together with the value |
 //! | `decimals` | rounds a float, or a value with `scale_at`, to an exact decimal; without it those are floats and doubles |
 //! | `invalid` | raw bits that say "no value"; else those of the type under `modbus: invalid:` hold, and `[]` switches them off |
+//!
+//! A list of such readings is for SunSpec points: the first one counts whose model the device has.
 
 use super::read::{MAX_ITEMS, pair, register};
-use super::{ByteOrder, Encoding, Half, Layout, ModbusRead, Read, Table, WordOrder};
+use super::sunspec::{END, HEADER};
+use super::{ByteOrder, Encoding, Half, Layout, ModbusRead, Place, Read, Table, WordOrder};
 use crate::driver::host::Metric;
 use crate::yaml::{self, Field, Fields, Node, Problems};
 
 /// Most registers of a text: those of one request.
 pub(super) const MAX_TEXT_REGISTERS: u16 = 125;
 
+/// Highest register of a SunSpec model that a profile may name. The longest models that are in use have a few hundred.
+pub(super) const MAX_AT: u16 = 9_999;
+
 const TABLES: &[(&str, Table)] =
     &[("input", Table::Input), ("holding", Table::Holding), ("coil", Table::Coil), ("discrete", Table::Discrete)];
 
 /// Where a point may be read from.
-pub(super) const PLACES: &[&str] = &["input", "holding", "coil", "discrete", "modicon", "host"];
+pub(super) const PLACES: &[&str] = &["input", "holding", "coil", "discrete", "modicon", "host", SUNSPEC];
+
+/// The place that is a model.
+pub(super) const SUNSPEC: &str = "sunspec";
+
+/// Keys that only go with [`SUNSPEC`].
+pub(super) const IN_MODEL: &[&str] = &["at", "rows"];
 
 /// Keys beside the place.
 pub(super) const HOW: &[&str] =
@@ -92,14 +107,35 @@ impl Marks {
     }
 }
 
-/// Reads the `read:` of a point.
+/// Reads the `read:` of a point: one place, or those where a SunSpec device may keep it.
 pub(super) fn read(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) -> Option<Read> {
-    read_with(node, &format!("{what}, read"), &[], marks, problems)
+    let what = format!("{what}, read");
+    let yaml::Tree::List(items) = &node.tree else { return read_with(node, &what, &[], marks, problems) };
+    let mut places: Vec<Place> = Vec::new();
+    for item in items.iter().take(MAX_ITEMS) {
+        let Read::SunSpec(own) = read_with(item, &what, &[], marks, problems)? else {
+            problems.add(item.at, format!("{what}: only places in SunSpec models go into a list, expected one of them or no list"));
+            return None;
+        };
+        if let (Some(a), Some(b)) = (places.first(), own.first())
+            && a.read.repr() != b.read.repr()
+        {
+            let text = "is represented in another way than in the place before: a device may have either, expected the same decimals";
+            problems.add(item.at, format!("{what}: {text}"));
+            return None;
+        }
+        places.extend(own);
+    }
+    if places.is_empty() {
+        problems.add(node.at, format!("{what}: found an empty list, expected places in SunSpec models"));
+        return None;
+    }
+    Some(Read::SunSpec(places))
 }
 
-/// Reads a place among keys that are another's.
+/// Reads one place among keys that are another's.
 pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks, problems: &mut Problems<'_>) -> Option<Read> {
-    let fields = Fields::read(node, what, &[PLACES, HOW, others].concat(), problems)?;
+    let fields = Fields::read(node, what, &[PLACES, IN_MODEL, HOW, others].concat(), problems)?;
     let places: Vec<_> = PLACES.iter().filter_map(|key| Some((*key, fields.optional(key)?))).collect();
     let [(place, field)] = places.as_slice() else {
         let found =
@@ -107,6 +143,10 @@ pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks,
         problems.add(node.at, format!("{what}: found {found}, expected exactly one of {}", PLACES.join(", ")));
         return None;
     };
+    if let Some(extra) = IN_MODEL.iter().find_map(|key| fields.optional(key)).filter(|_| *place != SUNSPEC) {
+        extra.problem("is for a register of a SunSpec model", problems);
+        return None;
+    }
     if *place == "host" {
         let metric = field.choice(Metric::NAMES, problems)?;
         if let Some(extra) = HOW.iter().find_map(|key| fields.optional(key)) {
@@ -115,7 +155,13 @@ pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks,
         }
         return Some(Read::Host(metric));
     }
-    let (table, address) = address(place, field, problems)?;
+    let (table, address) = match *place {
+        SUNSPEC => {
+            let at = fields.required("at", "the register of the model, counted from the one with its id", problems)?;
+            (Table::Holding, register(&at, HEADER, MAX_AT, "a register of the model behind id and length,", problems)?)
+        }
+        _ => address(place, field, problems)?,
+    };
     let mut read = ModbusRead::new(table, address, encoding(&fields, table, problems)?);
     if usize::from(address) + usize::from(read.encoding.len()) > 1 + usize::from(u16::MAX) {
         let text = format!("a value of {} registers at {address} ends past register 65535, the last one", read.encoding.len());
@@ -128,7 +174,34 @@ pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks,
         Some(field) => own_marks(&field, &read, problems)?,
         None => marks.of(&read),
     };
+    if *place == SUNSPEC {
+        let (models, rows) = (models(field, problems)?, rows(&read, &fields, problems)?);
+        return Some(Read::SunSpec(vec![Place { models, read, rows }]));
+    }
     Some(Read::Modbus(read))
+}
+
+/// One id of a model or several.
+fn models(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Vec<u16>> {
+    let ids = match &field.node.tree {
+        yaml::Tree::List(items) if !items.is_empty() => items.iter().take(MAX_ITEMS).map(|item| field.item(item)).collect(),
+        _ => vec![field.clone()],
+    };
+    ids.iter().map(|id| register(id, 1, END - 1, "the id of a SunSpec model, such as 103,", problems)).collect()
+}
+
+/// Rows of a table in a model: the value lies in the first one.
+fn rows(read: &ModbusRead, fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<Option<(u16, u16)>> {
+    let Some(field) = fields.optional("rows") else { return Some(None) };
+    let expected = "[register of the model where the first row begins, registers of a row]";
+    let (first, size) = pair(&field, expected, problems)?;
+    let first = register(&first, HEADER, MAX_AT, "a register of the model", problems)?;
+    let size = register(&size, 1, MAX_AT, "the registers of a row", problems)?;
+    if read.address < first || u32::from(read.own_last()) >= u32::from(first) + u32::from(size) {
+        field.problem(&format!("the value at {} is not inside the first row, expected {expected}", read.address), problems);
+        return None;
+    }
+    Some(Some((first, size)))
 }
 
 /// Table and protocol address, from a table's key or from the number that some vendors print: `40001` is holding register 0.
@@ -282,7 +355,10 @@ fn bits(encoding: Encoding, fields: &Fields<'_>, problems: &mut Problems<'_>) ->
 }
 
 fn scale_at(read: &ModbusRead, place: &str, field: &Field<'_>, fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<u16> {
-    let (table, at) = address(place, field, problems)?;
+    let (table, at) = match place {
+        SUNSPEC => (Table::Holding, register(field, HEADER, MAX_AT, "a register of the model behind id and length,", problems)?),
+        _ => address(place, field, problems)?,
+    };
     if read.encoding.integers().is_none() || read.bits.is_some() {
         field.problem("only a whole integer has its scale in a register", problems);
         return None;

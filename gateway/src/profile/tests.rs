@@ -66,7 +66,7 @@ fn a_good_profile_becomes_what_it_says() {
     assert_eq!(found, expected);
     let modbus = |index: usize| match &profile.points[index].read {
         Read::Modbus(read) => read.clone(),
-        Read::Host(metric) => panic!("{metric:?}"),
+        other => panic!("{other:?}"),
     };
     assert_eq!((modbus(0).scale, modbus(0).invalid, profile.points[0].range), ((1, -1), vec![vec![0xFFFF]], Some((0.0, 500.5))));
     assert_eq!((modbus(1).words, modbus(1).invalid), (WordOrder::LowFirst, vec![vec![0, 0x8000], vec![0xFFFF, 0xFFFF]]));

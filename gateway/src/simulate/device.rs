@@ -9,7 +9,7 @@ use tokio_modbus::{ExceptionCode, Request, Response};
 
 use super::values;
 use super::written::{NotWritten, Written};
-use crate::profile::{Check, Encoding, ModbusRead, Point, Profile, Read, Table};
+use crate::profile::{Chain, Check, Encoding, ModbusRead, Point, Profile, Read, Table};
 
 /// Most registers in one request, as the Modbus specification has it.
 const MAX_REGISTERS: u16 = 125;
@@ -23,12 +23,17 @@ pub(super) struct Simulated {
     profile: Arc<Profile>,
     start: Instant,
     written: Mutex<Written>,
+    /// Holding registers that never change, over those of points: a SunSpec device's chain.
+    fixed: BTreeMap<u16, u16>,
 }
 
 impl Simulated {
     /// A device that was switched on at this time; the seed makes its values its own.
     pub(super) fn new(seed: u64, profile: Arc<Profile>, start: Instant) -> Self {
-        Self { seed, profile, start, written: Mutex::default() }
+        let chain = profile.is_sunspec().then(Chain::typical);
+        let fixed = chain.as_ref().map(Chain::registers).unwrap_or_default();
+        let profile = chain.map(|chain| profile.laid_out(&chain).plain).unwrap_or(profile);
+        Self { seed, profile, start, written: Mutex::default(), fixed }
     }
 
     pub(super) fn answer(&self, request: &Request<'_>) -> Result<Response, ExceptionCode> {
@@ -137,6 +142,10 @@ impl Simulated {
                 }
             }
         }
+        for (place, word) in words.iter_mut().enumerate().filter(|_| table == Table::Holding) {
+            let fixed = u16::try_from(place).ok().and_then(|place| self.fixed.get(&address.checked_add(place)?));
+            *word = fixed.copied().or(*word);
+        }
         let in_hole = |i: usize| self.in_hole(table, usize::from(address) + i);
         let word = |(i, word): (usize, Option<u16>)| word.or_else(|| in_hole(i).then_some(0)).ok_or(ExceptionCode::IllegalDataAddress);
         let mut words = words.into_iter().enumerate().map(word).collect::<Result<Vec<_>, _>>()?;
@@ -155,6 +164,11 @@ impl Simulated {
     /// a value and its scale.
     fn in_hole(&self, table: Table, register: usize) -> bool {
         let limits = &self.profile.modbus;
+        // From its marker to its end a chain has all registers.
+        let ends = self.fixed.first_key_value().zip(self.fixed.last_key_value());
+        if ends.is_some_and(|((first, _), (last, _))| (usize::from(*first)..=usize::from(*last)).contains(&register)) {
+            return true;
+        }
         if self.points(table).any(|(_, r)| (usize::from(r.first())..=usize::from(r.last())).contains(&register)) {
             return true;
         }

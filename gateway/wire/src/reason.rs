@@ -27,6 +27,8 @@ pub enum Reason {
     ClockUnset,
     /// The reply came damaged: its checksum is wrong.
     BadCrc,
+    /// The device is not the one that its profile describes, or has changed under way: its registers mean something else.
+    Mismatch,
     /// The device refused with this Modbus exception code.
     Exception(u8),
     /// A reason of a newer gateway, by its number.
@@ -52,6 +54,7 @@ impl Reason {
             Self::Overflow => 9,
             Self::ClockUnset => 10,
             Self::BadCrc => 11,
+            Self::Mismatch => 12,
             Self::Exception(code) => EXCEPTIONS + u16::from(code),
             Self::Other(code) => code,
         }
@@ -72,6 +75,7 @@ impl Reason {
             9 => Self::Overflow,
             10 => Self::ClockUnset,
             11 => Self::BadCrc,
+            12 => Self::Mismatch,
             _ => match u8::try_from(code.wrapping_sub(EXCEPTIONS)) {
                 Ok(exception) => Self::Exception(exception),
                 Err(_) => Self::Other(code),
@@ -106,6 +110,7 @@ impl fmt::Display for Reason {
             Self::Overflow => f.write_str("overflow"),
             Self::ClockUnset => f.write_str("clock not set"),
             Self::BadCrc => f.write_str("bad CRC"),
+            Self::Mismatch => f.write_str("device does not match its profile"),
             Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
             Self::Other(code) => write!(f, "reason {code}"),
         }
