@@ -54,7 +54,7 @@ impl Modbus {
             }
         }
         let sun = self.suns.entry(index).or_default();
-        let Some((plain, asked)) = sun.ask(points) else {
+        let Some((plain, asked)) = sun.ask(device, points) else {
             let readings = sun::bad(sun.told(device, points), Reason::Mismatch);
             told.push(Transaction { device: index, at_ms: now_ms, readings });
             return told;

@@ -35,8 +35,6 @@ pub(in crate::driver::modbus) struct Sun {
 struct Found {
     chain: Chain,
     layout: Layout,
-    /// The device with the plain points of its layout.
-    plain: Arc<Device>,
     /// It may have changed.
     doubtful: bool,
     polls: u32,
@@ -69,17 +67,16 @@ impl Sun {
             return None;
         }
         let layout = device.profile.laid_out(&chain);
-        let plain = Device { profile: Arc::clone(&layout.plain), ..device.clone() };
         let has: BTreeSet<Series> = layout.series().collect();
         let (seen, gone): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut self.seen).into_iter().partition(|series| has.contains(series));
         self.seen = seen;
-        self.found = Some(Found { chain, layout, plain: Arc::new(plain), doubtful: false, polls: 0 });
+        self.found = Some(Found { chain, layout, doubtful: false, polls: 0 });
         Some(gone.into_iter().collect())
     }
 
     /// What of the plain device is read for these points. Where it has none of them, its first header: whether it answers is not to be told
     /// by not asking. None where it has no model with anything of the profile; that may change.
-    pub(super) fn ask(&mut self, points: &[PointIndex]) -> Option<(Arc<Device>, Vec<PointIndex>)> {
+    pub(super) fn ask(&mut self, device: &Device, points: &[PointIndex]) -> Option<(Device, Vec<PointIndex>)> {
         let found = self.found.as_mut()?;
         found.polls = found.polls.saturating_add(1);
         let mut asked = found.layout.asked(points);
@@ -87,7 +84,7 @@ impl Sun {
             asked.extend(found.layout.headers.values().next().map(|(header, _)| *header));
         }
         found.doubtful = asked.is_empty();
-        (!found.doubtful).then(|| (Arc::clone(&found.plain), asked))
+        (!found.doubtful).then(|| (Device { profile: Arc::clone(&found.layout.plain), ..device.clone() }, asked))
     }
 
     /// What must be looked at once more: the headers of models of which something was read after their headers, and the powers of ten that
