@@ -93,6 +93,14 @@ fn a_session_is_good_as_long_as_its_account_is_as_it_was() {
     assert!(!accounts.still(&pw, NOW_MS) && !accounts.reserved("pw"));
     accounts.insert(account("pw", token_proof("new"))).unwrap();
     assert!(!accounts.still(&pw, NOW_MS), "a new secret ends the sessions of the old one");
+    let scada = Account { commands: vec!["g1".into(), "g2".into()], ..account("scada", token_proof(TOKEN)) };
+    accounts.insert(scada.clone()).unwrap();
+    assert!(accounts.still(&scada, NOW_MS) && Accounts::parse(&accounts.text()).unwrap() == accounts);
+    accounts.remove("scada").unwrap();
+    accounts.insert(Account { commands: vec!["g1".into()], ..scada.clone() }).unwrap();
+    assert!(!accounts.still(&scada, NOW_MS), "fewer rights end the sessions with more");
+    let wrong = accounts.insert(Account { commands: vec!["+".into()], ..account("any2", token_proof(TOKEN)) });
+    assert!(matches!(wrong, Err(AccountsError::Name { name, .. }) if name == "+"));
 }
 
 #[test]
