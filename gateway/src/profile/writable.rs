@@ -7,7 +7,8 @@
 //! | `function` | 5 or 15 for a coil, 6 or 16 for registers, 22 for bits of a register; where absent 5, 6 or, for several registers, 16 |
 //! | `settle` | how long the device takes until it gives the new value back |
 //!
-//! `writable: true` has no keys. Texts and times, values with `scale_at`, counters and parts of several registers are never written.
+//! `writable: true` has no keys. Texts and times, values with `scale_at`, SunSpec points, counters and parts of several
+//! registers are never written.
 
 use std::time::Duration;
 
@@ -185,7 +186,7 @@ pub(super) fn read(field: &Field<'_>, what: &str, point: &Point, problems: &mut 
 
 /// Where it would be written, or why it never is.
 fn place(point: &Point) -> Result<&ModbusRead, &'static str> {
-    let Read::Modbus(read) = &point.read else { return Err("a host metric is not writable") };
+    let Read::Modbus(read) = &point.read else { return Err("only registers and coils whose addresses stand in the profile are writable") };
     match (read.table, read.encoding) {
         (Table::Input, _) => Err("input registers are not writable, only holding registers and coils are"),
         (Table::Discrete, _) => Err("discrete inputs are not writable, only holding registers and coils are"),
@@ -312,7 +313,7 @@ mod tests {
             ("read: { coil: 0 }, writable: { settle: 3s }", "from 0ms to 2s"),
             ("read: { discrete: 0 }, writable: true", "discrete inputs are not writable"),
             ("read: { input: 0, type: u16 }, writable: { min: 0, max: 1 }", "input registers are not writable"),
-            ("read: { host: load_1 }, writable: true", "host metric"),
+            ("read: { host: load_1 }, writable: true", "whose addresses stand in the profile"),
             ("read: { holding: 0, type: text, registers: 2 }, writable: true", "texts"),
             ("read: { holding: 0, type: u24 }, writable: { min: 0, max: 1 }", "a part of several"),
             ("read: { holding: 0, type: u32, bit: 3 }, writable: true", "a part of several"),
