@@ -8,10 +8,11 @@ use pattoo_tests::profiles;
 use pattoo_tests::program::{PATIENCE, Program, binary};
 use pattoo_tests::stack::Stack;
 use pattoo_tests::wait_for;
+use pattoo_tests::wire::Wire;
 
-fn simulate() -> Result<(Program, String)> {
+fn simulate(way: &[&str]) -> Result<(Program, String)> {
     let mut command = Command::new(binary("pattoo-gateway")?);
-    command.arg("--profiles").arg(profiles()).args(["simulate", "eastron-sdm120", "--units", "1", "--listen", "127.0.0.1:0"]);
+    command.arg("--profiles").arg(profiles()).args(["simulate", "eastron-sdm120", "--units", "1"]).args(way);
     let program = Program::start("simulator", &mut command)?;
     let line = program.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
     Ok((program, line.trim_start_matches("listening ").trim().to_owned()))
@@ -47,14 +48,18 @@ fn wait(gateway: &Program, link: &str, from: usize, what: &str, matches: impl Fn
 fn one_link_of_a_running_daemon_tells_what_goes_over_it_until_it_is_told_not_to() -> Result<()> {
     let mut stack = Stack::new()?;
     stack.start_server()?;
-    let ((_a, watched), (_b, other)) = (simulate()?, simulate()?);
+    let (tcp, wire) = (["--listen", "127.0.0.1:0"], Wire::start()?);
+    let ((_a, watched), (_b, other), (_c, _)) = (simulate(&tcp)?, simulate(&tcp)?, simulate(&["--serial", &wire.right])?);
     let config = stack.configure_gateway(
         "plant7",
         &format!(
-            "links:\n  watched: {{ tcp: '{watched}' }}\n  other: {{ tcp: '{other}' }}\n  early: {{ tcp: '{other}', log: values }}\ndevices:\n  \
+            "links:\n  watched: {{ tcp: '{watched}' }}\n  other: {{ tcp: '{other}' }}\n  early: {{ tcp: '{other}', log: values }}\n  \
+             line: {{ serial: '{}', baud: 9600, parity: none }}\ndevices:\n  \
              - {{ name: a, profile: eastron-sdm120, link: watched, every: 200ms }}\n  \
              - {{ name: b, profile: eastron-sdm120, link: other, every: 200ms }}\n  \
-             - {{ name: c, profile: eastron-sdm120, link: early, every: 1s }}\n"
+             - {{ name: c, profile: eastron-sdm120, link: early, every: 1s }}\n  \
+             - {{ name: d, profile: eastron-sdm120, link: line, every: 1s }}\n",
+            wire.left
         ),
     )?;
     let output = log(&config, &["watched", "frames"])?;
@@ -95,8 +100,13 @@ fn one_link_of_a_running_daemon_tells_what_goes_over_it_until_it_is_told_not_to(
     ensure!(after.is_empty(), "{after:?}");
     ensure!(lines(gateway, "other").is_empty(), "nobody asked for the other link: {:?}", lines(gateway, "other"));
 
+    // On a serial line, in the bytes of its frames: unit, function, address.
+    done(&log(&config, &["line", "bytes"])?)?;
+    wait(gateway, "line", 0, "a question on the line", |line| line.starts_with("sent 01 04 00 00 00 "))?;
+    wait(gateway, "line", 0, "an answer on the line", |line| line.starts_with("heard 01 04 ") && line.contains(" 43 "))?;
+
     let output = log(&config, &["wached", "values"])?;
-    ensure!(String::from_utf8_lossy(&output.stderr).contains("expected one of early, other, watched"), "{output:?}");
+    ensure!(String::from_utf8_lossy(&output.stderr).contains("expected one of early, line, other, watched"), "{output:?}");
     ensure!(log(&config, &["watched", "loud"])?.status.code() == Some(2), "a level that is none is a usage error");
     Ok(())
 }

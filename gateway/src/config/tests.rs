@@ -13,7 +13,7 @@ buffer: { path: /var/lib/pattoo/buffer, max_bytes: 512MiB, max_age: 30d, thin_to
 batch: { every: 10s }
 links:
   plc: { tcp: 10.0.0.5:502, timeout: 1500ms }
-  roof: { connections: 4, tcp: '[fe80::1]:1502' }
+  roof: { connections: 4, log: frames, tcp: '[fe80::1]:1502' }
   line: { serial: /dev/serial/by-id/usb-x, baud: 9600, parity: even, rs485: true, timeout: 400ms }
   hut: { rtu_over_tcp: 10.0.0.7:4001 }
 devices:
@@ -134,7 +134,7 @@ fn a_good_configuration_becomes_what_it_says() {
         config.links,
         [
             link("plc", tcp("10.0.0.5:502", 1_500), 0),
-            Link { connections: 4, ..link("roof", tcp("[fe80::1]:1502", 2_000), 1) },
+            Link { connections: 4, log: Level::Frames, ..link("roof", tcp("[fe80::1]:1502", 2_000), 1) },
             unused("line", Transport::ModbusRtu { line, timeout: Duration::from_millis(400) }),
             unused("hut", Transport::RtuOverTcp { endpoint: "10.0.0.7:4001".into(), timeout: SERIAL_TIMEOUT }),
             link("host", Transport::Host, 2)
@@ -252,6 +252,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("network link with a speed", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, baud: 9600"),
     ("serial server with connections", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5:502, connections: 2"),
     ("too many connections", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, connections: 9"),
+    ("link with a loud log", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, log: frame"),
     ("serial server without a port", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5"),
     ("link named host", "roof: {", "host: {"),
     ("link twice", "roof: {", "plc: {"),
