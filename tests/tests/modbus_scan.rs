@@ -80,25 +80,27 @@ fn pymodbus_is_found_by_what_it_calls_itself() -> Result<()> {
 #[test]
 fn simulated_devices_behind_a_gateway_are_found_with_their_profiles() -> Result<()> {
     let (_folder, extra) = folder()?;
-    let args = ["carlo-gavazzi-em340", "schneider-iem3000", "eastron-sdm120", "--units", "1,17,30", "--listen", "127.0.0.1:0"];
+    let args =
+        ["carlo-gavazzi-em340", "schneider-iem3000", "eastron-sdm120", "sunspec", "--units", "1,17,30,40", "--listen", "127.0.0.1:0"];
     let (_program, endpoint) = simulate(&args)?;
     let (text, _) = scan(&extra, &["--tcp", &endpoint])?;
     has(
         &text,
         &[
-            "3 devices found",
+            "4 devices found",
             "input 11 = 338",
             "- { name: carlo-gavazzi-em340-1, profile: carlo-gavazzi-em340, link: plc, unit: 1 }",
             "holding 69 = Schneider; holding 49 = iEM3",
             "- { name: schneider-iem3000-17, profile: schneider-iem3000, link: plc, unit: 17 }",
             "- { name: eastron-sdm120-30, profile: eastron-sdm120, link: plc, unit: 30 }",
             "cannot be told apart: - { name: eastron-sdm230-30,",
+            "- { name: sunspec-40, profile: sunspec, link: plc, unit: 40 }",
         ],
     )?;
     let output = gateway(&extra, &["scan", "modbus", "--tcp", &endpoint, "--json"])?;
     let json: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let best = json.pointer("/devices/0/profiles/0/profile").context("no profile")?;
-    ensure!(best == "carlo-gavazzi-em340" && json["devices"].as_array().map(Vec::len) == Some(3), "{json}");
+    ensure!(best == "carlo-gavazzi-em340" && json["devices"].as_array().map(Vec::len) == Some(4), "{json}");
     Ok(())
 }
 
