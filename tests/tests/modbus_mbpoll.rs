@@ -72,14 +72,27 @@ impl Simulator {
 
     /// What mbpoll prints when it reads so many registers or bits of a table (`-t`) once.
     fn mbpoll(&self, unit: u8, table: &str, address: u16, count: u16) -> Result<(bool, String)> {
+        self.run(unit, table, address, count, &[])
+    }
+
+    /// What it prints when it writes these: one value by function 5 or 6, several by 15 or 16.
+    fn write(&self, table: &str, address: u16, values: &[&str]) -> Result<(bool, String)> {
+        self.run(1, table, address, 1, values)
+    }
+
+    fn run(&self, unit: u8, table: &str, address: u16, count: u16, values: &[&str]) -> Result<(bool, String)> {
         let (unit, address, count, baud) = (unit.to_string(), address.to_string(), count.to_string(), BAUD.to_string());
         let mut command = Command::new("mbpoll");
-        command.args(["-a", &unit, "-t", table, "-0", "-r", &address, "-c", &count, "-o", "10", "-1"]);
+        command.args(["-a", &unit, "-t", table, "-0", "-r", &address, "-o", "10"]);
+        if values.is_empty() {
+            command.args(["-c", &count, "-1"]);
+        }
         match &self.way {
             Way::Tcp(port) => command.args(["-m", "tcp", "-p", port, "127.0.0.1"]),
             Way::Serial(wire) => command.args(["-m", "rtu", "-b", &baud, "-P", "none", &wire.left]),
             Way::RtuOverTcp(_) => bail!("mbpoll has no RTU over TCP"),
         };
+        command.args(values);
         let output = command.output().context("mbpoll is missing: run tests/run once, it installs mbpoll")?;
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         Ok((output.status.success(), text))
@@ -171,6 +184,62 @@ async fn mbpoll_reads_from_the_simulator_what_our_driver_reads() -> Result<()> {
     let (good, text) = simulator.mbpoll(9, "4:hex", 300, 2)?;
     ensure!(!good && text.contains("Target device failed to respond"), "{text}");
     Ok(())
+}
+
+/// Outputs, beside what is read only.
+const OUTPUTS: &str = "
+schema: 1
+id: peer
+manufacturer: x
+model: x
+points:
+  - { name: relay, read: { coil: 0 }, writable: true }
+  - { name: valve, read: { coil: 1 }, writable: true }
+  - { name: lamp, read: { coil: 2 } }
+  - { name: speed, read: { holding: 0, type: u16 }, writable: { min: 0, max: 900 } }
+  - { name: level, read: { holding: 1, type: u16 }, writable: { min: 0, max: 900 } }
+  - { name: count, read: { holding: 2, type: u16 } }
+";
+
+fn takes_writes(way: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("peer.yaml"), OUTPUTS)?;
+    let simulator = Simulator::start(folder.path(), way)?;
+    for (table, address, values, expected) in [
+        ("0", 0, &["1"][..], &[1][..]),
+        ("0", 0, &["0"], &[0]),
+        ("0", 0, &["1", "1"], &[1, 1]),
+        ("0", 1, &["0"], &[0]),
+        ("4", 0, &["700"], &[700]),
+        ("4", 0, &["1", "899"], &[1, 899]),
+    ] {
+        let (good, text) = simulator.write(table, address, values)?;
+        ensure!(good, "{table} {address} {values:?}: {text}");
+        let found = simulator.words(1, table, address, u16::try_from(expected.len())?)?;
+        ensure!(found == expected, "{table} {address} {values:?}: {found:?}");
+    }
+    for (table, address, values, refusal) in [
+        ("0", 2, &["1"][..], "Illegal data address"),
+        ("4", 2, &["1"], "Illegal data address"),
+        ("4", 1, &["2", "1"], "Illegal data address"),
+        ("4", 0, &["901"], "Illegal data value"),
+        ("4", 0, &["2", "901"], "Illegal data value"),
+    ] {
+        let (good, text) = simulator.write(table, address, values)?;
+        ensure!(!good && text.contains(refusal), "{table} {address} {values:?}: {text}");
+    }
+    ensure!(simulator.words(1, "4", 0, 2)? == [1, 899] && simulator.words(1, "0", 0, 2)? == [1, 0], "what was refused was written");
+    Ok(())
+}
+
+#[test]
+fn what_mbpoll_writes_to_outputs_of_the_simulator_stays_and_the_rest_is_refused() -> Result<()> {
+    takes_writes("tcp")
+}
+
+#[test]
+fn what_mbpoll_writes_over_a_serial_line_stays_as_well() -> Result<()> {
+    takes_writes("serial")
 }
 
 #[tokio::test]
