@@ -17,6 +17,7 @@ use crate::clock;
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::health::Waiting;
+use crate::lessons::Lessons;
 use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// Gives the time that transactions are stamped with, in ms: [`boot_clock`] in the daemon, [`wall_clock`] for a single look.
@@ -53,6 +54,14 @@ pub trait Driver: Send {
         _write: &'a Write,
     ) -> Pin<Box<dyn Future<Output = Written> + Send + 'a>> {
         Box::pin(std::future::ready(Written::not(Outcome::NotWritable, "this protocol cannot write")))
+    }
+
+    /// What was learned of this device in an earlier run.
+    fn recall(&mut self, _index: DeviceIndex, _lessons: &Lessons) {}
+
+    /// What is known of this device and worth keeping across restarts, if that is another than when this was asked last.
+    fn learned(&mut self, _index: DeviceIndex) -> Option<Lessons> {
+        None
     }
 
     /// How long this device is waited for at present; nothing where its driver does not measure that.

@@ -16,6 +16,7 @@
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
+//! | `lessons` | pure | what devices refuse, as it is kept across restarts |
 //! | `health`, `durations` | pure | how links and devices are; how durations are spread |
 //! | `timebase` | pure | from clocks and the server's time to UTC |
 //! | `batch` | pure | readings -> numbered batches |
@@ -41,6 +42,7 @@ pub mod driver;
 mod durations;
 pub mod fixture;
 pub mod health;
+pub mod lessons;
 pub mod link;
 pub mod link_log;
 mod mix;

@@ -6,6 +6,7 @@
 mod batcher;
 mod clerk;
 mod control;
+mod keeper;
 mod orders;
 mod window;
 
@@ -76,6 +77,8 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let builder = Builder::new(&config).context("the devices and their labels do not fit one schema: shorten the labels")?;
     let time = time_in.subscribe();
     let batcher = tokio::spawn(Batcher::new(builder, &config, handle.clone(), time_in).run(readings, heard));
+    let book = keeper::read(&keeper::path(&config));
+    let (news_in, news) = keeper::news();
     let mut links = JoinSet::new();
     let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
     let mut desks = Vec::new();
@@ -84,16 +87,21 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     for link in config.links.iter().flat_map(Link::parts) {
         let (order, orders) = Orders::open(answers_in.clone());
         desks.push((link.devices.clone(), order));
-        let log = logs.get(&link.name).cloned();
-        links.spawn(serve(link, Arc::clone(&config), log, orders, readings_in.clone(), health_in.clone(), stop.clone()));
+        let recalled = link.devices.iter().filter_map(|index| {
+            let lessons = book.find(config.devices.get(index.0)?, &link.name, &link.transport)?;
+            Some((*index, lessons.clone()))
+        });
+        let beside = Beside { log: logs.get(&link.name).cloned(), recalled: recalled.collect(), news: Some(news_in.clone()) };
+        links.spawn(serve(link, Arc::clone(&config), orders, beside, readings_in.clone(), health_in.clone(), stop.clone()));
     }
     if let Some(listener) = control::listen(&config.buffer.path) {
         links.spawn(control::serve(listener, config.buffer.path.clone(), logs, stop.clone()));
     }
+    links.spawn(keeper::keep(book, Arc::clone(&config), news));
     if let Some(counter) = counter {
         links.spawn(Clerk::new(Arc::clone(&config), desks, time, counter).run(answers, stop.clone()));
     }
-    drop((readings_in, health_in, answers_in));
+    drop((readings_in, health_in, answers_in, news_in));
 
     if let Some(file) = ready_file {
         std::fs::write(file, serde_json::json!({ "gateway": config.gateway }).to_string())
@@ -142,20 +150,31 @@ pub async fn poll(
     health: watch::Sender<Health>,
     stop: watch::Receiver<bool>,
 ) {
-    serve(link, config, None, Orders::none(), readings, health, stop).await;
+    serve(link, config, Orders::none(), Beside::default(), readings, health, stop).await;
+}
+
+/// What a link has beside its devices.
+#[derive(Default)]
+struct Beside {
+    /// Who is told what goes over it, when somebody asks.
+    log: Option<Arc<LinkLog>>,
+    /// What was learned of its devices in an earlier run.
+    recalled: Vec<keeper::News>,
+    /// Where news of that go.
+    news: Option<mpsc::Sender<keeper::News>>,
 }
 
 /// Polls the devices of one link until told to stop, and writes what is ordered.
 async fn serve(
     link: Link,
     config: Arc<Config>,
-    log: Option<Arc<LinkLog>>,
     mut orders: Orders,
+    beside: Beside,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
     stop: watch::Receiver<bool>,
 ) {
-    take_turns(link, config, log, &mut orders, readings, health, stop).await;
+    take_turns(link, config, &mut orders, beside, readings, health, stop).await;
     orders.close().await;
 }
 
@@ -163,8 +182,8 @@ async fn serve(
 async fn take_turns(
     link: Link,
     config: Arc<Config>,
-    log: Option<Arc<LinkLog>>,
     orders: &mut Orders,
+    beside: Beside,
     readings: mpsc::Sender<Transaction>,
     health: watch::Sender<Health>,
     mut stop: watch::Receiver<bool>,
@@ -173,8 +192,10 @@ async fn take_turns(
     let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
+    let Beside { log, recalled, news } = beside;
     let mut driver = driver::open(&link.transport, driver::boot_clock(), log.clone().map(|log| log as _));
     driver.hurry_when(orders.bell());
+    recalled.iter().for_each(|(index, lessons)| driver.recall(*index, lessons));
     loop {
         let next = match orders.next() {
             Some(order) => Turn::Write(order),
@@ -208,6 +229,10 @@ async fn take_turns(
         }
         if let Some(device) = config.devices.get(due.device.0) {
             note(&health, &link, device, &due, &transactions, driver.waiting(device));
+        }
+        if let (Some(news), Some(lessons)) = (&news, driver.learned(due.device)) {
+            // Without its keeper nothing is kept, and polling goes on.
+            let _ = news.send((due.device, lessons)).await;
         }
         let mut all = [transactions, written].concat();
         // A point that is read after it was written has the later time.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use pattoo_tests::pymodbus::PymodbusDevice;
 use pattoo_tests::stack::Stack;
 use pattoo_tests::wait_for;
@@ -82,5 +82,43 @@ fn connections_are_as_many_as_configured_and_lateness_and_timeouts_reach_the_met
         assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
     assert_eq!(connections.load(Ordering::SeqCst), 3);
+    Ok(())
+}
+
+#[test]
+fn what_a_device_refuses_is_known_after_a_restart_and_a_file_that_was_damaged_is_begun_anew() -> Result<()> {
+    let mut stack = Stack::new()?;
+    let profiles = stack.folder().join("profiles");
+    std::fs::create_dir(&profiles)?;
+    let more = "  - { name: b, read: { input: 1, type: u16 } }\n  - { name: c, read: { input: 2, type: u16 } }\n";
+    std::fs::write(profiles.join("one-register.yaml"), PROFILE.to_owned() + more)?;
+    stack.more_profiles = Some(profiles);
+    let units = stack.folder().join("units.json");
+    std::fs::write(&units, r#"{"1": {"input": {"0": 7, "2": 7}}}"#)?;
+    let meter = PymodbusDevice::start(&units)?;
+    stack.start_server()?;
+    let config = stack.configure_gateway(
+        "plant7",
+        &format!(
+            "links: {{ plc: {{ tcp: '127.0.0.1:{}' }} }}\ndevices:\n  - {{ name: meter, profile: one-register, link: plc, every: 100ms }}\n",
+            meter.port
+        ),
+    )?;
+    let file = stack.folder().join("learned.json");
+    for (damage, told) in [(false, false), (false, false), (true, true)] {
+        if damage {
+            std::fs::write(&file, "pattoo-learned 1 00000000\n{}")?;
+        }
+        stack.start_gateway(&config)?;
+        let gateway = stack.gateway.as_mut().context("it runs")?;
+        // What is learned is written at a stop at the latest; a gateway that knows it already has nothing to write.
+        if damage || !file.exists() {
+            gateway.wait_line("the lesson", |line| line.contains("learned what the device refuses"))?;
+        }
+        ensure!(gateway.stop()?.success());
+        ensure!(gateway.output().iter().any(|line| line.contains("is begun anew")) == told, "{:#?}", gateway.output());
+        let kept = std::fs::read_to_string(&file)?;
+        ensure!(kept.contains(r#""meter""#) && kept.contains(r#""refused":{"1":"#), "{kept}");
+    }
     Ok(())
 }

@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "gateway/src/schedule.rs",
     "gateway/src/durations.rs",
     "gateway/src/health.rs",
+    "gateway/src/lessons.rs",
     "gateway/src/driver/modbus/learned.rs",
     "gateway/src/driver/modbus/session/patience.rs",
     "gateway/src/driver/modbus/session/question.rs",

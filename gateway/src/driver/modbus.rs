@@ -1,7 +1,7 @@
 //! Modbus over TCP or a serial line: reads and writes the devices of one link. Shell. Knows nothing of when to read, nor where readings go.
 //!
 //! A device that fails gives bad readings and nothing worse: an exception costs the points of its request, and where several
-//! points were read together and the device refused the address, each of them is asked for by itself, so that one illegal
+//! points were read together and the device refused the address, each half of them is asked for by itself, and so on, so that one illegal
 //! register never costs another. After a timeout the rest of the poll is not tried: a dead device costs one timeout. One that was dead in
 //! its latest poll is asked its cheapest request, and the others only once that is answered.
 
@@ -22,14 +22,15 @@ use tokio::time::Instant;
 use pattoo_wire::{Reason, Sample};
 
 use self::ear::Ear;
-use self::learned::Learned;
+use self::learned::{Edges, Found, Learned};
 use self::session::{Answer, Exchange, Failure, Session, question};
 use self::sunspec::Sun;
 use super::{Clock, Driver, Hurry};
 use crate::command::{Write, Written};
 use crate::config::{Device, Transport};
 use crate::health::Waiting;
-use crate::plan::{LinkCost, Request};
+use crate::lessons::Lessons;
+use crate::plan::{self, LinkCost, Request};
 use crate::profile::{ModbusRead, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Row, Transaction};
 
@@ -84,40 +85,51 @@ impl Modbus {
         if !others.is_empty() {
             poll.bad(self.session.now_ms(), &others, Reason::Unavailable);
         }
+        let now_ms = self.session.now_ms();
         let learned = self.learned.entry(index).or_default();
         poll.probing = learned.is_dead();
-        for request in learned.plan(&readable, &device.profile.modbus, &self.cost) {
+        let plan = learned.plan(&readable, &device.profile.modbus, &self.cost, now_ms);
+        for request in plan.requests {
             // What is not asked any more costs no time, and without a reading nothing would get on.
             let may_end = poll.given_up.is_none() && !poll.transactions.is_empty();
             if !self.left.is_empty() || may_end && self.hurry.as_ref().is_some_and(|hurry| hurry()) {
                 self.left.extend(&request.points);
                 continue;
             }
-            let refused = self.exchange(&mut poll, &request).await;
-            if let Some((at_ms, code)) = refused {
+            if let Heard::Refused(at_ms, code) = self.exchange(&mut poll, &request).await {
                 self.refused(&mut poll, &request, at_ms, code).await;
             }
         }
+        for (point, code) in plan.refused {
+            poll.bad(now_ms, &[point], Reason::Exception(code));
+        }
         if !readable.is_empty() {
-            self.learned.entry(index).or_default().polled(poll.answered);
+            let learned = self.learned.entry(index).or_default();
+            learned.polled(poll.answered);
+            learned.learn(&poll.found, poll.gave_something, now_ms);
         }
         poll.transactions
     }
 
     /// Asks and notes the readings, but for an exception, which it gives back.
-    async fn exchange(&mut self, poll: &mut Poll<'_>, request: &Request) -> Option<(i64, u8)> {
+    async fn exchange(&mut self, poll: &mut Poll<'_>, request: &Request) -> Heard {
         if let Some(reason) = poll.given_up {
             poll.bad(self.session.now_ms(), &request.points, reason);
-            return None;
+            return Heard::Nothing;
         }
         let limits = &poll.device.profile.modbus;
         let start = Instant::now();
         let Exchange { at_ms, result } = self.session.ask(poll.device.unit, &question::read(request), limits.min_gap).await;
-        self.learned.entry(poll.index).or_default().silent(&request.points, result == Err(Failure::Timeout));
+        let learned = self.learned.entry(poll.index).or_default();
+        learned.silent(&request.points, result == Err(Failure::Timeout));
         poll.heard(&result);
         match result {
-            Ok(Answer::Words(words)) => poll.good(at_ms, request, &words),
-            Ok(Answer::Refused(code)) => return Some((at_ms, code)),
+            Ok(Answer::Words(words)) => {
+                learned.answered(request);
+                poll.good(at_ms, request, &words);
+                return Heard::Words;
+            }
+            Ok(Answer::Refused(code)) => return Heard::Refused(at_ms, code),
             // Not the answer to a read; the session lets none of these through.
             Ok(Answer::Done | Answer::Identity(_) | Answer::ServerId(_)) => poll.bad(at_ms, &request.points, Reason::Malformed),
             Err(failure) => {
@@ -125,35 +137,61 @@ impl Modbus {
                 poll.bad(at_ms, &request.points, failure.reason());
             }
         }
-        None
+        Heard::Nothing
     }
 
     /// The device answered with an exception: smaller requests may do better, or it is all that it has to say.
     async fn refused(&mut self, poll: &mut Poll<'_>, request: &Request, at_ms: i64, code: u8) {
-        if !matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE) || request.points.len() == 1 {
-            if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT) {
-                poll.given_up = Some(Reason::Exception(code));
-            }
-            poll.bad(at_ms, &request.points, Reason::Exception(code));
-            return;
+        let illegal = matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE);
+        if illegal && request.points.len() > 1 && self.learned.entry(poll.index).or_default().may_look_closer(at_ms) {
+            return self.halve(poll, request, code).await;
         }
-        let reads: Vec<_> = request.points.iter().filter_map(|p| poll.read_of(*p).map(|read| (*p, read))).collect();
-        let mut one_by_one = Vec::new();
-        for single in learned::apart(&reads, &poll.device.profile.modbus, &self.cost) {
-            if let Some((at_ms, code)) = self.exchange(poll, &single).await {
-                if matches!(code, ILLEGAL_ADDRESS | ILLEGAL_VALUE) {
-                    one_by_one.extend(&single.points);
-                }
-                if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT) {
-                    poll.given_up = Some(Reason::Exception(code));
-                }
-                poll.bad(at_ms, &single.points, Reason::Exception(code));
-            }
+        if matches!(code, GATEWAY_PATH_UNAVAILABLE | GATEWAY_TARGET_SILENT) {
+            poll.given_up = Some(Reason::Exception(code));
         }
-        if poll.given_up.is_none() {
-            self.learned.entry(poll.index).or_default().refused(&request.points, &one_by_one);
+        poll.bad(at_ms, &request.points, Reason::Exception(code));
+        if let ([point], true) = (request.points.as_slice(), illegal) {
+            poll.found.push(Found::Point(*point, code));
         }
     }
+
+    /// Asks for each half of what was refused, and on until what is refused is one point: of many points that is found with a few requests.
+    fn halve<'p>(&'p mut self, poll: &'p mut Poll<'_>, request: &'p Request, code: u8) -> Pin<Box<dyn Future<Output = ()> + Send + 'p>> {
+        Box::pin(async move {
+            let reads: Vec<_> = request.points.iter().filter_map(|p| poll.read_of(*p).map(|read| (*p, read))).collect();
+            let (left, right) = reads.split_at(reads.len() / 2);
+            let (mut both_given, mut edges) = (true, [Edges::default(); 2]);
+            for (half, edges) in [left, right].into_iter().zip(&mut edges) {
+                let before = poll.found.len();
+                for part in plan::plan(half, &poll.device.profile.modbus, &self.cost) {
+                    match self.exchange(poll, &part).await {
+                        Heard::Words => {}
+                        Heard::Nothing => both_given = false,
+                        Heard::Refused(at_ms, code) => {
+                            both_given = false;
+                            self.refused(poll, &part, at_ms, code).await;
+                        }
+                    }
+                }
+                *edges = Edges::of(poll.found.get(before..).unwrap_or_default());
+            }
+            let (Some((_, before)), Some((_, behind))) = (left.last(), right.first()) else { return };
+            let over_gap = behind.first() > before.last().saturating_add(1);
+            // Neither half explains it: what lies between them does.
+            if both_given || Edges::make_likely(edges, over_gap) {
+                poll.found.push(Found::Edge { table: request.table, at: behind.first(), over_gap, code });
+            }
+        })
+    }
+}
+
+/// What came of a request.
+enum Heard {
+    Words,
+    /// When, and the exception.
+    Refused(i64, u8),
+    /// No answer, or none of use; it is noted.
+    Nothing,
 }
 
 impl Driver for Modbus {
@@ -196,6 +234,16 @@ impl Driver for Modbus {
     fn waiting(&self, device: &Device) -> Waiting {
         self.session.waiting(device.unit)
     }
+
+    fn recall(&mut self, index: DeviceIndex, lessons: &Lessons) {
+        let now_ms = self.session.now_ms();
+        self.learned.entry(index).or_default().recall(lessons, now_ms);
+    }
+
+    fn learned(&mut self, index: DeviceIndex) -> Option<Lessons> {
+        let now_ms = self.session.now_ms();
+        self.learned.get_mut(&index)?.news(now_ms)
+    }
 }
 
 /// One poll of one device as far as it has come.
@@ -208,6 +256,10 @@ struct Poll<'a> {
     probing: bool,
     /// It gave an answer of its own.
     answered: bool,
+    /// It gave registers.
+    gave_something: bool,
+    /// What it refused.
+    found: Vec<Found>,
     /// Why the rest of the poll is not tried.
     given_up: Option<Reason>,
     transactions: Vec<Transaction>,
@@ -215,7 +267,8 @@ struct Poll<'a> {
 
 impl<'a> Poll<'a> {
     fn new(index: DeviceIndex, device: &'a Device) -> Self {
-        Self { index, device, lost: Duration::ZERO, probing: false, answered: false, given_up: None, transactions: Vec::new() }
+        let (found, transactions, lost) = (Vec::new(), Vec::new(), Duration::ZERO);
+        Self { index, device, lost, probing: false, answered: false, gave_something: false, found, given_up: None, transactions }
     }
 
     fn read_of(&self, point: PointIndex) -> Option<&'a ModbusRead> {
@@ -244,6 +297,7 @@ impl<'a> Poll<'a> {
     }
 
     fn good(&mut self, at_ms: i64, request: &Request, words: &[u16]) {
+        self.gave_something = true;
         let readings = request.points.iter().map(|point| reading(*point, self.sample(request, *point, words))).collect();
         self.transactions.push(Transaction { device: self.index, at_ms, readings });
     }

@@ -1,9 +1,11 @@
 //! A point of a Modbus device: which registers it takes and what they hold. What they mean is decided in `decode`.
 
 use pattoo_wire::Repr;
+use serde::{Deserialize, Serialize};
 
 /// The four tables of the Modbus data model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Table {
     /// Function code 1.
     Coil,

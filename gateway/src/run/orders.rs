@@ -152,7 +152,8 @@ links: { plc: { tcp: '";
         let (readings_in, mut readings) = mpsc::channel(64);
         let (stop, stopped) = watch::channel(false);
         let link = config.links[0].clone();
-        let served = serve(link, config, None, orders, readings_in, watch::channel(Health::default()).0, stopped);
+        let served =
+            serve(link, config, orders, super::super::Beside::default(), readings_in, watch::channel(Health::default()).0, stopped);
         let device = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (mut asked, mut request, mut held) = (Vec::new(), [0; 12], 0);

@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) fault: Option<(u16, Fault, usize)>,
     /// Replies to all others fail like this.
     pub(super) every: Option<Fault>,
+    /// More registers at once are refused with exception 03.
+    pub(super) most: Option<u16>,
     /// A unit that the device, a gateway, gets no answer from.
     pub(super) dead_unit: Option<u8>,
     /// Requests that touch one of these are refused with exception 02.
@@ -115,6 +117,9 @@ fn answer(request: &[u8; 12], state: &mut State, late: &mut Vec<u8>) -> (Vec<u8>
     };
     if state.dead_unit == Some(unit) {
         return (frame(request, &[function | 0x80, 0x0B]), false);
+    }
+    if state.most.is_some_and(|most| count > most) {
+        return (frame(request, &[function | 0x80, 3]), false);
     }
     if state.illegal.iter().any(|i| (address..address + count).contains(i)) {
         return (frame(request, &[function | 0x80, 2]), false);

@@ -246,23 +246,78 @@ async fn a_unit_that_is_silent_behind_a_gateway_costs_neither_the_connection_nor
     assert_eq!(peer.state().connections, 1);
 }
 
+/// A driver whose clock stands still unless it is set.
+fn driver_with_clock(peer: &Peer) -> (Modbus, Arc<AtomicI64>) {
+    let clock = Arc::new(AtomicI64::new(0));
+    let now = Arc::clone(&clock);
+    let transport = Transport::ModbusTcp { endpoint: peer.address.to_string(), timeout: TIMEOUT };
+    (Modbus::new(&transport, Box::new(move || now.load(Ordering::SeqCst))), clock)
+}
+
+const MINUTE_MS: i64 = 60_000;
+
 #[tokio::test]
-async fn one_illegal_register_never_costs_another_and_is_avoided_from_then_on() {
+async fn one_illegal_register_never_costs_another_and_is_avoided_until_it_is_tried_again() {
     let peer = Peer::start().await;
-    let (mut driver, device) = (driver(&peer), device(&[0, 1, 2, 3, 4, 5], limits(0)));
+    let ((mut driver, clock), device) = (driver_with_clock(&peer), device(&[0, 1, 2, 3, 4, 5], limits(8)));
     peer.state().illegal = vec![2];
-    for (poll_number, requests) in [(0, 7), (1, 3), (2, 3)] {
+    // 0-5; 0-2, of that 0 and 1-2, of that 1 and 2; 3-5. Then 0-1, 2 and 3-5; then no more 2.
+    for (minute, requests) in [(0, 7), (0, 3), (0, 2), (0, 2), (2, 7), (3, 2), (6, 7), (13, 2)] {
+        clock.store(minute * MINUTE_MS, Ordering::SeqCst);
         peer.state().asked.clear();
         for (address, sample) in poll(&mut driver, &device).await {
             let expected = if address == 2 { Sample::Bad(Reason::Exception(2)) } else { good(address, 0) };
-            assert_eq!(sample, expected, "poll {poll_number}, register {address}");
+            assert_eq!(sample, expected, "minute {minute}, register {address}");
         }
-        assert_eq!(peer.state().asked.len(), requests, "poll {poll_number}: {:?}", peer.state().asked);
+        let asked = peer.state().asked.clone();
+        assert_eq!(asked.len(), requests, "minute {minute}: {asked:?}");
     }
-    // New firmware knows it: found at once, for a refused register is still asked for.
+    // New firmware knows it.
     peer.state().illegal.clear();
-    all_good(&poll(&mut driver, &device).await, 0);
+    clock.store(14 * MINUTE_MS, Ordering::SeqCst);
+    for _ in 0..2 {
+        peer.state().asked.clear();
+        all_good(&poll(&mut driver, &device).await, 0);
+        assert_eq!(peer.state().asked.len(), 1);
+    }
     assert_eq!(peer.state().connections, 1);
+}
+
+#[tokio::test]
+async fn one_hole_among_many_points_is_found_with_a_few_requests_and_another_run_knows_it() {
+    let peer = Peer::start().await;
+    let addresses: Vec<u16> = (0..60).collect();
+    let device = device(&addresses, limits(8));
+    peer.state().illegal = vec![41];
+    let mut book = None;
+    for (run, requests) in [(0, 13), (1, 3), (2, 2)] {
+        let (mut driver, _) = driver_with_clock(&peer);
+        if let Some(lessons) = &book {
+            driver.recall(DeviceIndex(3), lessons);
+        }
+        peer.state().asked.clear();
+        let samples = poll(&mut driver, &device).await;
+        let bad: Vec<_> = samples.iter().filter(|(address, sample)| **sample != good(**address, 0)).collect();
+        assert_eq!(bad, [(&41, &Sample::Bad(Reason::Exception(2)))]);
+        let asked = peer.state().asked.clone();
+        assert_eq!(asked.len(), requests, "run {run}: {asked:?}");
+        book = driver.learned(DeviceIndex(3)).or(book);
+        assert_eq!(driver.learned(DeviceIndex(3)), None, "told once");
+    }
+}
+
+/// A device that gives fewer registers at once than its profile says.
+#[tokio::test]
+async fn a_request_that_is_too_long_for_the_device_is_halved_from_then_on() {
+    let peer = Peer::start().await;
+    let (mut driver, device) = (driver(&peer), device(&(0..40).collect::<Vec<_>>(), limits(0)));
+    peer.state().most = Some(15);
+    for requests in [7, 4, 4] {
+        peer.state().asked.clear();
+        all_good(&poll(&mut driver, &device).await, 0);
+        let asked = peer.state().asked.clone();
+        assert_eq!(asked.len(), requests, "{asked:?}");
+    }
 }
 
 #[tokio::test]
@@ -284,6 +339,10 @@ async fn a_device_that_refuses_everything_for_a_while_is_read_in_few_requests_ag
     peer.state().illegal = vec![0, 1, 2, 3];
     let samples = poll(&mut driver, &device).await;
     assert!(samples.values().all(|s| *s == Sample::Bad(Reason::Exception(2))), "{samples:?}");
+    // Nobody looks closer each time.
+    peer.state().asked.clear();
+    poll(&mut driver, &device).await;
+    assert_eq!(peer.state().asked.len(), 1);
     *peer.state() = faults::State::default();
     all_good(&poll(&mut driver, &device).await, 0);
     assert_eq!(peer.state().asked.len(), 1);
@@ -306,8 +365,8 @@ async fn a_reading_has_the_time_between_question_and_answer() {
     let points: Vec<_> = (0..ADDRESSES.len()).map(PointIndex).collect();
     let transactions = driver.read(DeviceIndex(0), &device, &points).await;
     let times: Vec<_> = transactions.iter().map(|t| t.at_ms).collect();
-    // Each request looks at the clock three times: before it connects, before it asks, after the answer.
-    assert_eq!(times, [15, 45, 75]);
+    // A poll looks at the clock once, each of its requests three times: before it connects, before it asks, after the answer.
+    assert_eq!(times, [25, 55, 85]);
 }
 
 #[tokio::test]
