@@ -212,6 +212,7 @@ fn link_report(config: &Config, link: &Link) -> LinkReport {
                 format!("Modbus TCP {endpoint}, {} connections", link.connections)
             }
             Transport::ModbusTcp { endpoint, .. } => format!("Modbus TCP {endpoint}"),
+            Transport::ModbusTls { endpoint, .. } => format!("Modbus TCP with TLS {endpoint}"),
             Transport::RtuOverTcp { endpoint, .. } => format!("Modbus RTU over TCP {endpoint}"),
             Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),
             Transport::Host => "this host".to_owned(),

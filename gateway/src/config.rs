@@ -29,7 +29,10 @@
 //! | `commands.read_modify_write` | false | bits of a register may be written by writing all of it |
 //! | `commands.audit` | `audit.jsonl` beside `buffer.path` | the audit record: a line of JSON for each write, bounded by rotation |
 //! | `links.<name>.tcp` | none | `host:port` of Modbus TCP |
-//! | `links.<name>.connections` | 1 | 1 to [`MAX_CONNECTIONS`] at the same time, among which the devices are dealt out; with `tcp` |
+//! | `links.<name>.tls` | none | `host:port` of Modbus/TCP Security, mostly port 802 |
+//! | `links.<name>.ca`, `.certificate`, `.key` | none | with `tls`: PEM files of the authority of the device's certificate, and of one's own |
+//! | `links.<name>.server_name` | the host of `tls` | the name in the device's certificate |
+//! | `links.<name>.connections` | 1 | 1 to [`MAX_CONNECTIONS`] at the same time, among which the devices are dealt out; with `tcp` or `tls` |
 //! | `links.<name>.rtu_over_tcp` | none | `host:port` of a serial server |
 //! | `links.<name>.serial` | none | a device file, best one under `/dev/serial/by-id` |
 //! | `links.<name>.baud`, `.parity` | none | 300 to 1 000 000; `none`, `even`, `odd`; of a serial line |
@@ -325,6 +328,15 @@ pub enum Transport {
         /// Longest wait for a connection or a reply.
         timeout: Duration,
     },
+    /// Modbus/TCP Security: the same over TLS with a certificate on both sides.
+    ModbusTls {
+        /// `host:port`.
+        endpoint: String,
+        /// Longest wait for a connection or a reply.
+        timeout: Duration,
+        /// Who may be at the other end, and who this is.
+        security: Security,
+    },
     /// Modbus RTU frames through a serial server at `host:port`.
     RtuOverTcp {
         /// `host:port`.
@@ -341,6 +353,17 @@ pub enum Transport {
     },
     /// This Linux host; no connection at all.
     Host,
+}
+
+/// Who may be at the other end of a TLS connection to a device, and who this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Security {
+    /// PEM file of the authority that signed the device's certificate.
+    pub ca: PathBuf,
+    /// Certificate and key that the device is shown.
+    pub identity: Identity,
+    /// Name in the device's certificate, where that is not the host of the endpoint.
+    pub server_name: Option<String>,
 }
 
 /// One device.

@@ -83,7 +83,7 @@ fn plain(points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
 /// The driver of a link, with an ear at it where one is given. Does no I/O.
 pub(crate) fn open(transport: &Transport, clock: Clock, ear: Option<Arc<dyn Ear>>) -> Box<dyn Driver> {
     match transport {
-        Transport::ModbusTcp { .. } | Transport::RtuOverTcp { .. } | Transport::ModbusRtu { .. } => {
+        Transport::ModbusTcp { .. } | Transport::ModbusTls { .. } | Transport::RtuOverTcp { .. } | Transport::ModbusRtu { .. } => {
             let driver = modbus::Modbus::new(transport, clock);
             Box::new(match ear {
                 Some(ear) => driver.heard_by(ear),

@@ -16,6 +16,7 @@
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
+//! | `tls` | shell | certificates and keys from their files |
 //! | `lessons` | pure | what devices refuse, as it is kept across restarts |
 //! | `health`, `durations` | pure | how links and devices are; how durations are spread |
 //! | `timebase` | pure | from clocks and the server's time to UTC |
@@ -57,5 +58,6 @@ pub mod schedule;
 pub mod simulate;
 mod table;
 pub mod timebase;
+pub mod tls;
 pub mod uplink;
 pub mod yaml;

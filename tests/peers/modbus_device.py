@@ -1,20 +1,22 @@
 """A Modbus device that Pattoo's authors did not write: pymodbus 3.16.1, serving the registers of a JSON file.
 
-    python modbus_device.py UNITS.json [tcp | rtu-over-tcp | serial]
+    python modbus_device.py UNITS.json [tcp | rtu-over-tcp | serial | tls CERTIFICATE KEY AUTHORITY]
 
 UNITS.json is {unit: {table: {address: word}}}; tables are "input", "holding", "coil" and "discrete", addresses decimal or 0x….
-Only what is listed can be read; anything else is exception 02. Prints "listening PORT" and runs until its input ends. As a serial
+Only what is listed can be read; anything else is exception 02. Prints "listening PORT" and runs until its input ends.
+With TLS it wants a certificate of that authority from its clients. As a serial
 device it sits at one end of a pair of pseudo terminals that it makes itself, and prints "listening PATH" of the other end.
 """
 
 import asyncio
 import json
 import os
+import ssl
 import sys
 import tty
 
 from pymodbus import FramerType, ModbusDeviceIdentification
-from pymodbus.server import ModbusSerialServer, ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer, ModbusTlsServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 TABLES = ("coil", "discrete", "holding", "input")
@@ -50,7 +52,15 @@ def wire():
     return os.ttyname(near_a), os.ttyname(near_b)
 
 
-async def main(path, way="tcp"):
+def tls(certificate, key, authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def main(path, way="tcp", *files):
     with open(path, encoding="utf-8") as file:
         units = json.load(file)
     identity = ModbusDeviceIdentification(info_name={"VendorName": "Pymodbus", "ProductCode": "PM", "MajorMinorRevision": "3.16"})
@@ -59,6 +69,10 @@ async def main(path, way="tcp"):
         address, own = wire()
         server = ModbusSerialServer(devices, port=own, baudrate=19200, ignore_missing_devices=True, identity=identity)
         await server.listen()
+    elif way == "tls":
+        server = ModbusTlsServer(devices, address=("127.0.0.1", 0), sslctx=tls(*files))
+        await server.listen()
+        address = server.transport.sockets[0].getsockname()[1]
     else:
         framer = FramerType.RTU if way == "rtu-over-tcp" else FramerType.SOCKET
         silent = way != "tcp"

@@ -2,16 +2,37 @@
 
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+
 use super::read::{path, split_endpoint};
-use super::{LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Transport};
+use super::{Identity, LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Security, Transport};
 use crate::link::serial::SerialLine;
 use crate::link_log::Level;
 use crate::profile::Parity;
 use crate::yaml::{Fields, Node, Problems};
 
 /// Ways, of which a link has exactly one.
-const WAYS: &[&str] = &["tcp", "rtu_over_tcp", "serial"];
-const KEYS: &[&str] = &["tcp", "rtu_over_tcp", "serial", "baud", "parity", "stop_bits", "rs485", "echo", "timeout", "connections", "log"];
+const WAYS: &[&str] = &["tcp", "tls", "rtu_over_tcp", "serial"];
+/// Keys that only TLS has.
+const TLS_KEYS: &[&str] = &["ca", "certificate", "key", "server_name"];
+const KEYS: &[&str] = &[
+    "tcp",
+    "tls",
+    "ca",
+    "certificate",
+    "key",
+    "server_name",
+    "rtu_over_tcp",
+    "serial",
+    "baud",
+    "parity",
+    "stop_bits",
+    "rs485",
+    "echo",
+    "timeout",
+    "connections",
+    "log",
+];
 /// Keys that only a serial line has.
 const SERIAL_KEYS: &[&str] = &["baud", "parity", "stop_bits", "rs485", "echo"];
 
@@ -28,6 +49,9 @@ pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) ->
         problems.add(node.at, format!("{what}: found `{first}` and `{second}`, expected one of {}", WAYS.join(", ")));
         return None;
     }
+    for field in TLS_KEYS.iter().filter_map(|key| fields.optional(key)).filter(|_| found.first() != Some(&"tls")) {
+        field.problem("found without `tls`, expected only with it", problems);
+    }
     let transport = match found.first() {
         Some(&"serial") => serial(&fields, problems),
         way => {
@@ -38,8 +62,8 @@ pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) ->
         }
     };
     let connections = match fields.optional("connections") {
-        Some(field) if found.first() != Some(&"tcp") => {
-            field.problem("found without `tcp`, expected only with it: a line has one master", problems);
+        Some(field) if !matches!(found.first(), Some(&("tcp" | "tls"))) => {
+            field.problem("found without `tcp` or `tls`, expected only with one of them: a line has one master", problems);
             None
         }
         Some(field) => field.integer(1, MAX_CONNECTIONS as i128, "a number of connections", problems),
@@ -61,9 +85,32 @@ fn over_network(fields: &Fields<'_>, way: &'static str, problems: &mut Problems<
     }
     let endpoint = endpoint.to_owned();
     Some(match way {
+        "tls" => {
+            let security = security(fields, problems);
+            Transport::ModbusTls { endpoint, timeout: timeout(fields, LINK_TIMEOUT, problems)?, security: security? }
+        }
         "rtu_over_tcp" => Transport::RtuOverTcp { endpoint, timeout: timeout(fields, SERIAL_TIMEOUT, problems)? },
         _ => Transport::ModbusTcp { endpoint, timeout: timeout(fields, LINK_TIMEOUT, problems)? },
     })
+}
+
+fn security(fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<Security> {
+    let mut file = |key, expected| fields.required(key, expected, problems).and_then(|field| path(&field, problems));
+    let ca = file("ca", "the file of the authority that signed the device's certificate");
+    let certificate = file("certificate", "the file of the certificate that the device is shown");
+    let key = file("key", "the file of the certificate's key");
+    let server_name = match fields.optional("server_name") {
+        Some(field) => {
+            let expected = "the name in the device's certificate";
+            let name = field.text(expected, problems)?;
+            if ServerName::try_from(name).is_err() {
+                field.wrong(expected, problems);
+            }
+            Some(name.to_owned())
+        }
+        None => None,
+    };
+    Some(Security { ca: ca?, identity: Identity { certificate: certificate?, key: key? }, server_name })
 }
 
 fn serial(fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<Transport> {

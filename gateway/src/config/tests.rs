@@ -250,6 +250,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ),
     ("link that is two things", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, rtu_over_tcp: 10.0.0.5:503"),
     ("network link with a speed", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, baud: 9600"),
+    ("TLS without certificates", "tcp: 10.0.0.5:502", "tls: 10.0.0.5:802"),
+    ("certificates without TLS", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, ca: /etc/plc/ca.pem, server_name: plc"),
     ("serial server with connections", "tcp: 10.0.0.5:502", "rtu_over_tcp: 10.0.0.5:502, connections: 2"),
     ("too many connections", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, connections: 9"),
     ("link with a loud log", "tcp: 10.0.0.5:502", "tcp: 10.0.0.5:502, log: frame"),
@@ -372,6 +374,21 @@ fn more_points_than_a_gateway_may_have_cost_the_device_that_is_too_much() {
         "goes on with: d0, d1, d2, d3, d4, d5, d6, d7\n\
          gateway.yaml:19:5: device `d8`: its points make more than 16384 of this gateway, expected fewer or another gateway\n"
     );
+}
+
+#[test]
+fn a_link_with_tls_knows_both_sides() {
+    let tls =
+        "tls: 10.0.0.5:802, ca: /etc/plc/ca.pem, certificate: /etc/plc/own.pem, key: /etc/plc/own.key, server_name: plc7, connections: 2";
+    let Loaded { config, problems, .. } = Files::new(GOOD.replace("tcp: 10.0.0.5:502", tls)).load().unwrap();
+    assert_eq!(problems, []);
+    let security = Security {
+        ca: "/etc/plc/ca.pem".into(),
+        identity: Identity { certificate: "/etc/plc/own.pem".into(), key: "/etc/plc/own.key".into() },
+        server_name: Some("plc7".into()),
+    };
+    let transport = Transport::ModbusTls { endpoint: "10.0.0.5:802".into(), timeout: Duration::from_millis(1_500), security };
+    assert_eq!((&config.links[0].transport, config.links[0].connections), (&transport, 2));
 }
 
 #[test]

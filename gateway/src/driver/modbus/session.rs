@@ -116,6 +116,7 @@ impl Session {
     pub(crate) fn new(transport: &Transport, clock: Clock) -> Self {
         let (way, timeout) = match transport {
             Transport::ModbusTcp { endpoint, timeout } => (Way::Tcp(Tcp::new(endpoint.clone())), *timeout),
+            Transport::ModbusTls { endpoint, timeout, security } => (Way::Tcp(Tcp::secured(endpoint.clone(), security.clone())), *timeout),
             Transport::RtuOverTcp { endpoint, timeout } => (Way::Rtu(Rtu::over_tcp(endpoint.clone(), *timeout)), *timeout),
             Transport::ModbusRtu { line, timeout } => (Way::Rtu(Rtu::serial(line.clone(), *timeout)), *timeout),
             Transport::Host => (Way::Foreign, Duration::ZERO),

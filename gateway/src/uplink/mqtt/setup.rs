@@ -2,7 +2,6 @@
 //!
 //! Reads the files that the configuration names; connects nothing, logs no secret.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +11,11 @@ use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectProperties, LastWill};
 use rumqttc::{NetworkOptions, TlsConfiguration, Transport};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use thiserror::Error;
-use tracing::warn;
 
-use crate::config::{Broker, Identity, Uplink};
+use crate::config::{Broker, Uplink};
+use crate::tls::{self, TlsError};
 
 /// Largest MQTT packet in both directions, in bytes: twice the largest schema.
 const MAX_PACKET_BYTES: u32 = 2 << 20;
@@ -35,12 +32,6 @@ const SPARE_QUEUE: usize = 64;
 /// Largest credentials file, in bytes.
 const MAX_CREDENTIALS_BYTES: u64 = 64 << 10;
 
-/// Largest file of certificates or keys, in bytes; a system's list of authorities has 250 kB.
-const MAX_PEM_BYTES: u64 = 4 << 20;
-
-/// Where systems keep the authorities that they trust.
-const SYSTEM_CA_FILES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-
 /// Why the uplink cannot be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
@@ -52,44 +43,15 @@ pub enum SetupError {
         /// What is wrong with it.
         why: String,
     },
-    /// A file that cannot be read.
-    #[error("{}: {error}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
     /// Credentials that are not `user:password`.
     #[error("{}: expected one line user:password", .0.display())]
     Credentials(PathBuf),
-    /// No certificate or key that can be used.
-    #[error("{}: {why}; expected {expected} in PEM form", path.display())]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-        /// What it should hold.
-        expected: &'static str,
-    },
-    /// A certificate and a key that are not of each other.
-    #[error("{} and {}: {error}; expected the certificate and its own key", identity.certificate.display(), identity.key.display())]
-    Identity {
-        /// The files.
-        identity: Identity,
-        /// What is wrong with them.
-        error: rustls::Error,
-    },
     /// No broker at all.
     #[error("BUG: an uplink without a broker")]
     NoBroker,
-    /// No authorities at all.
-    #[error("this system has no list of certificate authorities at {}: install ca-certificates or set uplink.ca", SYSTEM_CA_FILES.join(", "))]
-    NoAuthorities,
-    /// TLS itself.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    /// A file that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Messages that the client queues: the window, a schema for each, and the spare room.
@@ -168,7 +130,7 @@ fn endpoint(url: &str) -> Result<Endpoint, SetupError> {
 
 fn credentials(path: &Path) -> Result<(String, String), SetupError> {
     let wrong = || SetupError::Credentials(path.to_owned());
-    let text = String::from_utf8(secret(path, MAX_CREDENTIALS_BYTES)?.ok_or_else(wrong)?).map_err(|_| wrong())?;
+    let text = String::from_utf8(tls::secret(path, MAX_CREDENTIALS_BYTES)?.ok_or_else(wrong)?).map_err(|_| wrong())?;
     let mut lines = text.lines();
     match (lines.next().and_then(|line| line.split_once(':')), lines.next()) {
         (Some((user, password)), None) if !user.is_empty() => Ok((user.to_owned(), password.to_owned())),
@@ -176,52 +138,8 @@ fn credentials(path: &Path) -> Result<(String, String), SetupError> {
     }
 }
 
-/// The content of a file; none where that is too large.
-fn content(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, SetupError> {
-    let file = |error| SetupError::File { path: path.to_owned(), error };
-    if path.metadata().map_err(file)?.len() > max_bytes {
-        return Ok(None);
-    }
-    std::fs::read(path).map(Some).map_err(file)
-}
-
-/// The same, of a file that only its owner should read.
-fn secret(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, SetupError> {
-    let content = content(path, max_bytes)?;
-    if path.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
-        warn!(path = %path.display(), "everybody on this machine can read the uplink's secret: chmod o-r it");
-    }
-    Ok(content)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-    let wrong = |why: String| SetupError::Pem { path: path.to_owned(), why, expected: "certificates" };
-    let pem = content(path, MAX_PEM_BYTES)?.ok_or_else(|| wrong("too large".into()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.map_err(|e| wrong(e.to_string()))?;
-    if certificates.is_empty() { Err(wrong("no certificate in it".into())) } else { Ok(certificates) }
-}
-
 fn tls_config(broker: &Broker) -> Result<ClientConfig, SetupError> {
-    let path = match &broker.ca {
-        Some(path) => path.clone(),
-        None => SYSTEM_CA_FILES.map(PathBuf::from).into_iter().find(|path| path.exists()).ok_or(SetupError::NoAuthorities)?,
-    };
-    let mut roots = RootCertStore::empty();
-    // A system's list may hold old ones that rustls cannot read; a list without any good one is an error.
-    let (added, _) = roots.add_parsable_certificates(certificates(&path)?);
-    if added == 0 {
-        return Err(SetupError::Pem { path, why: "no certificate in it".into(), expected: "certificates" });
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13])?.with_root_certificates(roots);
-    let Some(identity) = &broker.identity else { return Ok(builder.with_no_client_auth()) };
-    let wrong = |why: String| SetupError::Pem { path: identity.key.clone(), why, expected: "a key" };
-    let pem = secret(&identity.key, MAX_PEM_BYTES)?.ok_or_else(|| wrong("too large".into()))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong(e.to_string()))?;
-    let chain = certificates(&identity.certificate)?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| SetupError::Identity { identity: identity.clone(), error })
+    Ok(tls::client(broker.ca.as_deref(), broker.identity.as_ref(), &[&rustls::version::TLS13])?)
 }
 
 #[cfg(test)]
