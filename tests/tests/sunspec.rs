@@ -159,6 +159,27 @@ async fn a_simulated_device_is_one_to_pysunspec2() {
     let theirs = named(&profile, &seen[0]);
     assert_eq!(readings.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
     assert!(readings.contains_key("power") && readings.contains_key("mppt_power[2]") && !readings.contains_key("meter_power"));
+
+    // And what people see of it.
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("gateway.yaml");
+    let text = format!(
+        "gateway: g\nuplink: {{ url: mqtt://127.0.0.1:1 }}\nlinks: {{ roof: {{ tcp: 127.0.0.1:{port} }} }}\ndevices:\n  - {{ name: sun, profile: \
+         sunspec, link: roof, unit: 1 }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let run = |what: &str| {
+        let mut command = Command::new(binary("pattoo-gateway").unwrap());
+        command.arg("--profiles").arg(profiles()).arg("--config").arg(&config).arg(what);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let polled = run("poll");
+    assert!(
+        polled.contains("mppt_power[2]") && polled.contains("not on this device, or without a value so far: meter_current,"),
+        "{polled}"
+    );
+    let checked = run("check");
+    assert!(checked.contains("Found at run time: the models of sun;"), "{checked}");
 }
 
 /// Another device answers from now on, its models elsewhere: bad once, then right, and never wrong.

@@ -44,6 +44,16 @@ devices:
   - { name: box, profile: linux-host }
 ";
 
+/// Where a SunSpec device has its models is not known before it is asked: the plan is that of a typical one, and says so.
+#[test]
+fn a_sunspec_device_is_predicted_as_a_typical_one() {
+    let report = report("links: { roof: { tcp: 10.0.0.5:502 } }\ndevices: [{ name: sun, profile: sunspec, link: roof, every: 10s }]\n");
+    let [roof] = &report.links[..] else { panic!("{report}") };
+    // A request for each of its models that is known: 1, 103, 120 and 160.
+    assert_eq!((roof.devices[0].requests, report.found_at_run_time.as_slice()), (4, ["sun".to_owned()].as_slice()), "{report}");
+    assert!(report.good && report.to_string().contains("Found at run time: the models of sun;"), "{report}");
+}
+
 #[test]
 fn the_report_tells_requests_times_and_bytes() {
     let report = report(PLANT);
