@@ -24,6 +24,9 @@ use serde::{Deserialize, Serialize};
 const WARM_UP: Duration = Duration::from_secs(15);
 const SPAN: Duration = Duration::from_secs(60);
 
+/// Folder of the profile, beside the configuration.
+const PROFILES: &str = "profiles";
+
 /// Of one core, and of memory: the polling side with 10,000 points a second.
 const TARGET_CPU_PERCENT: f64 = 5.0;
 const TARGET_RESIDENT_MB: f64 = 15.0;
@@ -95,14 +98,14 @@ fn measure(case: &Case) -> Result<bool> {
     let ports: Vec<u16> = serde_json::from_str(line.trim_start_matches("listening "))?;
 
     let mut stack = Stack::new()?;
-    write_profile(stack.folder(), case)?;
-    stack.more_profiles = Some(stack.folder().to_path_buf());
+    let profiles = stack.folder().join(PROFILES);
+    write_profile(&profiles, case)?;
     stack.start_server()?;
     let config = stack.configure_gateway("capacity", &links(&ports))?;
 
     let polling = of_child(Command::new(&own).arg("poll").arg(&config), "")?;
     row(case, "Pattoo, polling side", &polling);
-    row(case, "Pattoo, whole gateway", &whole(&stack, &config)?);
+    row(case, "Pattoo, whole gateway", &whole(&stack, &config, &profiles)?);
     let registers = (case.points * 2).to_string();
     let (warm_up, span) = (WARM_UP.as_secs().to_string(), SPAN.as_secs().to_string());
     let script = root().join("tests/benches/modbus_capacity/plain_loop.py");
@@ -117,6 +120,7 @@ fn write_profile(folder: &Path, case: &Case) -> Result<()> {
     for point in 0..case.points {
         writeln!(text, "  - {{ name: p{point}, unit: V, read: {{ input: {}, type: f32 }} }}", point * 2)?;
     }
+    std::fs::create_dir(folder)?;
     std::fs::write(folder.join("capacity.yaml"), text)?;
     Ok(())
 }
@@ -140,10 +144,10 @@ fn of_child(command: &mut Command, input: &str) -> Result<Figures> {
 }
 
 /// The daemon as it ships, until it has been measured.
-fn whole(stack: &Stack, config: &Path) -> Result<Figures> {
+fn whole(stack: &Stack, config: &Path, profiles: &Path) -> Result<Figures> {
     let ready = stack.folder().join("capacity.ready");
     let mut command = Command::new(binary("pattoo-gateway")?);
-    command.arg("--config").arg(config).arg("--profiles").arg(stack.folder()).arg("run").arg("--ready-file").arg(&ready);
+    command.arg("--config").arg(config).arg("--profiles").arg(profiles).arg("run").arg("--ready-file").arg(&ready);
     let mut gateway = Program::start("gateway", &mut command)?;
     gateway.wait_ready(&ready)?;
     pass(WARM_UP);

@@ -21,7 +21,7 @@ const QUEUED: usize = 256;
 
 /// Polls what this configuration says; measures after some time, for some time.
 pub(crate) fn poll(config: &Path, warm_up: Duration, span: Duration) -> Result<Figures> {
-    let profiles = [config.parent().unwrap_or(Path::new(".")).to_path_buf()];
+    let profiles = [config.with_file_name(super::PROFILES)];
     let loaded = config::load(config, &profiles, &|_| None).map_err(|problems| anyhow!("{problems:?}"))?;
     ensure!(loaded.problems.is_empty(), "{:?}", loaded.problems);
     run::raise_open_files();
