@@ -275,13 +275,19 @@ async fn read(
 
 /// Whose turn it is on a link.
 enum Turn {
-    Write(Order),
+    Write(Box<Order>),
     Read(Due),
 }
 
 /// Writes what is ordered, unless it is too late or the device is left alone, and answers. Gives what was read last.
-async fn obey(driver: &mut dyn Driver, config: &Config, schedule: &mut Schedule, orders: &Orders, order: Order) -> Option<Transaction> {
-    let Order { ticket, device: index, write, until_ms } = order;
+async fn obey(
+    driver: &mut dyn Driver,
+    config: &Config,
+    schedule: &mut Schedule,
+    orders: &Orders,
+    order: Box<Order>,
+) -> Option<Transaction> {
+    let Order { ticket, device: index, write, until_ms } = *order;
     let written = match config.devices.get(index.0) {
         None => Written::not(Ending::UnknownDevice, "BUG: an order for a device that is not there"),
         Some(_) if boot_ms() >= until_ms => Written::not(Ending::Expired, "it had to wait for its link until it expired"),

@@ -36,7 +36,7 @@ pub(super) struct Clerk {
     /// Whether it was said that it cannot be opened.
     told: bool,
     /// Where to order for each device; by its index.
-    links: Vec<Option<mpsc::Sender<Order>>>,
+    links: Vec<Option<mpsc::Sender<Box<Order>>>>,
     time: watch::Receiver<State>,
     counter: Counter,
 }
@@ -45,7 +45,7 @@ impl Clerk {
     /// Opens the audit record. Without it nothing is written but safe values.
     pub(super) fn new(
         config: Arc<Config>,
-        links: Vec<(Vec<DeviceIndex>, mpsc::Sender<Order>)>,
+        links: Vec<(Vec<DeviceIndex>, mpsc::Sender<Box<Order>>)>,
         time: watch::Receiver<State>,
         counter: Counter,
     ) -> Self {
@@ -142,7 +142,7 @@ impl Clerk {
         {
             return self.not_begun(ticket, Outcome::NotRecorded, &why);
         }
-        place.send(Order { ticket, device, write, until_ms });
+        place.send(Box::new(Order { ticket, device, write, until_ms }));
     }
 
     fn not_begun(&mut self, ticket: u64, outcome: Outcome, why: &str) {

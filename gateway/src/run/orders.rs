@@ -33,24 +33,29 @@ pub(super) struct Answer {
 
 /// The link's end of the orders.
 pub(super) struct Orders {
-    inbox: mpsc::Receiver<Order>,
+    /// Boxed: a channel has room for 32 of what it holds from the start, and a gateway may have a thousand links.
+    inbox: mpsc::Receiver<Box<Order>>,
     /// To see whether something is in it while it is lent out.
-    probe: mpsc::WeakSender<Order>,
-    answers: mpsc::Sender<Answer>,
+    probe: mpsc::WeakSender<Box<Order>>,
+    answers: Option<mpsc::Sender<Answer>>,
     in_a_row: usize,
 }
 
 impl Orders {
     /// Where to order, and the link's end; it answers there.
-    pub(super) fn open(answers: mpsc::Sender<Answer>) -> (mpsc::Sender<Order>, Self) {
-        let (sender, inbox) = mpsc::channel(MAX_ORDERS);
-        let probe = sender.downgrade();
-        (sender, Self { inbox, probe, answers, in_a_row: 0 })
+    pub(super) fn open(answers: mpsc::Sender<Answer>) -> (mpsc::Sender<Box<Order>>, Self) {
+        Self::new(Some(answers))
     }
 
     /// A link that nobody writes to.
     pub(super) fn none() -> Self {
-        Self::open(mpsc::channel(1).0).1
+        Self::new(None).1
+    }
+
+    fn new(answers: Option<mpsc::Sender<Answer>>) -> (mpsc::Sender<Box<Order>>, Self) {
+        let (sender, inbox) = mpsc::channel(MAX_ORDERS);
+        let probe = sender.downgrade();
+        (sender, Self { inbox, probe, answers, in_a_row: 0 })
     }
 
     /// Tells whether an order waits.
@@ -60,7 +65,7 @@ impl Orders {
     }
 
     /// The next order, if it is its turn. After some in a row there is none once, so that one read has its turn.
-    pub(super) fn next(&mut self) -> Option<Order> {
+    pub(super) fn next(&mut self) -> Option<Box<Order>> {
         if self.in_a_row >= MAX_IN_A_ROW {
             self.in_a_row = 0;
             return None;
@@ -71,7 +76,7 @@ impl Orders {
     }
 
     /// Waits for an order while nothing is to be read; for ever where none can come.
-    pub(super) async fn wait(&mut self) -> Order {
+    pub(super) async fn wait(&mut self) -> Box<Order> {
         match self.inbox.recv().await {
             Some(order) => order,
             None => std::future::pending().await,
@@ -88,7 +93,9 @@ impl Orders {
 
     /// Answers. Nobody may listen any more at a stop.
     pub(super) async fn answer(&self, ticket: u64, written: Written) {
-        let _ = self.answers.send(Answer { ticket, written }).await;
+        if let Some(answers) = &self.answers {
+            let _ = answers.send(Answer { ticket, written }).await;
+        }
     }
 }
 
@@ -115,7 +122,7 @@ mod tests {
         assert!(orders.next().is_none());
         for ticket in 0..2 * MAX_IN_A_ROW as u64 {
             let write = Write { point: PointIndex(0), value: Value::Bool(true), expected: None, read_modify_write: false };
-            sender.try_send(Order { ticket, device: DeviceIndex(0), write, until_ms: 0 }).unwrap();
+            sender.try_send(Box::new(Order { ticket, device: DeviceIndex(0), write, until_ms: 0 })).unwrap();
         }
         let turns: Vec<_> = (0..2 * MAX_IN_A_ROW + 2).map(|_| orders.next().map(|order| order.ticket)).collect();
         let expected = (0..8).map(Some).chain([None]).chain((8..16).map(Some)).chain([None]);
@@ -161,7 +168,7 @@ links: { plc: { tcp: '";
                 asked.push((request[7], request[9]));
                 if asked.len() == 2 {
                     let write = Write { point: PointIndex(0), value: Value::int(7), expected: None, read_modify_write: false };
-                    sender.try_send(Order { ticket: 5, device: DeviceIndex(0), write, until_ms: i64::MAX }).unwrap();
+                    sender.try_send(Box::new(Order { ticket: 5, device: DeviceIndex(0), write, until_ms: i64::MAX })).unwrap();
                 }
                 let reply = match request[7] {
                     6 => {
