@@ -15,7 +15,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::config::{self, Loaded};
 use crate::fixture::{Fixture, MAX_FIXTURE_BYTES, replay};
@@ -333,11 +334,19 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     Ok(receive)
 }
 
+/// Not `EnvFilter`: its regular expressions would make the program a sixth larger.
 fn init_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("PATTOO_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = std::env::var("PATTOO_LOG").ok();
+    let parsed = wanted.as_deref().map(str::parse::<Targets>);
+    let wrong = parsed.as_ref().and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => logs.with(lines.json()).init(),
+    }
+    if let (Some(wrong), Some(wanted)) = (wrong, wanted) {
+        tracing::warn!("PATTOO_LOG: found {wanted:?}, expected something like `info` or `pattoo_gateway=debug`: {wrong}; logging info");
     }
 }
