@@ -39,10 +39,9 @@ impl Modbus {
             match walked {
                 Ok(chain) => {
                     let gone = take(sun, device, chain);
-                    // Its numbers are those of another layout now.
-                    if gone.is_some() {
-                        self.learned.remove(&index);
-                    }
+                    // What was learned, in an earlier run too, is about another layout, or about a device that was in trouble: a header that is
+                    // left alone because it was refused would keep its model bad.
+                    self.learned.remove(&index);
                     let readings = sun::bad(gone.unwrap_or_default(), Reason::Unavailable);
                     told.extend((!readings.is_empty()).then_some(Transaction { device: index, at_ms, readings }));
                 }
