@@ -322,10 +322,10 @@ impl<'t> World<'t> {
         (0..self.gateways.len()).all(|index| self.is_drained(index))
     }
 
-    /// The longest silence that the uplink bears, a few times over, and the time that polling goes on.
+    /// The longest silence that the uplink bears, a few times over, the time that polling goes on, and until the server is up again.
     fn drain_bound_ms(&self) -> i64 {
         let patience_ms = self.plan.ack_timeout_ms * i64::from(pattoo_gateway::uplink::MAX_PATIENCE);
-        4 * patience_ms + 20 * self.plan.batch_every_ms + 3_600_000
+        4 * patience_ms + 20 * self.plan.batch_every_ms + 3_600_000 + self.plan.down_after_ms()
     }
 
     fn settle(&mut self) -> Result<Outcome, String> {

@@ -155,6 +155,15 @@ impl Plan {
         plan
     }
 
+    /// How long after the faults have ended the server or the broker may still be down.
+    pub(super) fn down_after_ms(&self) -> i64 {
+        let up_ms = self.faults.iter().map(|(at_ms, fault)| match fault {
+            Fault::BrokerCrash { down_ms, .. } | Fault::ServerCrash { down_ms } | Fault::Restore { down_ms, .. } => at_ms + down_ms,
+            _ => 0,
+        });
+        up_ms.max().map_or(0, |up_ms| (up_ms - self.horizon_ms).max(0))
+    }
+
     /// Why readings may be missing in the end.
     pub(super) fn may(&self) -> May {
         let strikes = |what: fn(&Fault) -> bool| self.faults.iter().any(|(_, fault)| what(fault));
