@@ -12,8 +12,8 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::config::{Allowed, Config, Device, Link, Transport};
-use crate::plan::{self, LinkCost};
-use crate::profile::{Chain, Read};
+use crate::plan::{self, LinkCost, Request, Why};
+use crate::profile::{Chain, ModbusLimits, Read, Table};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::schedule::{Entry, entries};
 use crate::table::table;
@@ -107,6 +107,8 @@ pub struct DeviceReport {
     pub registers: u64,
     /// Time for one read of all points, in ms.
     pub cycle_ms: u64,
+    /// Those requests, and why each ends where it does.
+    pub plan: Vec<PlannedRequest>,
     /// Its interval in ms; points may have others.
     pub every_ms: u64,
     /// Share of its link's time.
@@ -115,10 +117,25 @@ pub struct DeviceReport {
     pub readings_per_day: u64,
 }
 
+/// One request of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedRequest {
+    /// Its table.
+    pub table: Table,
+    /// First register or bit.
+    pub first: u16,
+    /// Registers or bits.
+    pub count: u16,
+    /// Points that its answer holds.
+    pub points: usize,
+    /// Why it does not also read what comes next.
+    pub ends: String,
+}
+
 /// What one read of some points costs.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Cost {
-    requests: usize,
+    plan: Vec<PlannedRequest>,
     registers: u64,
     time: Duration,
     readings: u32,
@@ -137,11 +154,22 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
     let requests = plan::plan(&registers, limits, link);
     let host = if rows.is_empty() { Duration::ZERO } else { HOST_READ };
     Cost {
-        requests: requests.len(),
+        plan: planned(&requests, limits, link),
         registers: requests.iter().map(|request| u64::from(request.count)).sum(),
         time: plan::cycle_time(&requests, limits, link) + host,
         readings: u32::try_from(registers.len()).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
+}
+
+fn planned(requests: &[Request], limits: &ModbusLimits, link: &LinkCost) -> Vec<PlannedRequest> {
+    let told = |(request, why): (&Request, Why)| PlannedRequest {
+        table: request.table,
+        first: request.address,
+        count: request.count,
+        points: request.points.len(),
+        ends: why.words(request.table),
+    };
+    requests.iter().zip(plan::explain(requests, limits, link)).map(told).collect()
 }
 
 /// What it would cost if the device were the typical one: where it has its registers is found at run time.
@@ -235,9 +263,10 @@ fn device_report(index: DeviceIndex, device: &Device, link: &LinkCost) -> Device
         name: device.name.clone(),
         profile: device.profile.id.clone(),
         points: points.len(),
-        requests: whole.requests,
+        requests: whole.plan.len(),
         registers: whole.registers,
         cycle_ms: millis(whole.time),
+        plan: whole.plan,
         every_ms: millis(device.every),
         load_percent: load * 100.0,
         readings_per_day: readings.round() as u64,
@@ -303,6 +332,7 @@ impl fmt::Display for Report {
             let rows: Vec<_> = std::iter::once(head).chain(link.devices.iter().map(DeviceReport::cells)).collect();
             f.write_str(&indented(&table(&rows, &[2, 3, 4, 5, 6, 7, 8])))?;
         }
+        self.write_plans(f)?;
         writeln!(f, "\nreadings  {} a day in {} at most", self.readings_per_day, counted(self.batches_per_day as usize, "batch"))?;
         writeln!(f, "uplink    about {} a day", ByteSize(self.uplink_bytes_per_day).display().si())?;
         let per_reading = self.flash_bytes_per_day as f64 / self.readings_per_day.max(1) as f64;
@@ -340,6 +370,29 @@ impl fmt::Display for Report {
             writeln!(f, "\n{what}; the daemon leaves out what is named here and runs the rest:")?;
         }
         self.problems.iter().try_for_each(|problem| writeln!(f, "  {problem}"))
+    }
+}
+
+impl Report {
+    /// Each plan once, whatever the number of devices that have it.
+    fn write_plans(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut told: Vec<(&str, &[PlannedRequest])> = Vec::new();
+        for device in self.links.iter().flat_map(|link| &link.devices).filter(|device| !device.plan.is_empty()) {
+            let own = (device.profile.as_str(), device.plan.as_slice());
+            if told.contains(&own) {
+                continue;
+            }
+            told.push(own);
+            writeln!(f, "\nplan of {}, as for {}", device.profile, device.name)?;
+            let head = ["table", "first", "count", "points", "ends because"].map(str::to_owned);
+            let row = |request: &PlannedRequest| {
+                let PlannedRequest { table, first, count, points, ends } = request;
+                [table.to_string(), first.to_string(), count.to_string(), points.to_string(), ends.clone()]
+            };
+            let rows: Vec<_> = std::iter::once(head).chain(device.plan.iter().map(row)).collect();
+            f.write_str(&indented(&table(&rows, &[1, 2, 3])))?;
+        }
+        Ok(())
     }
 }
 

@@ -7,10 +7,12 @@
 mod cost;
 #[cfg(test)]
 mod tests;
+mod why;
 
 use std::time::Duration;
 
 pub use cost::LinkCost;
+pub use why::{Why, explain};
 
 use crate::profile::{ModbusLimits, ModbusRead, Table};
 use crate::reading::PointIndex;
@@ -67,8 +69,7 @@ impl Span {
 
     /// Whether one request may hold it and others: one that is too long, or lies across two blocks, is asked for alone.
     fn fits(self, limits: &ModbusLimits) -> bool {
-        let most = u32::from(limits.max_registers.saturating_mul(self.per_unit()).min(MAX_BITS));
-        self.end - self.start <= most && self.in_one_block(limits)
+        self.end - self.start <= self.most(limits) && self.in_one_block(limits)
     }
 
     /// Whether one request may hold both. Where it may not, it may not hold what lies behind the next either.

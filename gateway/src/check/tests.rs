@@ -55,6 +55,22 @@ fn a_sunspec_device_is_predicted_as_a_typical_one() {
 }
 
 #[test]
+fn each_plan_is_told_once_with_why_its_requests_end() {
+    let report = report(PLANT);
+    let plan = &report.links[0].devices[0].plan;
+    let told: Vec<_> = plan.iter().map(|r| (r.table.to_string(), r.first, r.count, r.points, r.ends.as_str())).collect();
+    let expected = [
+        ("input".to_owned(), 0, 80, 30, "120 registers to the next, at most 24 are read over (max_gap)"),
+        ("input".to_owned(), 200, 40, 7, "102 registers to the next, at most 24 are read over (max_gap)"),
+        ("input".to_owned(), 342, 10, 4, "nothing comes behind it"),
+    ];
+    assert_eq!(told, expected);
+    let text = report.to_string();
+    assert_eq!(text.matches("plan of eastron-sdm630, as for main-meter").count(), 1, "{text}");
+    assert_eq!(text.matches("plan of").count(), 1, "the second meter has the same, the host none: {text}");
+}
+
+#[test]
 fn the_report_tells_requests_times_and_bytes() {
     let report = report(PLANT);
     assert!(report.good, "{report}");

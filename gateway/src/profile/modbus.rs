@@ -1,5 +1,7 @@
 //! A point of a Modbus device: which registers it takes and what they hold. What they mean is decided in `decode`.
 
+use std::fmt;
+
 use pattoo_wire::Repr;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,17 @@ pub enum Table {
     Holding,
     /// Function code 4.
     Input,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Coil => "coil",
+            Self::Discrete => "discrete",
+            Self::Holding => "holding",
+            Self::Input => "input",
+        })
+    }
 }
 
 /// A point of a Modbus device.

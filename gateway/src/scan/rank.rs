@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::dossier::{Dossier, place};
 use crate::config::Profiles;
-use crate::profile::{Check, Profile, Signature, Table, contains};
+use crate::profile::{Check, Profile, Signature, contains};
 
 /// What the marker says of a profile for all `SunSpec` devices.
 const SUNSPEC_SCORE: u32 = 20;
@@ -101,16 +101,10 @@ fn letters(text: &str) -> String {
 
 /// `input 70 = 49.98`.
 fn shown(dossier: &Dossier, check: &Check) -> String {
-    let table = match check.read.table {
-        Table::Coil => "coil",
-        Table::Discrete => "discrete",
-        Table::Holding => "holding",
-        Table::Input => "input",
-    };
     let words = dossier.read.get(&place(check)).cloned().flatten().unwrap_or_default();
     let value = match check.read.decode(&words, None) {
         Sample::Good(value) => value.to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect(),
         _ => String::new(),
     };
-    format!("{table} {} = {value}", check.read.address)
+    format!("{} {} = {value}", check.read.table, check.read.address)
 }
