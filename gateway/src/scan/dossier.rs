@@ -12,12 +12,8 @@ use super::Setting;
 use crate::config::Profiles;
 use crate::driver::modbus::session::{Answer, Failure, question};
 use crate::plan::Request;
-use crate::profile::{Check, Table};
+use crate::profile::{BASES, Check, MARKER, Table};
 
-/// Where the standard lets the map begin, likeliest first.
-const SUNSPEC_BASES: [u16; 3] = [40_000, 50_000, 0];
-/// "SunS".
-const SUNSPEC_MARKER: [u16; 2] = [0x5375, 0x6E53];
 /// Id, length, and the texts of the common model: maker and model of 16 registers each, options and version of 8, serial number of 16.
 const COMMON_WORDS: u16 = 66;
 const COMMON_ID: u16 = 1;
@@ -118,10 +114,10 @@ impl Dossier {
         if self.sunspec.is_some() {
             return None;
         }
-        for base in SUNSPEC_BASES {
+        for base in BASES {
             match self.read.get(&(Table::Holding, base, 2)) {
                 None => return Some(ask((Table::Holding, base, 2))),
-                Some(Some(words)) if *words == SUNSPEC_MARKER => return Some(ask((Table::Holding, base + 2, COMMON_WORDS))),
+                Some(Some(words)) if *words == MARKER => return Some(ask((Table::Holding, base + 2, COMMON_WORDS))),
                 Some(_) => {}
             }
         }
@@ -172,7 +168,7 @@ impl Dossier {
     /// The common model, or that there is none behind the marker.
     fn common(&mut self, (table, address, count): Place, words: Option<&[u16]>) {
         let base = address.wrapping_sub(2);
-        if table != Table::Holding || count != COMMON_WORDS || !SUNSPEC_BASES.contains(&base) {
+        if table != Table::Holding || count != COMMON_WORDS || !BASES.contains(&base) {
             return;
         }
         let texts = words.filter(|words| words.first() == Some(&COMMON_ID));
