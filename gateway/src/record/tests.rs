@@ -1,7 +1,5 @@
 //! A device that is not there, one that refuses some of its points, and one that is recorded.
 
-use std::time::Duration;
-
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -45,7 +43,6 @@ async fn what_is_recorded_plays_and_takes_further_cases() {
     let text = first.text();
     let read = Fixture::read(text.as_bytes()).unwrap();
     assert_eq!(read, first);
-    tokio::time::sleep(Duration::from_millis(1)).await;
     let second = record(&config, "meter", "evening", Some(read.clone())).await.unwrap();
     assert_eq!(second.cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(), ["morning", "evening"]);
     let error = record(&config, "meter", "morning", Some(read)).await.unwrap_err().to_string();
