@@ -334,7 +334,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     Ok(receive)
 }
 
-/// Not `EnvFilter`: its regular expressions would make the program a sixth larger.
+/// Not `EnvFilter`: its regular expressions are 0.4 MB of a program of 7.4 MB, as it ships.
 fn init_log(format: LogFormat) {
     let wanted = std::env::var("PATTOO_LOG").ok();
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
