@@ -214,6 +214,7 @@ impl Builder {
         let mut cells = Vec::with_capacity(transaction.readings.len());
         for Reading { point, row, sample } in transaction.readings {
             match self.growing.series(transaction.device, point, row.as_deref()) {
+                Ok((series, _)) if self.growing.other_unit(series, row.as_deref()) => cells.push((series, Sample::Bad(Reason::Mismatch))),
                 Ok((series, repr)) => cells.push((series, fitted(sample, repr))),
                 Err(reason) => pushed.refuse(1, reason),
             }

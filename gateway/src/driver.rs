@@ -15,7 +15,7 @@ use pattoo_wire::Outcome;
 use self::modbus::ear::Ear;
 use crate::clock;
 use crate::command::{Write, Written};
-use crate::config::{Device, Transport};
+use crate::config::{Config, Device, Transport};
 use crate::health::Waiting;
 use crate::lessons::Lessons;
 use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
@@ -25,6 +25,15 @@ pub type Clock = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// Whether something waits that must not wait for all of a read.
 pub type Hurry = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What came without having been asked for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Heard {
+    /// Readings that came by themselves. A device that has gone quiet gives bad ones.
+    pub transactions: Vec<Transaction>,
+    /// What is to be read now, out of turn, of devices of any link.
+    pub hasten: Vec<(DeviceIndex, Vec<PointIndex>)>,
+}
 
 /// Reads the devices of one link.
 pub trait Driver: Send {
@@ -37,6 +46,12 @@ pub trait Driver: Send {
         device: &'a Device,
         points: &'a [PointIndex],
     ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>>;
+
+    /// Waits for what comes by itself: notifications, traps, lines of a program; for ever where nothing does. It may be dropped at any
+    /// moment and loses nothing by that; between two calls as much as the driver has room for waits in it.
+    fn hear<'a>(&'a mut self, _config: &'a Config) -> Pin<Box<dyn Future<Output = Heard> + Send + 'a>> {
+        Box::pin(std::future::pending())
+    }
 
     /// From now on a read ends between two requests while this says so. Each read gets on, so that the rest of it comes to an end.
     fn hurry_when(&mut self, _hurry: Hurry) {}
@@ -64,7 +79,7 @@ pub trait Driver: Send {
         None
     }
 
-    /// How long this device is waited for at present; nothing where its driver does not measure that.
+    /// How long this device is waited for at present, and what went wrong; nothing where its driver does not measure that.
     fn waiting(&self, _device: &Device) -> Waiting {
         Waiting::default()
     }

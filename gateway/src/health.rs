@@ -27,7 +27,14 @@ struct DeviceHealth {
     status: DeviceStatus,
     late: Durations,
     /// Points that are read at different times are polled apart; the worst of their latest polls counts.
-    latest: BTreeMap<EntryIndex, Verdict>,
+    latest: BTreeMap<Source, Verdict>,
+}
+
+/// Where word of a device comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Source {
+    Poll(EntryIndex),
+    Itself,
 }
 
 /// What a poll says of its device.
@@ -39,14 +46,19 @@ pub struct Verdict {
     pub reason: Option<Reason>,
 }
 
-/// How long a device is waited for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How long a device is waited for, and in vain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// At present, beside the time that bytes take on a line; none where nothing is measured.
     pub timeout: Option<Duration>,
     /// What 99 of 100 of its latest answers took; none before there were any.
     pub latency_p99: Option<Duration>,
+    /// What went wrong on the way since the start, by name: the driver's words, few of them.
+    pub misses: Misses,
 }
+
+/// How often which thing went wrong.
+pub type Misses = BTreeMap<&'static str, u64>;
 
 impl Verdict {
     /// Of one poll; none where it read nothing.
@@ -76,12 +88,14 @@ impl Health {
             own.late.add(due.late);
             own.status.timeout_ms = waiting.timeout.map(millis);
             own.status.latency_p99_ms = waiting.latency_p99.map(millis);
+            own.status.misses = waiting.misses.into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
         }
-        own.latest.insert(due.entry, verdict);
-        let worst = own.latest.values().copied().max_by_key(|verdict| verdict.quality).unwrap_or(verdict);
-        own.status.reason = worst.reason.map(|reason| reason.to_string());
-        let before = std::mem::replace(&mut own.status.quality, worst.quality);
-        (before != worst.quality).then_some(worst)
+        own.judge(Source::Poll(due.entry), verdict)
+    }
+
+    /// Takes what a device said without having been asked; gives what it is now if that is another quality than before.
+    pub fn heard(&mut self, device: &str, verdict: Verdict) -> Option<Verdict> {
+        self.devices.entry(device.to_owned()).or_default().judge(Source::Itself, verdict)
     }
 
     /// All links, for the status document.
@@ -104,6 +118,17 @@ impl Health {
         let essence = |status: &DeviceStatus| (status.quality, status.reason.clone());
         let now = self.devices.iter().map(|(name, device)| (name, essence(&device.status)));
         told.len() != self.devices.len() || now.ne(told.iter().map(|(name, status)| (name, essence(status))))
+    }
+}
+
+impl DeviceHealth {
+    /// The worst of the latest verdicts, if it is of another quality than before.
+    fn judge(&mut self, source: Source, verdict: Verdict) -> Option<Verdict> {
+        self.latest.insert(source, verdict);
+        let worst = self.latest.values().copied().max_by_key(|verdict| verdict.quality).unwrap_or(verdict);
+        self.status.reason = worst.reason.map(|reason| reason.to_string());
+        let before = std::mem::replace(&mut self.status.quality, worst.quality);
+        (before != worst.quality).then_some(worst)
     }
 }
 
@@ -153,11 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_by_itself_counts_beside_the_polls() {
+        let mut health = Health::default();
+        assert_eq!(health.heard("pump", DEAD), Some(DEAD));
+        assert_eq!(health.polled("line1", "pump", &due(0, 0, 0), GOOD, Waiting::default()), None);
+        assert_eq!(health.heard("pump", GOOD), Some(GOOD));
+        assert_eq!(health.devices()["pump"].polls, 1, "only polls are counted");
+    }
+
+    #[test]
     fn lateness_skips_and_waiting_are_told_of_link_and_device() {
         let mut health = Health::default();
-        let waiting = Waiting { timeout: Some(Duration::from_millis(150)), latency_p99: Some(Duration::from_millis(40)) };
+        let waiting = Waiting {
+            timeout: Some(Duration::from_millis(150)),
+            latency_p99: Some(Duration::from_millis(40)),
+            misses: [("timeout", 3)].into(),
+        };
         for n in 0..100 {
-            health.polled("line1", if n < 50 { "meter" } else { "pump" }, &due(0, if n < 50 { 10 } else { 400 }, n % 2), GOOD, waiting);
+            health.polled(
+                "line1",
+                if n < 50 { "meter" } else { "pump" },
+                &due(0, if n < 50 { 10 } else { 400 }, n % 2),
+                GOOD,
+                waiting.clone(),
+            );
         }
         // Nobody waits for a device that is left alone.
         health.polled("line1", "pump", &Due { backed_off: true, ..due(0, 9000, 0) }, DEAD, Waiting::default());
@@ -166,6 +210,7 @@ mod tests {
         assert_eq!(devices["meter"].late, Some(LateStatus { p50_ms: 10, p95_ms: 10, p99_ms: 10 }));
         let pump = &devices["pump"];
         assert_eq!((pump.skipped, pump.timeout_ms, pump.latency_p99_ms), (25, Some(150), Some(40)));
+        assert_eq!(pump.misses, [("timeout".to_owned(), 3)].into());
         assert_eq!(pump.late.map(|late| late.p50_ms), Some(458));
     }
 }

@@ -89,6 +89,27 @@ pub enum Read {
     Host(Metric),
 }
 
+impl Read {
+    /// Whether such a point has a series per row of a table, and none of its own until one comes; or is one that not every device of the
+    /// profile has.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        match self {
+            Self::Modbus(_) => false,
+            Self::SunSpec(_) => true,
+            Self::Host(metric) => metric.has_rows(),
+        }
+    }
+
+    /// Whether its readings come by themselves, so that there is nothing to poll.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        match self {
+            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) => false,
+        }
+    }
+}
+
 /// Limits of a Modbus device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModbusLimits {

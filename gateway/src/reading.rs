@@ -38,11 +38,23 @@ pub struct Reading {
     pub sample: Sample,
 }
 
-/// One row of a table.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One row of a table, or what else makes a series of a point another than its profile says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Row {
-    /// What makes the row this row: part of the series' name, in brackets.
+    /// What makes the row this row: part of the series' name, in brackets. Empty: the series has the name of its point alone.
     pub identity: String,
-    /// What else is known of the row and may change.
+    /// What else is known of the row. A change is told to the server with the next batch, so a driver must not change them at each poll.
     pub labels: Labels,
+    /// Name of the point, where the source says it and not the profile.
+    pub point: Option<String>,
+    /// Unit, where the device says it and not the profile. Part of what its values mean: with another unit they are bad.
+    pub unit: Option<String>,
+}
+
+impl Row {
+    /// A row that is as its profile says.
+    #[must_use]
+    pub fn new(identity: impl Into<String>, labels: Labels) -> Self {
+        Self { identity: identity.into(), labels, point: None, unit: None }
+    }
 }

@@ -32,6 +32,9 @@ pub const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 /// Longest time that a failing device is left alone.
 pub const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 
+/// Shortest time between two polls of an entry that are out of turn: what happens may happen very often.
+pub const HASTE_GAP: Duration = Duration::from_secs(1);
+
 /// What an empty schedule waits.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -52,7 +55,7 @@ pub fn entries<'a>(devices: impl IntoIterator<Item = (DeviceIndex, &'a Device)>)
     let mut entries = Vec::new();
     for (index, device) in devices {
         let mut groups: BTreeMap<Duration, Vec<PointIndex>> = BTreeMap::new();
-        for (i, point) in device.profile.points.iter().enumerate() {
+        for (i, point) in device.profile.points.iter().enumerate().filter(|(_, point)| !point.read.is_heard()) {
             groups.entry(point.every.unwrap_or(device.every)).or_default().push(PointIndex(i));
         }
         entries.extend(groups.into_iter().map(|(every, points)| Entry { device: index, every, points }));
@@ -135,6 +138,9 @@ struct Slot {
     deadline: Instant,
     /// Handed out, its outcome still unknown.
     asked: bool,
+    /// When it is served out of turn, and when it was so last.
+    early: Option<Instant>,
+    last_early: Option<Instant>,
 }
 
 /// What is remembered of a device that failed. Absent for a healthy one.
@@ -152,7 +158,7 @@ impl Schedule {
         let slot = |(rank, entry): (usize, Entry)| {
             let entry = Entry { every: entry.every.max(MIN_EVERY), ..entry };
             let phase = entry.every.min(MAX_PHASE).mul_f64(rank as f64 / f64::from(count));
-            Slot { due: start + phase, deadline: start + phase + entry.every, asked: false, entry }
+            Slot { due: start + phase, deadline: start + phase + entry.every, asked: false, early: None, last_early: None, entry }
         };
         let slots = entries.into_iter().enumerate().map(slot).collect();
         Self { slots, devices: BTreeMap::new(), seed, skipped: 0 }
@@ -160,16 +166,26 @@ impl Schedule {
 
     /// What to do now. What is handed out as due counts as served.
     pub fn next(&mut self, now: Instant) -> Next {
+        if let Some(index) = self.slots.iter().position(|slot| slot.early.is_some_and(|early| early <= now)) {
+            let slot = &mut self.slots[index];
+            (slot.early, slot.last_early) = (None, Some(now));
+            return self.serve(index, now, 0, Duration::ZERO);
+        }
         let due = |slot: &Slot| slot.due <= now;
         let urgent = self.slots.iter().enumerate().filter(|(_, s)| due(s)).min_by_key(|(i, s)| (s.deadline, s.due, *i));
         let Some((index, _)) = urgent else {
             self.slots.iter_mut().for_each(|slot| slot.deadline = slot.due + slot.entry.every);
-            return Next::Wait(self.slots.iter().map(|s| s.due).min().unwrap_or(now + IDLE));
+            return Next::Wait(self.slots.iter().flat_map(|s| [Some(s.due), s.early]).flatten().min().unwrap_or(now + IDLE));
         };
         let slot = &mut self.slots[index];
         let late = now.saturating_duration_since(slot.due);
         let skipped = slot.advance(now);
         self.skipped += skipped;
+        self.serve(index, now, skipped, late)
+    }
+
+    fn serve(&mut self, index: usize, now: Instant, skipped: u64, late: Duration) -> Next {
+        let slot = &mut self.slots[index];
         let device = slot.entry.device;
         let backed_off = self.devices.get(&device).is_some_and(|health| now < health.probe_at);
         slot.asked = !backed_off;
@@ -200,6 +216,16 @@ impl Schedule {
     #[must_use]
     pub fn backs_off(&self, device: DeviceIndex, now: Instant) -> bool {
         self.devices.get(&device).is_some_and(|health| now < health.probe_at)
+    }
+
+    /// What has these points is served out of turn: something has happened to them. At once, or [`HASTE_GAP`] after the last time. Its
+    /// own times stay as they are.
+    pub fn hasten(&mut self, device: DeviceIndex, points: &[PointIndex], now: Instant) {
+        let own = |slot: &&mut Slot| slot.entry.device == device && slot.entry.points.iter().any(|point| points.contains(point));
+        for slot in self.slots.iter_mut().filter(own) {
+            let soonest = slot.last_early.map_or(now, |last| now.max(last + HASTE_GAP));
+            slot.early.get_or_insert(soonest);
+        }
     }
 
     /// The points of an entry; none for an entry of another schedule.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use pattoo_wire::{CLASS_ALARM, CLASS_LABEL, Device, Labels, MAX_SCHEMA_BYTES, MAX_SERIES, Repr, Schema, SchemaId, Series, WireError};
 
 use crate::config::Config;
-use crate::profile::{Point, Profile, Read};
+use crate::profile::{Point, Profile};
 use crate::reading::{DeviceIndex, PointIndex, Row};
 
 /// Longest text in a schema, in bytes.
@@ -39,7 +39,8 @@ impl Dictionary {
     }
 }
 
-type Key = (DeviceIndex, PointIndex, Option<String>);
+/// Device, point, and of a row its own name of the point and its identity.
+type Key = (DeviceIndex, PointIndex, Option<(Option<String>, String)>);
 
 /// The growing schema.
 pub(super) struct Growing {
@@ -71,7 +72,7 @@ impl Growing {
             bound_bytes: message.len() + 4,
         };
         for (device, profile) in growing.profiles.clone().iter().enumerate() {
-            for (point, _) in profile.points.iter().enumerate().filter(|(_, point)| !has_rows(&point.read)) {
+            for (point, _) in profile.points.iter().enumerate().filter(|(_, point)| !point.read.has_rows()) {
                 // A point over the limit is refused again, and reported, when its first reading comes.
                 let _ = growing.series(DeviceIndex(device), PointIndex(point), None);
             }
@@ -90,9 +91,13 @@ impl Growing {
 
     /// The index and representation of a series, which is added when it is new.
     pub(super) fn series(&mut self, device: DeviceIndex, point: PointIndex, row: Option<&Row>) -> Result<(u32, Repr), String> {
-        let key = (device, point, row.map(|row| row.identity.clone()));
+        let key = (device, point, row.map(|row| (row.point.clone(), row.identity.clone())));
         if let Some(known) = self.known.get(&key) {
-            return known.clone();
+            let known = known.clone();
+            if let (Ok((index, _)), Some(row)) = (&known, row) {
+                self.relabel(*index, device, point, row);
+            }
+            return known;
         }
         let found = self.add(device, point, row);
         self.refused += usize::from(found.is_err());
@@ -100,6 +105,27 @@ impl Growing {
             self.known.insert(key, found.clone());
         }
         found
+    }
+
+    /// Whether a row says another unit than its series has.
+    pub(super) fn other_unit(&self, index: u32, row: Option<&Row>) -> bool {
+        let unit = row.and_then(|row| row.unit.as_deref());
+        unit.is_some_and(|unit| self.schema.series.get(index as usize).is_some_and(|series| series.unit != shortened(unit)))
+    }
+
+    /// Takes the labels of a row where they are others than before, unless the schema has no room for them.
+    fn relabel(&mut self, index: u32, device: DeviceIndex, point: PointIndex, row: &Row) {
+        let Some(point) = self.profiles.get(device.0).and_then(|profile| profile.points.get(point.0)) else { return };
+        let labels = labels_of(point, Some(row));
+        let Some(series) = self.schema.series.get_mut(index as usize).filter(|series| series.labels != labels) else { return };
+        let bytes = |labels: &Labels| labels.iter().map(|(key, text)| key.len() + text.len() + 4).sum::<usize>();
+        let more = bytes(&labels).saturating_sub(bytes(&series.labels));
+        if self.bound_bytes + more > MAX_SCHEMA_BYTES {
+            return;
+        }
+        self.bound_bytes += more;
+        series.labels = labels;
+        self.current = None;
     }
 
     fn add(&mut self, device: DeviceIndex, point: PointIndex, row: Option<&Row>) -> Result<(u32, Repr), String> {
@@ -112,8 +138,9 @@ impl Growing {
         let series = series_of(device, point, row);
         let name = self.schema.devices.get(device.0).map_or("", |device| &device.name);
         let bytes = bytes_of(&series).map_err(|e| format!("{name}: {} cannot be a series: {e}", series.point))?;
-        if point.name.contains('[') {
-            return Err(format!("{name}: point {} has a '[' in its name, which is kept for rows of tables", point.name));
+        let own = row.and_then(|row| row.point.as_ref()).unwrap_or(&point.name);
+        if own.contains('[') {
+            return Err(format!("{name}: point {own} has a '[' in its name, which is kept for rows of tables"));
         }
         if self.schema.series.len() >= MAX_SERIES {
             return Err(format!("{name}: no room for {}: a gateway has at most {MAX_SERIES} series", series.point));
@@ -130,23 +157,28 @@ impl Growing {
 }
 
 fn series_of(device: DeviceIndex, point: &Point, row: Option<&Row>) -> Series {
-    let name = match row {
-        Some(row) => format!("{}[{}]", point.name, row.identity),
-        None => point.name.clone(),
+    let name = row.and_then(|row| row.point.as_ref()).unwrap_or(&point.name);
+    let name = match row.map(|row| row.identity.as_str()) {
+        Some(identity) if !identity.is_empty() => format!("{name}[{identity}]"),
+        _ => name.clone(),
     };
+    Series {
+        device: device.0 as u32,
+        point: name,
+        unit: shortened(row.and_then(|row| row.unit.as_ref()).unwrap_or(&point.unit)),
+        kind: point.kind,
+        repr: point.repr,
+        labels: labels_of(point, row),
+        states: point.states.iter().map(|(number, text)| (*number, shortened(text))).collect(),
+    }
+}
+
+fn labels_of(point: &Point, row: Option<&Row>) -> Labels {
     let mut labels: Labels = row.map(|row| row.labels.iter().map(|(k, v)| (shortened(k), shortened(v))).collect()).unwrap_or_default();
     if point.alarm {
         labels.insert(CLASS_LABEL.to_owned(), CLASS_ALARM.to_owned());
     }
-    Series {
-        device: device.0 as u32,
-        point: name,
-        unit: shortened(&point.unit),
-        kind: point.kind,
-        repr: point.repr,
-        labels,
-        states: point.states.iter().map(|(number, text)| (*number, shortened(text))).collect(),
-    }
+    labels
 }
 
 /// Descriptions may be cut; only names may not, because a cut name could be another's.
@@ -164,13 +196,4 @@ fn bytes_of(series: &Series) -> Result<usize, WireError> {
     let alone = Schema { devices: vec![device], series: vec![Series { device: 0, ..series.clone() }] };
     // The index of its device takes up to five bytes instead of one.
     Ok(alone.encode()?.1.len() + 4)
-}
-
-/// Whether a point has a series per row of a table, and none of its own until one comes; or is one that not every device of the profile has.
-fn has_rows(read: &Read) -> bool {
-    match read {
-        Read::Modbus(_) => false,
-        Read::SunSpec(_) => true,
-        Read::Host(metric) => metric.has_rows(),
-    }
 }

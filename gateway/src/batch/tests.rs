@@ -72,8 +72,35 @@ fn transaction(device: usize, at_ms: i64, samples: impl IntoIterator<Item = (usi
 }
 
 fn row(identity: &str, sample: Sample) -> Reading {
-    let row = std::sync::Arc::new(Row { identity: identity.into(), labels: Labels::new() });
+    let row = std::sync::Arc::new(Row::new(identity, Labels::new()));
     Reading { point: PointIndex(0), row: Some(row), sample }
+}
+
+#[test]
+fn a_source_may_name_a_series_and_its_unit_and_change_labels_but_not_the_unit() {
+    let mut builder = Builder::new(&config(1, &[("u", DECIMAL, true)])).unwrap();
+    let mut push = |at_ms, row: Row| {
+        let readings = vec![Reading { point: PointIndex(0), row: Some(row.into()), sample: decimal(at_ms) }];
+        builder.push(at_ms, Transaction { device: DeviceIndex(0), at_ms, readings });
+        let closed = builder.flush().closed;
+        let series = closed[0].dictionary.schema.series.iter().map(|s| (s.point.clone(), s.unit.clone(), s.labels.clone())).collect();
+        let found: Vec<_> = decoded(&closed).into_iter().map(|(_, point, _, sample)| (point, sample)).collect();
+        (closed[0].schema(), series, found)
+    };
+    let label = |text: &str| Labels::from([("alias".to_owned(), text.to_owned())]);
+    let port = |alias| Row::new("eth0", label(alias));
+    let (first, series, found): (_, Vec<_>, _) = push(1, port("to the roof"));
+    assert_eq!((series, found), (vec![("u[eth0]".into(), "V".into(), label("to the roof"))], vec![("u[eth0]".into(), decimal(1))]));
+    assert_eq!(push(2, port("to the roof")).0, first, "nothing is new");
+    let (second, series, _) = push(3, port("to the cellar"));
+    assert_eq!(series, [("u[eth0]".into(), "V".into(), label("to the cellar"))]);
+    assert_ne!(second, first);
+
+    let own = |unit: &str| Row { point: Some("flow".into()), unit: Some(unit.into()), ..Row::default() };
+    let (_, series, found) = push(4, own("m3/h"));
+    assert_eq!((&series[1], found), (&("flow".into(), "m3/h".into(), Labels::new()), vec![("flow".into(), decimal(4))]));
+    let (_, series, found) = push(5, own("L/s"));
+    assert_eq!((series.len(), found), (2, vec![("flow".into(), Sample::Bad(Reason::Mismatch))]), "litres are no cubic metres");
 }
 
 /// Readings of closed batches, as they decode from their bytes: (device, point, time, sample).

@@ -84,7 +84,7 @@ fn the_table_shows_value_unit_quality_and_reason() {
         Device { name: "box".into(), profile: Arc::new(profile), unit: 0, every: Duration::from_secs(1), labels: Default::default() };
     let reading = |point, row: Option<&str>, sample| Reading {
         point: PointIndex(point),
-        row: row.map(|identity| Arc::new(Row { identity: identity.into(), labels: Default::default() })),
+        row: row.map(|identity| Arc::new(Row::new(identity, Default::default()))),
         sample,
     };
     let decimal = |mantissa, exponent| Value::Decimal(Decimal { mantissa, exponent });

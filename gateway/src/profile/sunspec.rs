@@ -222,7 +222,7 @@ impl Maker<'_> {
                 left_out += 1;
                 continue;
             }
-            let row = identity(nth, place.rows.map(|_| number)).map(|identity| Arc::new(Row { identity, labels: Labels::new() }));
+            let row = identity(nth, place.rows.map(|_| number)).map(|identity| Arc::new(Row::new(identity, Labels::new())));
             let name = point.name.clone() + &row.as_ref().map(|row| format!("[{}]", row.identity)).unwrap_or_default();
             let scale_at = place.read.scale_at.map(|scale_at| model.start + scale_at);
             let read = ModbusRead { address: model.start + offset, scale_at, ..place.read.clone() };

@@ -9,14 +9,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::orders::{Answer, Order};
+use super::orders::{Answer, Order, WriteOrder};
+use super::turns::Desks;
 use crate::audit::Audit;
 use crate::clock;
 use crate::command::desk::{Act, Begin, Desk, End, Now, SAFE_VALUE};
 use crate::command::safe::Safes;
 use crate::command::{Record, Written};
 use crate::config::Config;
-use crate::reading::DeviceIndex;
 use crate::timebase::State;
 use crate::uplink::mqtt::Counter;
 
@@ -35,30 +35,17 @@ pub(super) struct Clerk {
     audit: Option<Audit>,
     /// Whether it was said that it cannot be opened.
     told: bool,
-    /// Where to order for each device; by its index.
-    links: Vec<Option<mpsc::Sender<Box<Order>>>>,
+    /// Where to order for each device.
+    links: Arc<Desks>,
     time: watch::Receiver<State>,
     counter: Counter,
 }
 
 impl Clerk {
     /// Opens the audit record. Without it nothing is written but safe values.
-    pub(super) fn new(
-        config: Arc<Config>,
-        links: Vec<(Vec<DeviceIndex>, mpsc::Sender<Box<Order>>)>,
-        time: watch::Receiver<State>,
-        counter: Counter,
-    ) -> Self {
-        let mut by_device = vec![None; config.devices.len()];
-        for (devices, sender) in links {
-            for index in devices {
-                if let Some(place) = by_device.get_mut(index.0) {
-                    *place = Some(sender.clone());
-                }
-            }
-        }
+    pub(super) fn new(config: Arc<Config>, links: Arc<Desks>, time: watch::Receiver<State>, counter: Counter) -> Self {
         let (desk, safes) = (Desk::new(Arc::clone(&config)), Safes::of(&config.commands));
-        let mut clerk = Self { config, desk, safes, audit: None, told: false, links: by_device, time, counter };
+        let mut clerk = Self { config, desk, safes, audit: None, told: false, links, time, counter };
         clerk.open();
         clerk
     }
@@ -129,7 +116,7 @@ impl Clerk {
     async fn begin(&mut self, begin: Begin, safe: bool) {
         let Begin { ticket, record, device, write, until_ms } = begin;
         // The place is taken first, so that what is recorded as begun is begun.
-        let place = self.links.get(device.0).cloned().flatten().and_then(|link| link.try_reserve_owned().ok());
+        let place = self.links.of(device).cloned().and_then(|link| link.try_reserve_owned().ok());
         let Some(place) = place else {
             return self.not_begun(ticket, Outcome::Busy, "too many writes wait for this link");
         };
@@ -142,7 +129,7 @@ impl Clerk {
         {
             return self.not_begun(ticket, Outcome::NotRecorded, &why);
         }
-        place.send(Box::new(Order { ticket, device, write, until_ms }));
+        place.send(Box::new(Order::Write(WriteOrder { ticket, device, write, until_ms })));
     }
 
     fn not_begun(&mut self, ticket: u64, outcome: Outcome, why: &str) {

@@ -1,11 +1,11 @@
-//! The writes that wait for one link. They go before reads, but not so many in a row that reads would starve. A shell file: channels.
+//! The writes, and the reads out of turn, that wait for one link. They go before reads, but not so many in a row that reads would starve. A shell file: channels.
 
 use pattoo_wire::Outcome;
 use tokio::sync::mpsc;
 
 use crate::command::{Write, Written};
 use crate::driver::Hurry;
-use crate::reading::DeviceIndex;
+use crate::reading::{DeviceIndex, PointIndex};
 
 /// Most orders that wait for a link.
 const MAX_ORDERS: usize = 16;
@@ -13,9 +13,18 @@ const MAX_ORDERS: usize = 16;
 /// Writes in a row after which a read that is due has its turn.
 const MAX_IN_A_ROW: usize = 8;
 
+/// What a link is told to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Write.
+    Write(WriteOrder),
+    /// Read these points of a device of this link out of turn.
+    Read { device: DeviceIndex, points: Vec<PointIndex> },
+}
+
 /// A write for a device of this link.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct WriteOrder {
     /// Comes back with the answer.
     pub(super) ticket: u64,
     pub(super) device: DeviceIndex,
@@ -87,7 +96,9 @@ impl Orders {
     pub(super) async fn close(mut self) {
         self.inbox.close();
         while let Some(order) = self.inbox.recv().await {
-            self.answer(order.ticket, Written::not(Outcome::Busy, "the gateway is stopping")).await;
+            if let Order::Write(order) = *order {
+                self.answer(order.ticket, Written::not(Outcome::Busy, "the gateway is stopping")).await;
+            }
         }
     }
 
@@ -109,12 +120,18 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::sync::watch;
 
-    use super::super::serve;
+    use super::super::turns::serve;
     use super::*;
     use crate::config::read_for_test;
     use crate::health::Health;
     use crate::profile::Profile;
-    use crate::reading::PointIndex;
+
+    fn ticket(order: &Order) -> u64 {
+        match order {
+            Order::Write(order) => order.ticket,
+            Order::Read { .. } => u64::MAX,
+        }
+    }
 
     #[test]
     fn a_read_has_its_turn_between_writes_that_do_not_end() {
@@ -122,9 +139,9 @@ mod tests {
         assert!(orders.next().is_none());
         for ticket in 0..2 * MAX_IN_A_ROW as u64 {
             let write = Write { point: PointIndex(0), value: Value::Bool(true), expected: None, read_modify_write: false };
-            sender.try_send(Box::new(Order { ticket, device: DeviceIndex(0), write, until_ms: 0 })).unwrap();
+            sender.try_send(Box::new(Order::Write(WriteOrder { ticket, device: DeviceIndex(0), write, until_ms: 0 }))).unwrap();
         }
-        let turns: Vec<_> = (0..2 * MAX_IN_A_ROW + 2).map(|_| orders.next().map(|order| order.ticket)).collect();
+        let turns: Vec<_> = (0..2 * MAX_IN_A_ROW + 2).map(|_| orders.next().map(|order| ticket(&order))).collect();
         let expected = (0..8).map(Some).chain([None]).chain((8..16).map(Some)).chain([None]);
         assert_eq!(turns, expected.collect::<Vec<_>>());
     }
@@ -160,7 +177,7 @@ links: { plc: { tcp: '";
         let (stop, stopped) = watch::channel(false);
         let link = config.links[0].clone();
         let served =
-            serve(link, config, orders, super::super::Beside::default(), readings_in, watch::channel(Health::default()).0, stopped);
+            serve(link, config, orders, super::super::turns::Beside::default(), readings_in, watch::channel(Health::default()).0, stopped);
         let device = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let (mut asked, mut request, mut held) = (Vec::new(), [0; 12], 0);
@@ -168,7 +185,9 @@ links: { plc: { tcp: '";
                 asked.push((request[7], request[9]));
                 if asked.len() == 2 {
                     let write = Write { point: PointIndex(0), value: Value::int(7), expected: None, read_modify_write: false };
-                    sender.try_send(Box::new(Order { ticket: 5, device: DeviceIndex(0), write, until_ms: i64::MAX })).unwrap();
+                    sender
+                        .try_send(Box::new(Order::Write(WriteOrder { ticket: 5, device: DeviceIndex(0), write, until_ms: i64::MAX })))
+                        .unwrap();
                 }
                 let reply = match request[7] {
                     6 => {

@@ -224,3 +224,22 @@ proptest! {
         prop_assert!(windows[7..].iter().all(|w| *w >= MAX_BACK_OFF * 3 / 4));
     }
 }
+
+#[test]
+fn what_happened_is_looked_at_at_once_but_not_all_the_time() {
+    let start = Instant::now();
+    let mut schedule = Schedule::new(vec![entry(0, 10_000), entry(1, 10_000)], start, 7);
+    let mut log = Vec::new();
+    for ms in 0..=11_000 {
+        let now = start + MS * ms;
+        if (2_000..2_500).contains(&ms) {
+            schedule.hasten(DeviceIndex(0), &[PointIndex(0), PointIndex(7)], now);
+            schedule.hasten(DeviceIndex(1), &[PointIndex(7)], now);
+        }
+        while let Next::Due(due) = schedule.next(now) {
+            log.push((ms, due.device.0, due.skipped, due.late.as_millis()));
+            schedule.done(due.entry, now, Outcome::Answered);
+        }
+    }
+    assert_eq!(log, [(0, 0, 0, 0), (2_000, 0, 0, 0), (2_500, 1, 0, 0), (3_000, 0, 0, 0), (10_000, 0, 0, 0)]);
+}

@@ -96,13 +96,17 @@ pub struct DeviceStatus {
     /// How long it is waited for at present, in ms, beside the time of the bytes; never over the timeout of its link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// What went wrong on the way to it and was made good by asking again, or was not, since the program started: how often, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub misses: BTreeMap<String, u64>,
 }
 
 impl DeviceStatus {
     /// A device that was never polled.
     #[must_use]
     pub fn new(quality: Quality) -> Self {
-        Self { quality, reason: None, polls: 0, failures: 0, skipped: 0, late: None, latency_p99_ms: None, timeout_ms: None }
+        let misses = BTreeMap::new();
+        Self { quality, reason: None, polls: 0, failures: 0, skipped: 0, late: None, latency_p99_ms: None, timeout_ms: None, misses }
     }
 }
 

@@ -101,7 +101,7 @@ impl Source {
         }
         // Rows come one after the other, each with a new schema.
         let rows = 1 + (self.count / 50).min(3);
-        let row = |number| Arc::new(Row { identity: format!("/disk{number}"), labels: Labels::new() });
+        let row = |number| Arc::new(Row::new(format!("/disk{number}"), Labels::new()));
         (0..rows).map(|number| Reading { point: point_index, row: Some(row(number)), sample: self.sample(point, failed, random) }).collect()
     }
 

@@ -149,7 +149,7 @@ impl Interface {
 
 fn row<const N: usize>(identity: &str, labels: [(&str, Option<&String>); N]) -> Row {
     let labels: Labels = labels.into_iter().filter_map(|(key, text)| Some((key.to_owned(), printable(text?)))).collect();
-    Row { identity: printable(identity), labels }
+    Row::new(printable(identity), labels)
 }
 
 /// Control characters become `?`. A text that is too long ends in `~` and its checksum, so that two of them stay two.

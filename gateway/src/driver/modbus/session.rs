@@ -146,7 +146,7 @@ impl Session {
     pub(super) fn waiting(&self, unit: u8) -> Waiting {
         let own = self.patience.get(&unit);
         let limit = own.map_or(self.timeout, |own| own.limit(self.way.floor(), self.timeout));
-        Waiting { timeout: Some(limit), latency_p99: own.and_then(Patience::slowest) }
+        Waiting { timeout: Some(limit), latency_p99: own.and_then(Patience::slowest), ..Waiting::default() }
     }
 
     /// Longest wait for a connection and for a reply.
