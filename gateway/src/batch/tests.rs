@@ -229,7 +229,7 @@ fn series_over_the_limit_are_counted_and_the_rest_goes_on() {
     }
     let again = builder.push(0, Transaction { device: DeviceIndex(0), at_ms: 2, readings: vec![row(&(rows - 1).to_string(), decimal(1))] });
     assert_eq!(again.refused, 1, "a refused series stays refused");
-    assert!(again.reason.unwrap().contains("16384"));
+    assert!(again.reason.unwrap().contains("32768"));
     seen.extend(again.closed);
     seen.extend(builder.flush().closed);
     assert_eq!((refused, decoded(&seen).len()), (3, MAX_SERIES));

@@ -366,13 +366,13 @@ fn more_points_than_a_gateway_may_have_cost_the_device_that_is_too_much() {
     for n in 1..2_000 {
         writeln!(meter, "  - {{ name: p{n}, read: {{ input: {}, type: f32 }} }}", 2 * n).unwrap();
     }
-    let devices: String = (0..9).map(|n| format!("  - {{ name: d{n}, profile: meter, link: plc }}\n")).collect();
+    let devices: String = (0..17).map(|n| format!("  - {{ name: d{n}, profile: meter, link: plc }}\n")).collect();
     let files = Files::new(format!("{}devices:\n{devices}", GOOD.split("devices:").next().unwrap()));
     files.write("profiles/meter.yaml", meter);
     assert_eq!(
         files.outcome(),
-        "goes on with: d0, d1, d2, d3, d4, d5, d6, d7\n\
-         gateway.yaml:19:5: device `d8`: its points make more than 16384 of this gateway, expected fewer or another gateway\n"
+        "goes on with: d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, d10, d11, d12, d13, d14, d15\n\
+         gateway.yaml:27:5: device `d16`: its points make more than 32768 of this gateway, expected fewer or another gateway\n"
     );
 }
 

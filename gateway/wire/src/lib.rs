@@ -44,9 +44,9 @@ pub const MAX_DATA_BYTES: usize = MAX_BODY_BYTES + 64;
 /// Most readings in one batch. A bad reading takes no bytes of its own, so bytes alone do not bound the memory.
 pub const MAX_READINGS: usize = 16_384;
 
-/// Largest schema message, in bytes. Decoding one allocates at most 40 times its length and 20 MiB: the worst are short labels,
+/// Largest schema message, in bytes. Decoding one allocates at most 40 times its length and 40 MiB: the worst are short labels,
 /// each of which may cost a whole node of a map.
-pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+pub const MAX_SCHEMA_BYTES: usize = 2 << 20;
 
 /// Most series of one gateway.
-pub const MAX_SERIES: usize = 16_384;
+pub const MAX_SERIES: usize = 32_768;

@@ -16,7 +16,7 @@ const BATCH_LIMIT: u64 = 1 << 20;
 
 /// As [`MAX_SCHEMA_BYTES`] promises.
 fn schema_limit(len: usize) -> u64 {
-    40 * len as u64 + (20 << 20)
+    40 * len as u64 + (40 << 20)
 }
 
 /// Most bytes that were allocated at one moment.
@@ -27,7 +27,7 @@ fn peak<T>(work: impl FnOnce() -> T) -> u64 {
     .bytes_max
 }
 
-/// As many series of each representation as a gateway may have.
+/// As many series as a gateway may have: as many of each representation in each [`MAX_READINGS`] of them.
 fn wide_schema() -> Schema {
     let mut schema = samples::schema();
     let reprs = [Repr::Decimal { exponent: 0 }, Repr::Bool, Repr::Text, Repr::Unsigned];
@@ -37,7 +37,7 @@ fn wide_schema() -> Schema {
             point: i.to_string(),
             unit: String::new(),
             kind: pattoo_wire::Kind::Gauge,
-            repr: reprs[i * reprs.len() / MAX_SERIES],
+            repr: reprs[i * reprs.len() / MAX_READINGS % reprs.len()],
             labels: Labels::new(),
             states: Default::default(),
         })
@@ -73,7 +73,7 @@ fn the_largest_honest_batches_stay_within_the_bound() {
         times_ms: (0..ticks as i64).collect(),
     };
     let bad = Sample::Bad(Reason::Timeout);
-    let all = MAX_SERIES as u32;
+    let all = MAX_READINGS.min(MAX_SERIES) as u32;
     let text = |s: &str| Sample::Good(Value::Text(s.into()));
     let batches = [
         vec![block(0..all, 1, bad.clone())],

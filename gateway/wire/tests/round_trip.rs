@@ -238,8 +238,8 @@ fn a_schema_that_contradicts_itself_is_not_written() {
         (|s| s.series[1].device = 2, "names device 2"),
         (|s| s.series[1].unit = "u".repeat(256), "a text of 256 bytes"),
         (|s| s.series[0].repr = Repr::Decimal { exponent: 19 }, "has exponent 19"),
-        (|s| s.series.resize(16_385, s.series[0].clone()), "16385 series"),
-        (|s| s.devices.resize(16_385, s.devices[0].clone()), "16385 devices"),
+        (|s| s.series.resize(32_769, s.series[0].clone()), "32769 series"),
+        (|s| s.devices.resize(32_769, s.devices[0].clone()), "32769 devices"),
     ];
     for (change, expected) in changes {
         let mut schema = samples::schema();

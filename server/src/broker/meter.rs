@@ -5,8 +5,8 @@
 
 use thiserror::Error;
 
-/// Largest packet that carries a message, in bytes: a schema of 1 MiB and room for its topic and properties, doubled.
-pub const MAX_PACKET_BYTES: usize = 2 << 20;
+/// Largest packet that carries a message, in bytes: a schema of 2 MiB and room for its topic and properties.
+pub const MAX_PACKET_BYTES: usize = 3 << 20;
 /// Largest CONNECT, in bytes: it comes from somebody unknown. A last will is a status document of some kB.
 pub const MAX_CONNECT_BYTES: usize = 64 << 10;
 /// Largest packet of any other kind, in bytes: subscriptions and acknowledgements are short.
@@ -176,8 +176,8 @@ mod tests {
             (false, vec![0x00], Err(Breach::First(0))),
             (false, vec![0x10, 0xff, 0xff, 0xff, 0xff, 0x01], Err(Breach::Length)),
             (true, packet(PUBLISH, MAX_PACKET_BYTES), Ok(1)),
-            (true, packet(PUBLISH, MAX_PACKET_BYTES + 1), Err(Breach::TooLarge { kind: 3, bytes: 2_097_153, limit: 2_097_152 })),
-            (true, vec![0x30, 0xff, 0xff, 0xff, 0x7f], Err(Breach::TooLarge { kind: 3, bytes: 268_435_455, limit: 2_097_152 })),
+            (true, packet(PUBLISH, MAX_PACKET_BYTES + 1), Err(Breach::TooLarge { kind: 3, bytes: 3_145_729, limit: 3_145_728 })),
+            (true, vec![0x30, 0xff, 0xff, 0xff, 0x7f], Err(Breach::TooLarge { kind: 3, bytes: 268_435_455, limit: 3_145_728 })),
             (true, packet(8, MAX_CONTROL_BYTES + 1), Err(Breach::TooLarge { kind: 8, bytes: 16385, limit: 16384 })),
             (true, packet(2, 2), Err(Breach::Kind(2))),
             (true, packet(13, 0), Err(Breach::Kind(13))),

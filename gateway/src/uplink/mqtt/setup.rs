@@ -18,7 +18,7 @@ use crate::config::{Broker, Uplink};
 use crate::tls::{self, TlsError};
 
 /// Largest MQTT packet in both directions, in bytes: twice the largest schema.
-const MAX_PACKET_BYTES: u32 = 2 << 20;
+const MAX_PACKET_BYTES: u32 = 3 << 20;
 
 /// Longest time for TCP, TLS and the broker's answer together.
 const CONNECT_TIMEOUT_S: u64 = 10;
