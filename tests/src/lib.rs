@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod authority;
+pub mod bacpypes;
 pub mod cc;
 pub mod disk;
 pub mod faketime;

@@ -1,6 +1,6 @@
 //! A program under test: started, watched, killed without mercy, never left behind.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,6 +44,15 @@ impl Program {
     #[must_use]
     pub fn output(&self) -> Vec<String> {
         self.lines.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
+
+    /// Sends it a line.
+    ///
+    /// # Errors
+    /// It no longer reads its input.
+    pub fn say(&self, line: &str) -> Result<()> {
+        let mut input = self.child.stdin.as_ref().with_context(|| format!("{} has no input", self.name))?;
+        writeln!(input, "{line}").with_context(|| self.tail())
     }
 
     /// Waits for a line of its output.
