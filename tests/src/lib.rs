@@ -2,6 +2,7 @@
 //!
 //! Holds no product code. A peer that is missing is a failure that says how to install it, never a skipped test.
 
+pub mod agent;
 pub mod api;
 pub mod authority;
 pub mod bacpypes;
@@ -20,6 +21,8 @@ pub mod pymodbus;
 pub mod sim;
 pub mod site;
 pub mod stack;
+pub mod udp_link;
+pub mod usage;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

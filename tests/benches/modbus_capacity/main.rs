@@ -7,7 +7,6 @@
 
 mod devices;
 mod poller;
-mod usage;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -18,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::program::{Program, binary};
 use pattoo_tests::stack::Stack;
-use pattoo_tests::{python, root, wait_for};
+use pattoo_tests::{python, root, usage, wait_for};
 use serde::{Deserialize, Serialize};
 
 const WARM_UP: Duration = Duration::from_secs(15);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::Figures;
-use super::usage;
+use pattoo_tests::usage;
 
 /// Transactions on their way, as in the daemon.
 const QUEUED: usize = 256;

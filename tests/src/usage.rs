@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 const TICKS: f64 = 100.0;
 
 /// CPU time of all its threads, in user and kernel mode.
-pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu_s(pid: u32) -> Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').context("no name")?;
     let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
@@ -14,7 +17,10 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64> {
 }
 
 /// Its resident memory.
-pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>()? * 1024)
