@@ -180,6 +180,8 @@ pub(super) struct Health {
     latency_p99: Option<u64>,
     /// How long it is waited for at present, in ms.
     timeout: Option<u64>,
+    /// What went wrong on the way to it since the gateway started, made good by asking again or not: how often, by name.
+    misses: BTreeMap<String, u64>,
 }
 
 /// Devices with their health.
@@ -206,6 +208,7 @@ pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict
                 late_p99: d.late.map(|late| late.p99_ms),
                 latency_p99: d.latency_p99_ms,
                 timeout: d.timeout_ms,
+                misses: d.misses.clone(),
             }),
         });
         device.series += 1;

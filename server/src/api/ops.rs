@@ -222,6 +222,12 @@ fn of_device(gateway: &str, device: &str, status: &DeviceStatus) -> Vec<Figure> 
     let help = "What 99 of 100 of its latest answers took at most";
     figures.extend(seconds("pattoo_device_latency_p99_seconds", help, status.latency_p99_ms));
     figures.extend(seconds("pattoo_device_timeout_seconds", "How long it is waited for at present", status.timeout_ms));
+    figures.extend(status.misses.iter().map(|(what, count)| Figure {
+        name: "pattoo_device_misses_total",
+        help: "What went wrong on the way to the device, made good by asking again or not",
+        labels: [labels(), vec![("what", what.clone())]].concat(),
+        value: *count as f64,
+    }));
     figures
 }
 

@@ -90,6 +90,7 @@ fn devices_carry_the_health_that_their_gateway_told() {
     let (name, pump) = health(2);
     assert_eq!((name, &pump["quality"], &pump["reason"]), (json!("pump"), &json!("bad"), &json!("timeout")));
     assert_eq!((&pump["skipped"], &pump["late_p99"], &pump["timeout"]), (&json!(7), &json!(700), &json!(150)));
+    assert_eq!(pump["misses"], json!({ "timeout": 4 }));
     assert_eq!(found["devices"][1]["labels"], json!({"site": "north"}));
 }
 
@@ -257,6 +258,7 @@ fn metrics_count_what_happens_and_escape_what_gateways_say() {
         r#"pattoo_gateway_clock_offset_seconds{gateway="plant7"} -1.5"#,
         r#"pattoo_link_late_seconds{gateway="plant7",link="line1",quantile="0.99"} 0.7"#,
         r#"pattoo_link_skipped_polls_total{gateway="plant7",link="line1"} 14"#,
+        r#"pattoo_device_misses_total{gateway="plant7",device="pump",what="timeout"} 4"#,
         r#"pattoo_device_timeout_seconds{gateway="plant7",device="pump"} 0.15"#,
         r#"pattoo_device_late_p99_seconds{gateway="plant7",device="pump"} 0.7"#,
         "pattoo_replaced_readings_total 0",

@@ -60,6 +60,7 @@ impl Plant {
             skipped: 7,
             late,
             timeout_ms: Some(150),
+            misses: [("timeout".to_owned(), 4)].into(),
             ..DeviceStatus::new(quality)
         };
         let status = Status {
