@@ -19,7 +19,7 @@ Prints "listening IP:PORT", then answers each line of its input by one of its ow
     set OBJECT INSTANCE PROPERTY JSON    the device changes the value itself, and notifies
     get OBJECT INSTANCE PROPERTY         what it holds
     silent true | false                  drops all that it hears
-    restart                              forgets subscriptions and commands, keeps values that were set
+    restart                              (not behind a router) forgets subscriptions and commands, keeps values that were set
     subscriptions | requests             what is subscribed: [object, instance, process, confirmed]; how often which service was asked
     i-am                                 says so to everybody
 
@@ -48,6 +48,7 @@ from bacpypes3.local.networkport import NetworkPortObject
 from bacpypes3.local.object import Object as Local
 from bacpypes3.pdu import IPv4Address
 from bacpypes3.primitivedata import CharacterString, ObjectIdentifier
+from bacpypes3.vlan import VirtualNetwork
 
 TEXTS = {"latin-1": 5, "utf-16": 4}
 MANY_FROM = 10000
@@ -177,7 +178,7 @@ class Site:
 
     def __init__(self, told, address):
         self.told, self.address = told, address
-        self.silent = False
+        self.silent, self.inner = False, None
         self.objects = told.get("objects", []) + [
             {"object": "analog-value", "instance": MANY_FROM + n, "object-name": f"many-{n:04}", "present-value": float(n)}
             for n in range(told.get("many", 0))
@@ -213,6 +214,8 @@ class Site:
         objects = [built(entry) for entry in self.objects]
         self.router = None
         if behind:
+            if not self.inner:
+                self.inner = VirtualNetwork("inner")
             router = DeviceObject(objectIdentifier=("device", instance + 1), objectName=f"router {instance + 1}")
             self.router = Application.from_object_list([router, self.port(behind), self.inner_port(behind["network"], 1, 2)])
             self.app = Device.from_object_list([own, self.inner_port(behind["network"], behind["mac"], 1)])
@@ -261,7 +264,7 @@ class Site:
             case "silent":
                 self.silent = rest == ["true"]
                 return self.silent
-            case "restart":
+            case "restart" if not self.router:
                 (self.router or self.app).close()
                 self.app.close()
                 await self.start()
