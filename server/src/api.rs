@@ -4,6 +4,7 @@
 //! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document.
 
 mod error;
+mod follow;
 pub mod listener;
 mod lists;
 mod ops;
@@ -18,7 +19,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tower_http::compression::CompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -55,12 +56,14 @@ pub struct ApiState {
     live: Arc<Live>,
     store_calls: Arc<Semaphore>,
     traffic: Arc<Traffic>,
+    followers: follow::Followers,
 }
 
 impl ApiState {
-    /// Answers from this store and what is known live.
-    pub fn new(store: Arc<dyn Store>, live: Arc<Live>) -> Self {
-        Self { store, live, store_calls: Arc::new(Semaphore::new(STORE_CALLS)), traffic: Arc::new(Traffic::default()) }
+    /// Answers from this store and what is known live. Answers without an end end once `stopped` is true.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, stopped: watch::Receiver<bool>) -> Self {
+        let followers = follow::Followers::new(crate::clock::now_ms(), stopped);
+        Self { store, live, store_calls: Arc::new(Semaphore::new(STORE_CALLS)), traffic: Arc::new(Traffic::default()), followers }
     }
 
     /// Runs a store call on a blocking thread. A call that outlives its request keeps its place until it ends.
@@ -93,6 +96,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(lists::series))
         .routes(routes!(values::latest))
         .routes(routes!(range::range))
+        .routes(routes!(follow::live))
         .routes(routes!(ops::openapi))
         .routes(routes!(ops::metrics))
         .routes(routes!(ops::healthz))

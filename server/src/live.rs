@@ -1,6 +1,8 @@
 //! What the server knows right now, shared between ingest (which writes it) and the API (which reads it).
 //! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
 
+mod recent;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -8,7 +10,9 @@ use pattoo_wire::{ClockSource, Status};
 use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
-use crate::store::{SeriesEntry, SeriesId};
+use crate::store::{Reading, SeriesEntry, SeriesId};
+use recent::Recent;
+pub use recent::{Fresh, MAX_RECENT_COMMITS, MAX_RECENT_READINGS};
 
 /// Counts since the server started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +74,9 @@ pub struct Live {
     clients: Mutex<Clients>,
     state: RwLock<State>,
     health: watch::Sender<Health>,
+    recent: Mutex<Recent>,
+    /// Number of the newest commit in `recent`.
+    newest: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -191,6 +198,24 @@ impl Live {
             state.ids.insert(entry.id, entry.clone());
             state.series.insert(key, entry);
         }
+    }
+
+    /// Tells followers of readings that are durable.
+    pub fn put_readings(&self, readings: Vec<(SeriesId, Reading)>) {
+        if !readings.is_empty() {
+            let number = self.recent.lock().unwrap_or_else(PoisonError::into_inner).push(readings.into());
+            self.newest.send_replace(number);
+        }
+    }
+
+    /// The number of the newest readings, and all that came after `place`; none where too much did.
+    pub fn readings_after(&self, place: u64) -> (u64, Option<Vec<Fresh>>) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).after(place)
+    }
+
+    /// Changes whenever readings became durable.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
     }
 
     /// Notes a message of a gateway, through `what`; `seen_ms` where it shows that the gateway was there.

@@ -98,7 +98,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let broker_stop = broker.as_ref().map(Broker::stopper);
     let mut broker_task = broker.map_or_else(|| tokio::spawn(std::future::pending()), |broker| tokio::spawn(broker.run()));
     let mut ingest_task = tokio::spawn(ingest::run(upstream, core, live.clone(), stopped.clone()));
-    let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone()), stopped.clone()));
+    let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone(), stopped.clone()), stopped.clone()));
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
 

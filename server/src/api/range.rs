@@ -253,7 +253,7 @@ fn average(bucket: &Bucket) -> f64 {
 }
 
 impl RawColumns {
-    fn of(id: SeriesId, readings: &[Reading]) -> Self {
+    pub(super) fn of(id: SeriesId, readings: &[Reading]) -> Self {
         Self {
             id: id.0,
             t: readings.iter().map(|r| r.at_ms).collect(),

@@ -1,6 +1,7 @@
 //! The API over real TCP, and its document held against it.
 
 mod document;
+mod follow;
 mod plant;
 
 use std::io::{Read, Write};
@@ -34,7 +35,15 @@ fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer 
     stream.set_read_timeout(Some(super::REQUEST_TIMEOUT * 2)).unwrap();
     write!(stream, "{method} {path} HTTP/1.0\r\nhost: x\r\n{headers}\r\n").unwrap();
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
+    let is_there = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|w| w == what);
+    // A stream of events has no end of its own: its first event will do.
+    while !(is_there(&bytes, b"text/event-stream") && is_there(&bytes, b"\n\n")) {
+        let mut part = [0; 8192];
+        match stream.read(&mut part).unwrap() {
+            0 => break,
+            n => bytes.extend_from_slice(&part[..n]),
+        }
+    }
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -45,18 +54,22 @@ fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer 
 struct Server {
     address: SocketAddr,
     plant: Plant,
-    _runtime: tokio::runtime::Runtime,
+    stop: tokio::sync::watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<std::io::Result<()>>,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Server {
     fn start() -> Self {
         let plant = Plant::made_up(crate::clock::now_ms());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let app = router(ApiState::new(plant.store.clone(), plant.live.clone()));
+        let (stop, mut stopped) = tokio::sync::watch::channel(false);
+        let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), stopped.clone()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { address, plant, _runtime: runtime }
+        let stop_seen = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+        let serving = runtime.spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop_seen).await });
+        Self { address, plant, stop, serving, runtime }
     }
 
     fn get(&self, path: &str) -> Answer {

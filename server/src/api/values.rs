@@ -75,23 +75,28 @@ pub(super) enum Scalar {
     (status = 200, body = Latest), (status = 400, body = ErrorBody, description = "a parameter is not known, or too many series"),
     (status = 404, body = ErrorBody, description = "there is no such series, gateway or device")))]
 pub(super) async fn latest(State(state): State<ApiState>, Strict(query): Strict<LatestQuery>) -> Result<Json<Latest>, ApiError> {
-    let ids = match (&query.series, &query.gateway, &query.device) {
-        (Some(list), None, None) => known(&state, ids(list, MAX_LATEST)?)?,
-        (Some(_), ..) => return Err(ApiError::bad("series cannot be combined with gateway or device")),
-        (None, None, None) => return Err(ApiError::bad("say which: series=1,2, or gateway= and device=")),
-        (None, gateway, device) => {
-            let found = lists::matching(&state, gateway.as_deref(), device.as_deref())?;
-            if found.len() > MAX_LATEST {
-                let message = format!("{} series match, at most {MAX_LATEST} are answered; name a device or ids", found.len());
-                return Err(ApiError::too_much(message));
-            }
-            found.iter().map(|s| s.id).collect()
-        }
-    };
+    let ids = chosen(&state, query.series.as_deref(), query.gateway.as_deref(), query.device.as_deref())?;
     let asked = ids.clone();
     let readings = state.ask(move |store| store.latest(&asked)).await?;
     let latest = ids.iter().zip(readings).map(|(id, reading)| LatestReading::of(*id, reading.as_ref())).collect();
     Ok(Json(Latest { now: crate::clock::now_ms(), latest }))
+}
+
+/// A list of ids, or all series of a gateway or device.
+pub(super) fn chosen(state: &ApiState, list: Option<&str>, gateway: Option<&str>, device: Option<&str>) -> Result<Vec<SeriesId>, ApiError> {
+    match (list, gateway, device) {
+        (Some(list), None, None) => known(state, ids(list, MAX_LATEST)?),
+        (Some(_), ..) => Err(ApiError::bad("series cannot be combined with gateway or device")),
+        (None, None, None) => Err(ApiError::bad("say which: series=1,2, or gateway= and device=")),
+        (None, gateway, device) => {
+            let found = lists::matching(state, gateway, device)?;
+            if found.len() > MAX_LATEST {
+                let message = format!("{} series match, at most {MAX_LATEST} are answered; name a device or ids", found.len());
+                return Err(ApiError::too_much(message));
+            }
+            Ok(found.iter().map(|s| s.id).collect())
+        }
+    }
 }
 
 /// The same ids, if all of them exist.

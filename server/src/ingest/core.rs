@@ -130,6 +130,7 @@ impl Core {
             info!("the store takes commits again");
         }
         self.live.put_series(commit.series);
+        self.live.put_readings(commit.readings);
         self.count(tally);
         Processed { acks, asks, ..processed }
     }

@@ -5,12 +5,13 @@ use serde_json::{Value as Json, json};
 use super::Server;
 
 /// A request that each path answers with success; a path that is not here fails the test.
-const EXAMPLES: [(&str, &[&str]); 9] = [
+const EXAMPLES: [(&str, &[&str]); 10] = [
     ("/api/v1/gateways", &[""]),
     ("/api/v1/devices", &["", "?gateway=plant7"]),
     ("/api/v1/series", &["", "?series=1,2&gateway=plant7&device=main-meter&q=v&limit=2&offset=1"]),
     ("/api/v1/latest", &["?series=1,2,3,4,5,6", "?gateway=plant7&device=pump", "?gateway=barn"]),
     ("/api/v1/range", &["?series=1,2,3,4,5,6", "?series=1,3,4,5&from=now-1h&to=now&points=10&raw=true", "?series=1&raw=false"]),
+    ("/api/v1/live", &["?series=1,2,3,4,5,6", "?gateway=plant7&device=pump", "?series=1&after=0.7"]),
     ("/api/v1/openapi.json", &[""]),
     ("/metrics", &[""]),
     ("/healthz", &[""]),
