@@ -27,7 +27,7 @@ use crate::store::{Reading, SeriesId};
 pub(super) const MAX_FOLLOWERS: usize = 128;
 
 /// Shortest pause between two events of one follower; what comes in between is told together.
-pub(super) const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A comment after so much silence, so that nothing on the way takes the connection for dead.
 const SILENCE: Duration = Duration::from_secs(15);
