@@ -243,6 +243,7 @@ fn link_report(config: &Config, link: &Link) -> LinkReport {
             Transport::ModbusTls { endpoint, .. } => format!("Modbus TCP with TLS {endpoint}"),
             Transport::RtuOverTcp { endpoint, .. } => format!("Modbus RTU over TCP {endpoint}"),
             Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),
+            Transport::Snmp(agent) => agent.to_string(),
             Transport::Host => "this host".to_owned(),
         },
         cycle_ms: devices.iter().map(|device| device.cycle_ms).sum(),

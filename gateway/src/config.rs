@@ -41,13 +41,17 @@
 //! | `links.<name>.log` | `off` | `values`, `frames`, `bytes`: what goes over it, in the log, for [`CONFIGURED_FOR`] after the start |
 //! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
+//! | `devices[].snmp` | none | the agent, where the profile reads one: `host`, `version`, `community`, `user`, `auth`, `priv`, `key_extension`, `context`, `secrets` |
+//! | `devices[].snmp.timeout` | [`snmp::SNMP_TIMEOUT`] | 50 ms to 60 s |
+//! | `devices[].snmp.retries` | [`snmp::SNMP_RETRIES`] | 0 to 10 |
+//! | `devices[].snmp.deadline` | [`snmp::SNMP_DEADLINE`] | 100 ms to 10 min, for all that is read at one time |
 //! | `devices[].every` | [`DEVICE_EVERY`] | [`MIN_INTERVAL`] to [`MAX_INTERVAL`] |
 //! | `devices[].writable` | none | points that may be written: `all`, a list, or a mapping of points to the next three |
 //! | `devices[].writable.<point>.min`, `.max` | those of the profile | narrower limits |
 //! | `devices[].writable.<point>.safe` | none | `value` and `after`: written once the server is out of reach for 10 s to 24 h |
 //!
 //! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` (one broker) and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
-//! has no link; it belongs to the built-in link `host`.
+//! has no link; it belongs to the built-in link `host`. An SNMP agent is a link of its own, `snmp-<device>`.
 #![warn(missing_docs)]
 
 mod clock;
@@ -56,6 +60,7 @@ mod devices;
 mod links;
 mod load;
 mod read;
+pub mod snmp;
 #[cfg(test)]
 mod tests;
 mod uplink;
@@ -351,6 +356,8 @@ pub enum Transport {
         /// Longest wait for a reply.
         timeout: Duration,
     },
+    /// An SNMP agent; the link of one device.
+    Snmp(Box<snmp::Agent>),
     /// This Linux host; no connection at all.
     Host,
 }
@@ -389,7 +396,7 @@ pub type Profiles = BTreeMap<String, Arc<Profile>>;
 pub(crate) fn read_for_test(text: &str, profile: Profile) -> (Option<Config>, Vec<crate::yaml::Problem>) {
     let mut found = crate::profile::Found::default();
     found.profiles.insert(profile.id.clone(), Arc::new(profile));
-    match read::read(std::path::Path::new("gateway.yaml"), text.as_bytes(), &found, &|_| None) {
+    match read::read(std::path::Path::new("gateway.yaml"), text.as_bytes(), &found, &|_| None, &|path, _| Err(crate::yaml::Problem::whole(path, "no files in this test"))) {
         Ok((config, problems)) => (Some(config), problems),
         Err(problems) => (None, problems),
     }

@@ -5,6 +5,7 @@
 
 pub mod host;
 pub mod modbus;
+pub mod snmp;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -105,6 +106,7 @@ pub(crate) fn open(transport: &Transport, clock: Clock, ear: Option<Arc<dyn Ear>
                 None => driver,
             })
         }
+        Transport::Snmp(agent) => Box::new(snmp::Snmp::new((**agent).clone(), clock)),
         Transport::Host => Box::new(host::Host::new(clock)),
     }
 }

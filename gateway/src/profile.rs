@@ -11,6 +11,7 @@ mod read;
 #[cfg(test)]
 mod schema;
 mod signature;
+pub mod snmp;
 mod source;
 mod sunspec;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
 pub(crate) use signature::contains;
 pub use signature::{Check, Signature, Want};
+pub use snmp::SnmpRead;
 pub(crate) use sunspec::Use;
 pub use sunspec::{BASES, COMMON, Chain, END, Layout as SunSpecLayout, MARKER, Model, Place};
 pub use writable::{Writable, WriteFunction, WriteLimits};
@@ -87,6 +89,8 @@ pub enum Read {
     SunSpec(Vec<Place>),
     /// A metric of this Linux host.
     Host(Metric),
+    /// Objects of an SNMP agent.
+    Snmp(Box<SnmpRead>),
 }
 
 impl Read {
@@ -98,6 +102,7 @@ impl Read {
             Self::Modbus(_) => false,
             Self::SunSpec(_) => true,
             Self::Host(metric) => metric.has_rows(),
+            Self::Snmp(read) => read.table.is_some(),
         }
     }
 
@@ -105,7 +110,7 @@ impl Read {
     #[must_use]
     pub fn is_heard(&self) -> bool {
         match self {
-            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) => false,
+            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) => false,
         }
     }
 }

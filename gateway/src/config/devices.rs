@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pattoo_wire::{Labels, MAX_SERIES, check_name};
 
-use super::read::{HOST_LINK, Links};
-use super::{Allowed, DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, commands};
+use super::read::{Files, HOST_LINK, Links};
+use super::{Allowed, DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, commands, snmp};
 use crate::profile::{Found, Profile, Read, name_of};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::yaml::{Field, Fields, Node, Problems, did_you_mean, quoted};
@@ -16,7 +16,7 @@ const MAX_LABELS: usize = 32;
 /// Longest key or text of a label, in bytes: what the wire carries.
 const MAX_LABEL_BYTES: usize = 255;
 
-const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable"];
+const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable", "snmp"];
 
 /// What may be written to the devices.
 pub(super) type Writable = BTreeMap<(DeviceIndex, PointIndex), Allowed>;
@@ -25,7 +25,7 @@ pub(super) type Writable = BTreeMap<(DeviceIndex, PointIndex), Allowed>;
 pub(super) fn read(
     top: &Fields<'_>,
     links: &mut Links,
-    found: &Found,
+    (found, files): (&Found, Files<'_>),
     writable: &mut Writable,
     problems: &mut Problems<'_>,
 ) -> Vec<Device> {
@@ -50,7 +50,7 @@ pub(super) fn read(
             continue;
         }
         name.map(|name| names.insert(name, node.at.line));
-        let Some((device, link, allowed)) = device(node, &what, links, found, problems) else { continue };
+        let Some((device, link, allowed)) = device(node, &what, links, (found, files), problems) else { continue };
         series += device.profile.points.len();
         if series > MAX_SERIES {
             series -= device.profile.points.len();
@@ -71,7 +71,7 @@ pub(super) fn read(
 /// A device, the position of its link, and what may be written to it.
 type Judged = (Device, usize, BTreeMap<PointIndex, Allowed>);
 
-fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &mut Problems<'_>) -> Option<Judged> {
+fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, Files<'_>), problems: &mut Problems<'_>) -> Option<Judged> {
     let before = problems.count();
     let fields = Fields::read(node, what, KEYS, problems)?;
     let name = fields.required("name", "a name such as main-meter", problems).and_then(|field| {
@@ -86,18 +86,26 @@ fn device(node: &Node, what: &str, links: &mut Links, found: &Found, problems: &
     let labels = fields.optional("labels").map_or_else(|| Some(Labels::new()), |field| labels(&field, problems));
     let field = fields.required("profile", "the id of a profile", problems);
     let profile = field.and_then(|field| profile(&field, found, problems));
+    let allowed = match (fields.optional("writable"), &profile) {
+        (Some(field), Some(profile)) => commands::writable(&field, profile, problems)?,
+        _ => BTreeMap::new(),
+    };
     // A device whose profile is unknown may be of any protocol: its link and unit cannot be judged.
     let (link, unit) = match &profile {
         Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Host(_))) => {
             (host_link(&fields, links, problems), Some(0))
         }
+        Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Snmp(_))) => {
+            let agent = snmp_agent(&fields, what, files, problems);
+            let good = agent.zip(name.as_deref()).filter(|_| problems.count() == before);
+            (good.and_then(|(agent, name)| snmp_link(agent, name, links, node, problems)), Some(0))
+        }
         Some(_) => modbus_link(&fields, links, problems),
         None => (None, None),
     };
-    let allowed = match (fields.optional("writable"), &profile) {
-        (Some(field), Some(profile)) => commands::writable(&field, profile, problems)?,
-        _ => BTreeMap::new(),
-    };
+    if let Some(field) = fields.optional("snmp").filter(|_| !profile.as_ref().is_none_or(|profile| profile.is_snmp())) {
+        field.problem("found with a profile that reads no SNMP agent", problems);
+    }
     if problems.count() > before {
         return None;
     }
@@ -131,6 +139,25 @@ fn host_link(fields: &Fields<'_>, links: &mut Links, problems: &mut Problems<'_>
         return None;
     }
     Some(links.host())
+}
+
+fn snmp_agent(fields: &Fields<'_>, what: &str, files: Files<'_>, problems: &mut Problems<'_>) -> Option<snmp::Agent> {
+    if let Some(field) = ["link", "unit"].iter().find_map(|key| fields.optional(key)) {
+        field.problem("has no place here: an SNMP agent is asked at its own address, see `snmp`", problems);
+        return None;
+    }
+    let field = fields.required("snmp", "the agent, such as { host: 10.0.0.9, community: public }", problems)?;
+    snmp::agent(field.node, what, files, problems)
+}
+
+/// An agent is a link of its own.
+fn snmp_link(agent: snmp::Agent, name: &str, links: &mut Links, node: &Node, problems: &mut Problems<'_>) -> Option<usize> {
+    let link = format!("snmp-{name}");
+    if links.good.iter().any(|other| other.name == link) {
+        problems.add(node.at, format!("device {}: a link has the name {}, expected another one", quoted(name), quoted(&link)));
+        return None;
+    }
+    Some(links.add(link, Transport::Snmp(Box::new(agent))))
 }
 
 fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) -> (Option<usize>, Option<u8>) {

@@ -27,7 +27,7 @@ pub struct Loaded {
 pub fn load(path: &Path, profile_folders: &[PathBuf], env: Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let content = read_limited(path, MAX_CONFIG_BYTES).map_err(|problem| vec![problem])?;
     let found = find_profiles(profile_folders);
-    match read::read(path, &content, &found, env) {
+    match read::read(path, &content, &found, env, &|path, most| read_limited(path, most)) {
         Ok((config, own)) => Ok(Loaded { config, profiles: found.profiles, problems: [own, found.problems].concat() }),
         Err(own) => Err([own, found.problems].concat()),
     }

@@ -18,6 +18,9 @@ use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 /// Environment variables by name, as the caller has them.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
+/// Content of a file of at most so many bytes, as the caller reads it.
+pub(super) type Files<'f> = &'f dyn Fn(&Path, usize) -> Result<Vec<u8>, Problem>;
+
 /// Name of the link to this machine itself.
 pub(super) const HOST_LINK: &str = "host";
 /// Longest path or URL, in bytes; Linux has no longer path.
@@ -34,7 +37,13 @@ pub(super) const fn seconds(seconds: u64) -> Duration {
 }
 
 /// Reads the configuration. What is wrong with a single link or device is only noted in the list beside it.
-pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<'_>) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
+pub(crate) fn read(
+    file: &Path,
+    content: &[u8],
+    found: &Found,
+    env: Environment<'_>,
+    files: Files<'_>,
+) -> Result<(Config, Vec<Problem>), Vec<Problem>> {
     let node = yaml::parse(file, content, MAX_CONFIG_BYTES).map_err(|problem| vec![problem])?;
     let mut problems = Problems::of(file);
     let Some(fields) = Fields::read(&node, "", KEYS, &mut problems) else { return Err(problems.into_list()) };
@@ -48,7 +57,7 @@ pub(crate) fn read(file: &Path, content: &[u8], found: &Found, env: Environment<
     let usable = problems.count() == 0;
     let mut links = Links::read(fields.optional("links"), &mut problems);
     let mut points = devices::Writable::new();
-    let devices = devices::read(&fields, &mut links, found, &mut points, &mut problems);
+    let devices = devices::read(&fields, &mut links, (found, files), &mut points, &mut problems);
     match (gateway, uplink, buffer, batch, clock, commands) {
         (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock), Some(commands)) if usable => {
             let commands = Commands { points, ..commands };
@@ -219,15 +228,12 @@ impl Links {
     /// The position of a link; the one to this machine itself is made when it is first asked for.
     pub(super) fn host(&mut self) -> usize {
         let found = self.good.iter().position(|link| link.transport == Transport::Host);
-        found.unwrap_or_else(|| {
-            self.good.push(Link {
-                name: HOST_LINK.to_owned(),
-                transport: Transport::Host,
-                devices: Vec::new(),
-                connections: 1,
-                log: Level::Off,
-            });
-            self.good.len() - 1
-        })
+        found.unwrap_or_else(|| self.add(HOST_LINK.to_owned(), Transport::Host))
+    }
+
+    /// A link that is in no list of the file: the way to one device alone.
+    pub(super) fn add(&mut self, name: String, transport: Transport) -> usize {
+        self.good.push(Link { name, transport, devices: Vec::new(), connections: 1, log: Level::Off });
+        self.good.len() - 1
     }
 }

@@ -197,7 +197,7 @@ impl ModbusRead {
     }
 }
 
-fn in_range(value: Value, range: Option<(f64, f64)>) -> Sample {
+pub(super) fn in_range(value: Value, range: Option<(f64, f64)>) -> Sample {
     match (range, value.to_f64()) {
         (Some((low, high)), Some(number)) if !(low..=high).contains(&number) => Sample::Bad(Reason::OutOfRange),
         _ => Sample::Good(value),

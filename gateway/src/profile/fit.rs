@@ -20,6 +20,7 @@ fn one_protocol(points: &[(Position, Point)], problems: &mut Problems<'_>) {
         Read::Modbus(_) => "registers",
         Read::SunSpec(_) => "SunSpec models",
         Read::Host(_) => "host metrics",
+        Read::Snmp(_) => "an SNMP agent",
     };
     let Some((_, first)) = points.first() else { return };
     if let Some((at, other)) = points.iter().find(|(_, point)| kind(point) != kind(first)) {
@@ -56,7 +57,7 @@ fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: 
 fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
     let plain = points.iter().filter_map(|(at, point)| match &point.read {
         Read::Modbus(read) => Some((read, *at, point)),
-        Read::SunSpec(_) | Read::Host(_) => None,
+        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) => None,
     });
     no_clash(plain, problems);
     let places = || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
-use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, signature, writable};
+use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, signature, snmp, writable};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
@@ -26,7 +26,7 @@ pub(super) const MAX_ITEMS: usize = 256;
 /// Longest silence that a device may want between two requests.
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
-pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "match", "points"];
+pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "snmp", "match", "points"];
 pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable"];
 pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
@@ -63,11 +63,16 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let matching = fields.optional("match");
     let signature = matching.as_ref().and_then(|field| signature::read(field.node, problems));
     let list = fields.required("points", "a list of points", problems)?;
-    let points = points(&list, modbus.as_ref(), &marks, problems)?;
-    if let Some(Read::Host(_)) = points.first().map(|p| &p.read) {
-        for section in [section, matching].into_iter().flatten() {
-            section.problem("has no place in a profile that reads host metrics", problems);
-        }
+    let agent = fields.optional(snmp::SECTION);
+    let tables = agent.as_ref().map_or_else(|| Some(snmp::Tables::default()), |field| snmp::tables(field, problems))?;
+    let points = points(&list, modbus.as_ref(), &marks, &tables, problems)?;
+    let (misplaced, reads) = match points.first().map(|p| &p.read) {
+        Some(Read::Host(_)) => ([section, agent, matching], "host metrics"),
+        Some(Read::Snmp(_)) => ([section, None, None], "an SNMP agent"),
+        _ => ([agent, None, None], "registers"),
+    };
+    for section in misplaced.into_iter().flatten() {
+        section.problem(&format!("has no place in a profile that reads {reads}"), problems);
     }
     Some(Profile { id: id?, manufacturer: manufacturer?, model: model?, modbus: modbus?, signature, points })
 }
@@ -160,7 +165,13 @@ pub(super) fn pair<'t>(field: &Field<'t>, expected: &str, problems: &mut Problem
     Some((field.item(a), field.item(b)))
 }
 
-fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, marks: &Marks, problems: &mut Problems<'_>) -> Option<Vec<Point>> {
+fn points(
+    list: &Field<'_>,
+    limits: Option<&ModbusLimits>,
+    marks: &Marks,
+    tables: &snmp::Tables,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Point>> {
     let items = list.list("a list of points", problems)?;
     if items.is_empty() || items.len() > MAX_POINTS {
         list.problem(&format!("found {} points, expected 1 to {MAX_POINTS}", items.len()), problems);
@@ -170,7 +181,7 @@ fn points(list: &Field<'_>, limits: Option<&ModbusLimits>, marks: &Marks, proble
     let mut points: Vec<(Position, Point)> = Vec::new();
     for (index, node) in items.iter().enumerate() {
         let what = name_of(node).map_or_else(|| format!("point {}", index + 1), |name| format!("point {}", quoted(name)));
-        let Some(point) = point(node, &what, marks, problems) else { continue };
+        let Some(point) = point(node, &what, marks, tables, problems) else { continue };
         if let Some(line) = lines.insert(point.name.clone(), node.at.line) {
             problems.add(node.at, format!("{what}: this name is there twice, first in line {line}"));
         }
@@ -189,7 +200,7 @@ pub(crate) fn name_of(node: &Node) -> Option<&str> {
     })
 }
 
-fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) -> Option<Point> {
+fn point(node: &Node, what: &str, marks: &Marks, tables: &snmp::Tables, problems: &mut Problems<'_>) -> Option<Point> {
     let before = problems.count();
     let fields = Fields::read(node, what, POINT_KEYS, problems)?;
     let name = fields.required("name", "a name such as voltage_l1", problems).and_then(|field| point_name(&field, problems));
@@ -198,11 +209,16 @@ fn point(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) ->
         None => String::new(),
     };
     let read = fields.required("read", "where the point is read from, such as { input: 0, type: f32 }", problems)?;
-    let read = source::read(read.node, what, marks, problems)?;
+    let read = if snmp::is_read(read.node) {
+        snmp::read(read.node, what, tables, problems)?
+    } else {
+        source::read(read.node, what, marks, problems)?
+    };
     let repr = match &read {
         Read::Modbus(read) => read.repr(),
         Read::SunSpec(places) => places.first()?.read.repr(),
         Read::Host(metric) => metric.repr(),
+        Read::Snmp(read) => read.repr(),
     };
     let every = match fields.optional("every") {
         Some(field) => Some(field.duration(MIN_INTERVAL, MAX_INTERVAL, problems)?),

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
+use super::snmp;
 use super::signature::{IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
 use super::source::{BYTES, HOW, IN_MODEL, MAX_AT, MAX_TEXT_REGISTERS, PLACES, SUNSPEC, TYPES, WORDS, has_marks};
 use super::sunspec::{END, HEADER};
@@ -15,11 +16,11 @@ use crate::driver::host::Metric;
 
 const FILE: &str = "../hw-profiles/profile.schema.json";
 
-fn names<T>(all: &[(&str, T)]) -> Value {
+pub(super) fn names<T>(all: &[(&str, T)]) -> Value {
     json!({ "enum": all.iter().map(|(name, _)| *name).collect::<Vec<_>>() })
 }
 
-fn integer(min: i64, max: i64, about: &str) -> Value {
+pub(super) fn integer(min: i64, max: i64, about: &str) -> Value {
     json!({ "type": "integer", "minimum": min, "maximum": max, "description": about })
 }
 
@@ -27,18 +28,18 @@ fn text(max: usize, about: &str) -> Value {
     json!({ "type": "string", "minLength": 1, "maxLength": max, "description": about })
 }
 
-fn about(mut value: Value, about: &str) -> Value {
+pub(super) fn about(mut value: Value, about: &str) -> Value {
     value["description"] = about.into();
     value
 }
 
 /// One number or several.
-fn marks() -> Value {
+pub(super) fn marks() -> Value {
     json!({ "anyOf": [{ "type": "integer" }, { "type": "array", "items": { "type": "integer" } }] })
 }
 
 /// A mapping with these keys and no others.
-fn object(keys: &[&str], required: &[&str], of: impl Fn(&str) -> Value) -> Value {
+pub(super) fn object(keys: &[&str], required: &[&str], of: impl Fn(&str) -> Value) -> Value {
     let properties: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).to_owned(), of(key))).collect();
     json!({ "type": "object", "additionalProperties": false, "required": required, "properties": properties })
 }
@@ -144,7 +145,11 @@ fn point_key(key: &str) -> Value {
                 "description": "Where the point is read from; several places in SunSpec models where devices differ, best first.",
                 "if": { "type": "array" },
                 "then": { "items": { "$ref": "#/properties/points/items/properties/read/else" }, "minItems": 1 },
-                "else": read,
+                "else": {
+                    "if": { "anyOf": [{ "required": ["oid"] }, { "required": ["table"] }, { "required": ["column"] }] },
+                    "then": snmp::schema::read(),
+                    "else": read,
+                },
             })
         }
         "every" => duration("How often it is read, such as 60s; the device's interval where absent."),
@@ -210,6 +215,7 @@ fn schema() -> Value {
         }
         "manufacturer" | "model" => text(MAX_TEXT_CHARS, "A name."),
         "match" => about(object(MATCH_KEYS, &[], match_key), "How a scan recognises a device of this model."),
+        "snmp" => about(snmp::schema::section(), "How an SNMP agent of this model is read."),
         "modbus" => about(object(MODBUS_KEYS, &[], modbus_key), "How a Modbus device of this model wants to be asked."),
         "points" => json!({
             "type": "array", "minItems": 1, "maxItems": MAX_POINTS, "items": object(POINT_KEYS, &["name", "read"], point_key),

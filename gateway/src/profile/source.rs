@@ -140,7 +140,7 @@ pub(super) fn read_with(node: &Node, what: &str, others: &[&str], marks: &Marks,
     let [(place, field)] = places.as_slice() else {
         let found =
             if places.is_empty() { "none".to_owned() } else { places.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(" and ") };
-        problems.add(node.at, format!("{what}: found {found}, expected exactly one of {}", PLACES.join(", ")));
+        problems.add(node.at, format!("{what}: found {found}, expected exactly one of {}, oid, table", PLACES.join(", ")));
         return None;
     };
     if let Some(extra) = IN_MODEL.iter().find_map(|key| fields.optional(key)).filter(|_| *place != SUNSPEC) {

@@ -29,6 +29,16 @@ pub enum Reason {
     BadCrc,
     /// The device is not the one that its profile describes, or has changed under way: its registers mean something else.
     Mismatch,
+    /// The device does not believe who asks, or its answer does not prove where it comes from.
+    AuthFailure,
+    /// A rate needs two looks at its counter, and this was the first one.
+    FirstLook,
+    /// The counter began anew since the look before: nobody knows how far it had come.
+    CounterReset,
+    /// The look before is missing: a counter may have wrapped more than once since the last one.
+    MissedLook,
+    /// The agent refused with this SNMP error status.
+    SnmpError(u8),
     /// The device refused with this Modbus exception code.
     Exception(u8),
     /// A reason of a newer gateway, by its number.
@@ -37,6 +47,8 @@ pub enum Reason {
 
 /// Modbus exception codes start here: 256 + code.
 const EXCEPTIONS: u16 = 256;
+/// SNMP error statuses start here: 512 + status.
+const SNMP_ERRORS: u16 = 512;
 
 impl Reason {
     /// The number on the wire and in the store.
@@ -55,6 +67,11 @@ impl Reason {
             Self::ClockUnset => 10,
             Self::BadCrc => 11,
             Self::Mismatch => 12,
+            Self::AuthFailure => 13,
+            Self::FirstLook => 14,
+            Self::CounterReset => 15,
+            Self::MissedLook => 16,
+            Self::SnmpError(status) => SNMP_ERRORS + u16::from(status),
             Self::Exception(code) => EXCEPTIONS + u16::from(code),
             Self::Other(code) => code,
         }
@@ -76,9 +93,14 @@ impl Reason {
             10 => Self::ClockUnset,
             11 => Self::BadCrc,
             12 => Self::Mismatch,
-            _ => match u8::try_from(code.wrapping_sub(EXCEPTIONS)) {
-                Ok(exception) => Self::Exception(exception),
-                Err(_) => Self::Other(code),
+            13 => Self::AuthFailure,
+            14 => Self::FirstLook,
+            15 => Self::CounterReset,
+            16 => Self::MissedLook,
+            _ => match (u8::try_from(code.wrapping_sub(EXCEPTIONS)), u8::try_from(code.wrapping_sub(SNMP_ERRORS))) {
+                (Ok(exception), _) => Self::Exception(exception),
+                (_, Ok(status)) => Self::SnmpError(status),
+                _ => Self::Other(code),
             },
         }
     }
@@ -98,6 +120,17 @@ impl fmt::Display for Reason {
             11 => "gateway target device failed to respond",
             _ => "unknown",
         };
+        let status = |status| match status {
+            1 => "too big",
+            2 => "no such name",
+            3 => "bad value",
+            4 => "read only",
+            5 => "general error",
+            6 => "no access",
+            13 => "resource unavailable",
+            16 => "authorization error",
+            _ => "unknown",
+        };
         match self {
             Self::Timeout => f.write_str("timeout"),
             Self::LinkDown => f.write_str("link down"),
@@ -111,6 +144,11 @@ impl fmt::Display for Reason {
             Self::ClockUnset => f.write_str("clock not set"),
             Self::BadCrc => f.write_str("bad CRC"),
             Self::Mismatch => f.write_str("device does not match its profile"),
+            Self::AuthFailure => f.write_str("authentication failed"),
+            Self::FirstLook => f.write_str("first look at a counter"),
+            Self::CounterReset => f.write_str("counter began anew"),
+            Self::MissedLook => f.write_str("missed the look before"),
+            Self::SnmpError(code) => write!(f, "SNMP error {code} ({})", status(*code)),
             Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
             Self::Other(code) => write!(f, "reason {code}"),
         }
@@ -131,5 +169,6 @@ mod tests {
     #[test]
     fn an_exception_is_named_by_number_and_meaning() {
         assert_eq!(Reason::from_code(258).to_string(), "exception 02 (illegal data address)");
+        assert_eq!(Reason::from_code(517).to_string(), "SNMP error 5 (general error)");
     }
 }

@@ -1,0 +1,89 @@
+//! SNMP agents, versions 1, 2c and 3. Shell. Knows nothing of when to read, nor where readings go.
+//!
+//! What to ask and what answers mean is in pure parts (`walk`, `get`, `rows`, `known`, `rate`), which ask an [`agent::Agent`]: a
+//! `session` over UDP, or one in memory.
+
+pub mod agent;
+mod get;
+mod known;
+mod poll;
+mod rate;
+mod rows;
+mod session;
+mod walk;
+pub mod wire;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use self::agent::Agent;
+use self::known::Known;
+use self::session::Keeper;
+use super::{Clock, Driver};
+use crate::config::{Device, snmp};
+use crate::health::Waiting;
+use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
+
+/// An agent as a driver.
+pub struct Snmp {
+    clock: Clock,
+    keeper: Keeper,
+    known: HashMap<DeviceIndex, Known>,
+}
+
+impl Snmp {
+    /// A driver for this agent. Does no I/O.
+    #[must_use]
+    pub fn new(agent: snmp::Agent, clock: Clock) -> Self {
+        Self { clock, keeper: Keeper::new(agent), known: HashMap::new() }
+    }
+}
+
+/// What was learned of agents that are asked in another way than over UDP: fixtures and simulations.
+#[derive(Default)]
+pub struct Memory(Known);
+
+/// Reads these points of an agent as a driver does.
+pub async fn read<A: Agent>(
+    agent: &mut A,
+    memory: &mut Memory,
+    device: (DeviceIndex, &Device),
+    points: &[PointIndex],
+    now_ms: impl Fn() -> i64,
+) -> Vec<Transaction> {
+    poll::poll(agent, &mut memory.0, device, points, now_ms).await
+}
+
+impl Driver for Snmp {
+    fn read<'a>(
+        &'a mut self,
+        index: DeviceIndex,
+        device: &'a Device,
+        points: &'a [PointIndex],
+    ) -> Pin<Box<dyn Future<Output = Vec<Transaction>> + Send + 'a>> {
+        Box::pin(async move {
+            let Self { clock, keeper, known } = self;
+            let known = known.entry(index).or_default();
+            let mut session = keeper.open(clock).await;
+            poll::poll(&mut session, known, (index, device), points, &*clock).await
+        })
+    }
+
+    fn waiting(&self, _device: &Device) -> Waiting {
+        Waiting { timeout: Some(self.keeper.timeout()), latency_p99: None, misses: self.keeper.misses.clone() }
+    }
+
+    fn series(&self, index: DeviceIndex, _device: &Device, points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
+        let known = self.known.get(&index);
+        let of = |point: &PointIndex| {
+            let rows: Vec<_> = known.and_then(|known| known.points.get(point)).into_iter().flatten().collect();
+            match rows.as_slice() {
+                [] => vec![(*point, None)],
+                rows => rows.iter().map(|(_, told)| (*point, told.row.clone())).collect(),
+            }
+        };
+        points.iter().flat_map(of).collect()
+    }
+}
