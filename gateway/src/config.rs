@@ -396,7 +396,9 @@ pub type Profiles = BTreeMap<String, Arc<Profile>>;
 pub(crate) fn read_for_test(text: &str, profile: Profile) -> (Option<Config>, Vec<crate::yaml::Problem>) {
     let mut found = crate::profile::Found::default();
     found.profiles.insert(profile.id.clone(), Arc::new(profile));
-    match read::read(std::path::Path::new("gateway.yaml"), text.as_bytes(), &found, &|_| None, &|path, _| Err(crate::yaml::Problem::whole(path, "no files in this test"))) {
+    match read::read(std::path::Path::new("gateway.yaml"), text.as_bytes(), &found, &|_| None, &|path, _| {
+        Err(crate::yaml::Problem::whole(path, "no files in this test"))
+    }) {
         Ok((config, problems)) => (Some(config), problems),
         Err(problems) => (None, problems),
     }

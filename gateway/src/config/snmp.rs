@@ -24,20 +24,8 @@ const MAX_USER_BYTES: usize = 32;
 /// Largest file of secrets.
 pub(crate) const MAX_SECRETS_BYTES: usize = 64 << 10;
 
-const KEYS: &[&str] = &[
-    "host",
-    "version",
-    "community",
-    "user",
-    "auth",
-    "priv",
-    "key_extension",
-    "context",
-    "secrets",
-    "timeout",
-    "retries",
-    "deadline",
-];
+const KEYS: &[&str] =
+    &["host", "version", "community", "user", "auth", "priv", "key_extension", "context", "secrets", "timeout", "retries", "deadline"];
 const SECRETS: &[&str] = &["community", "auth", "priv"];
 /// Keys that only version 3 has.
 const V3_KEYS: &[&str] = &["user", "auth", "priv", "key_extension", "context"];

@@ -38,7 +38,11 @@ impl LinkCost {
                 let (request, gap) = (line.time_of(QUESTION_BYTES + ANSWER_BYTES) + line.frame_gap() + TURNAROUND, line.frame_gap());
                 Self { request, gap, byte: line.time_of(1) }
             }
-            Transport::ModbusTcp { .. } | Transport::ModbusTls { .. } | Transport::RtuOverTcp { .. } | Transport::Snmp(_) | Transport::Host => Self::default(),
+            Transport::ModbusTcp { .. }
+            | Transport::ModbusTls { .. }
+            | Transport::RtuOverTcp { .. }
+            | Transport::Snmp(_)
+            | Transport::Host => Self::default(),
         }
     }
 

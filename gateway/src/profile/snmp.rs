@@ -14,12 +14,12 @@ use pattoo_wire::Repr;
 
 pub use index::{Part, PartKind, index_parts};
 pub use oid::{MAX_PARTS, Oid, dotted};
-pub(super) use read::{Tables, is_read, read, tables};
-#[cfg(test)]
-use read::{INDEX_KEYS, LABEL_KEYS, ONLY_KEYS, OR_KEYS, READ_KEYS, SCALE_KEYS, SECTION_KEYS, TABLE_KEYS, UNIT_KEYS};
-pub(super) use read::{KEY as SECTION};
+pub(super) use read::KEY as SECTION;
 #[cfg(test)]
 use read::MAX_REPETITIONS;
+#[cfg(test)]
+use read::{INDEX_KEYS, LABEL_KEYS, ONLY_KEYS, OR_KEYS, READ_KEYS, SCALE_KEYS, SECTION_KEYS, TABLE_KEYS, UNIT_KEYS};
+pub(super) use read::{Tables, is_read, read, tables};
 pub use value::{Factor, How, Syntax, Value, hex, printable};
 
 /// Default of `max_repetitions`: rows that one answer of a walk brings, at first.

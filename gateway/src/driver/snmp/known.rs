@@ -62,7 +62,11 @@ pub(super) struct Asked<'p> {
 
 /// What a row's other cells say of its value.
 enum Beside {
-    Known { factor: Factor, discontinuity: Option<u64>, unit: Option<String> },
+    Known {
+        factor: Factor,
+        discontinuity: Option<u64>,
+        unit: Option<String>,
+    },
     /// The row does not count.
     Out,
     /// Nobody knows what the value means.
@@ -119,14 +123,7 @@ impl<'p> Asked<'p> {
         readings
     }
 
-    fn in_row(
-        &self,
-        index: &Index,
-        row: &Arc<Row>,
-        before: Option<&Told>,
-        columns: &Columns,
-        anew: bool,
-    ) -> (Option<Timed>, Option<Told>) {
+    fn in_row(&self, index: &Index, row: &Arc<Row>, before: Option<&Told>, columns: &Columns, anew: bool) -> (Option<Timed>, Option<Told>) {
         let old_row = || before.and_then(|told| told.row.as_ref());
         let bad = |reason| old_row().map(|row| (self.now_ms, self.reading(Some(row), Sample::Bad(reason))));
         let (factor, discontinuity, unit) = match self.beside(index, columns) {

@@ -216,9 +216,10 @@ fn failure(error: Error) -> Failure {
     }
 }
 
+/// Where request ids begin. Message ids of version 3 are not negative (RFC 3412, 6), and no session lasts for 2^30 questions.
 fn random() -> u32 {
-    // Without randomness a request id is only easier to guess.
-    getrandom::u32().unwrap_or_default()
+    // Without randomness an id is only easier to guess.
+    getrandom::u32().unwrap_or_default() >> 2
 }
 
 /// What this user shows, of no engine yet.
@@ -261,7 +262,7 @@ async fn discover(endpoint: &str, mut security: v3::Security) -> Result<v3::Secu
         let local: SocketAddr = if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
         let socket = UdpSocket::bind(local).await?;
         socket.connect(address).await?;
-        socket.send(&probe(random() & 0x7FFF_FFFF)).await?;
+        socket.send(&probe(random())).await?;
         socket.recv(&mut answer).await
     };
     let length = length.await.map_err(|_: std::io::Error| Failure::Unreachable)?;

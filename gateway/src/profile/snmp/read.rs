@@ -255,7 +255,10 @@ pub(in crate::profile) fn read(node: &Node, what: &str, tables: &Tables, problem
             let fields = Fields::read(item.node, &format!("{what}, or"), OR_KEYS, problems)?;
             let source = source(&fields, table.is_some(), Some(&first), &beside, problems)?;
             if !rate && source.how.repr() != first.repr() {
-                item.problem("is represented in another way than the first place: a device may have either, expected the same decimals", problems);
+                item.problem(
+                    "is represented in another way than the first place: a device may have either, expected the same decimals",
+                    problems,
+                );
                 return None;
             }
             sources.push(source);
@@ -364,7 +367,9 @@ fn numbers_of(how: &mut How, fields: &Fields<'_>, beside: &Beside, problems: &mu
         "offset" if beside.times => Some("there is no offset beside times_column"),
         "scale" | "offset" | "decimals" | "invalid" | "bit" if text => Some("is for numbers, this is a text"),
         "invalid" if how.syntax == Syntax::Float => Some("is for whole numbers, this is a real one"),
-        "bit" if !matches!(how.syntax, Syntax::Bits | Syntax::Integer | Syntax::Unsigned) => Some("only integer, unsigned and bits have bits"),
+        "bit" if !matches!(how.syntax, Syntax::Bits | Syntax::Integer | Syntax::Unsigned) => {
+            Some("only integer, unsigned and bits have bits")
+        }
         "decimals" if !(beside.floating || beside.rate || how.syntax == Syntax::Float) => {
             Some("is for a rate, a float, or a value whose scale a column gives; another number has a scale")
         }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    INDEX_KEYS, LABEL_KEYS, MAX_REPETITIONS, ONLY_KEYS, OR_KEYS, PartKind, READ_KEYS, SCALE_KEYS, SECTION_KEYS, Syntax, TABLE_KEYS, UNIT_KEYS,
+    INDEX_KEYS, LABEL_KEYS, MAX_REPETITIONS, ONLY_KEYS, OR_KEYS, PartKind, READ_KEYS, SCALE_KEYS, SECTION_KEYS, Syntax, TABLE_KEYS,
+    UNIT_KEYS,
 };
 use crate::profile::read::{MAX_NAME_BYTES, MAX_UNIT_CHARS};
 use crate::profile::schema::{about, integer, marks, names, object};
@@ -23,9 +24,11 @@ fn by_number(value: &Value, text: &str) -> Value {
 /// The section.
 pub(in crate::profile) fn section() -> Value {
     object(SECTION_KEYS, &[], |key| match key {
-        "max_repetitions" => {
-            integer(1, i64::try_from(MAX_REPETITIONS).unwrap(), "Rows that one answer of a walk brings at first; it adapts. 20 where absent.")
-        }
+        "max_repetitions" => integer(
+            1,
+            i64::try_from(MAX_REPETITIONS).unwrap(),
+            "Rows that one answer of a walk brings at first; it adapts. 20 where absent.",
+        ),
         "tables" => json!({
             "type": "object", "description": "Tables of the agent by a name of one's own.",
             "additionalProperties": object(TABLE_KEYS, &["index"], table_key),

@@ -193,7 +193,9 @@ impl How {
     fn meant(&self, value: &Value, factor: Factor) -> Result<Meant, Reason> {
         value.present()?;
         if self.syntax.is_text() {
-            return self.text(value).and_then(|text| if text.len() > MAX_TEXT_BYTES { Err(Reason::Overflow) } else { Ok(Meant::Text(text)) });
+            return self
+                .text(value)
+                .and_then(|text| if text.len() > MAX_TEXT_BYTES { Err(Reason::Overflow) } else { Ok(Meant::Text(text)) });
         }
         if self.syntax == Syntax::Float {
             return self.real(value.real().ok_or(Reason::Malformed)?);
