@@ -150,6 +150,7 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
         reads().filter_map(|(index, read)| if let Read::Modbus(read) = read { Some((index, read)) } else { None }).collect();
     let metrics = reads().filter_map(|(_, read)| if let Read::Host(metric) = read { Some(*metric) } else { None });
     let rows: Vec<u32> = metrics.map(|metric| if metric.has_rows() { ASSUMED_HOST_ROWS } else { 1 }).collect();
+    let properties = reads().filter(|(_, read)| matches!(read, Read::Bacnet(_))).count();
     let limits = &device.profile.modbus;
     let requests = plan::plan(&registers, limits, link);
     let host = if rows.is_empty() { Duration::ZERO } else { HOST_READ };
@@ -157,7 +158,7 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
         plan: planned(&requests, limits, link),
         registers: requests.iter().map(|request| u64::from(request.count)).sum(),
         time: plan::cycle_time(&requests, limits, link) + host,
-        readings: u32::try_from(registers.len()).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
+        readings: u32::try_from(registers.len() + properties).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
 }
 
@@ -245,6 +246,7 @@ fn link_report(config: &Config, link: &Link) -> LinkReport {
             Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),
             Transport::Snmp(agent) => agent.to_string(),
             Transport::Host => "this host".to_owned(),
+            Transport::Bacnet(bacnet) => format!("BACnet/IP {}", bacnet.local),
         },
         cycle_ms: devices.iter().map(|device| device.cycle_ms).sum(),
         load_percent,

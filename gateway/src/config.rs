@@ -40,6 +40,7 @@
 //! | `links.<name>.rs485`, `.echo` | false | the kernel switches the transmitter; the adapter hears itself |
 //! | `links.<name>.log` | `off` | `values`, `frames`, `bytes`: what goes over it, in the log, for [`CONFIGURED_FOR`] after the start |
 //! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
+//! | `links.<name>.bacnet`, `devices[].bacnet` | none | see [`bacnet`] |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].snmp` | none | the agent, where the profile reads one: `host`, `version`, `community`, `user`, `auth`, `priv`, `key_extension`, `context`, `secrets` |
 //! | `devices[].snmp.timeout` | [`snmp::SNMP_TIMEOUT`] | 50 ms to 60 s |
@@ -54,6 +55,7 @@
 //! has no link; it belongs to the built-in link `host`. An SNMP agent is a link of its own, `snmp-<device>`.
 #![warn(missing_docs)]
 
+pub mod bacnet;
 mod clock;
 mod commands;
 mod devices;
@@ -80,6 +82,7 @@ use crate::profile::{Profile, WriteLimits};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::timebase::Trust;
 
+pub use bacnet::{Bacnet, BacnetPeer, Foreign};
 pub use load::{Loaded, load};
 pub use read::Environment;
 
@@ -317,9 +320,22 @@ impl Link {
     /// The link as each of its connections has it: its devices are dealt out in turn.
     #[must_use]
     pub fn parts(&self) -> Vec<Self> {
-        let parts = self.connections.clamp(1, self.devices.len().max(1));
+        let connections = match self.transport {
+            // They share a socket, and wait for their answers side by side.
+            Transport::Bacnet(_) => self.devices.len(),
+            _ => self.connections,
+        };
+        let parts = connections.clamp(1, self.devices.len().max(1));
         let own = |part| self.devices.iter().skip(part).step_by(parts).copied().collect();
-        (0..parts).map(|part| Self { devices: own(part), connections: 1, ..self.clone() }).collect()
+        (0..parts).map(|part| self.part(own(part))).collect()
+    }
+
+    fn part(&self, devices: Vec<DeviceIndex>) -> Self {
+        let transport = match &self.transport {
+            Transport::Bacnet(bacnet) => Transport::Bacnet(bacnet.part(&devices)),
+            other => other.clone(),
+        };
+        Self { name: self.name.clone(), transport, devices, connections: 1, log: self.log }
     }
 }
 
@@ -360,6 +376,8 @@ pub enum Transport {
     Snmp(Box<snmp::Agent>),
     /// This Linux host; no connection at all.
     Host,
+    /// A network of BACnet/IP.
+    Bacnet(Bacnet),
 }
 
 /// Who may be at the other end of a TLS connection to a device, and who this is.

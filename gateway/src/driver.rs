@@ -3,6 +3,7 @@
 //! To add a protocol: write `driver/<protocol>.rs`, its `mod` line here, a variant of [`crate::profile::Read`] and of
 //! [`crate::config::Transport`], and one line in [`open`]. Drivers know nothing of buffer or uplink, nor of each other.
 
+pub mod bacnet;
 pub mod host;
 pub mod modbus;
 pub mod snmp;
@@ -96,8 +97,27 @@ fn plain(points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
     points.iter().map(|point| (*point, None)).collect()
 }
 
+/// What the parts of a link have together: nothing, or the socket that all of its devices share.
+#[derive(Clone, Default)]
+pub(crate) struct Common(Option<Arc<bacnet::port::Port>>);
+
+impl Common {
+    /// Of this link. Does no I/O.
+    pub(crate) fn of(transport: &Transport) -> Self {
+        match transport {
+            Transport::Bacnet(bacnet) => Self(Some(Arc::new(bacnet::port::Port::new(bacnet)))),
+            _ => Self::default(),
+        }
+    }
+}
+
 /// The driver of a link, with an ear at it where one is given. Does no I/O.
 pub(crate) fn open(transport: &Transport, clock: Clock, ear: Option<Arc<dyn Ear>>) -> Box<dyn Driver> {
+    open_part(transport, &Common::of(transport), clock, ear)
+}
+
+/// The driver of one part of a link.
+pub(crate) fn open_part(transport: &Transport, common: &Common, clock: Clock, ear: Option<Arc<dyn Ear>>) -> Box<dyn Driver> {
     match transport {
         Transport::ModbusTcp { .. } | Transport::ModbusTls { .. } | Transport::RtuOverTcp { .. } | Transport::ModbusRtu { .. } => {
             let driver = modbus::Modbus::new(transport, clock);
@@ -108,6 +128,10 @@ pub(crate) fn open(transport: &Transport, clock: Clock, ear: Option<Arc<dyn Ear>
         }
         Transport::Snmp(agent) => Box::new(snmp::Snmp::new((**agent).clone(), clock)),
         Transport::Host => Box::new(host::Host::new(clock)),
+        Transport::Bacnet(settings) => {
+            let port = common.0.clone().unwrap_or_else(|| Arc::new(bacnet::port::Port::new(settings)));
+            Box::new(bacnet::Bacnet::new(settings, port, clock))
+        }
     }
 }
 

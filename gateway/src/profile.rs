@@ -1,6 +1,7 @@
 //! Device profiles: what a device model offers and how to read it. Does not talk to devices.
 #![warn(missing_docs)]
 
+mod bacnet;
 mod decode;
 mod encode;
 mod fit;
@@ -26,6 +27,7 @@ use pattoo_wire::{Kind, Repr};
 
 use crate::driver::host::Metric;
 
+pub use bacnet::{BacnetLimits, BacnetRead, BacnetScale, BacnetType, Which};
 pub use folder::load_profiles;
 pub(crate) use folder::{Found, find_profiles, read_limited};
 pub use modbus::{ByteOrder, Encoding, Half, Layout, ModbusRead, Table, WordOrder};
@@ -49,6 +51,8 @@ pub struct Profile {
     pub model: String,
     /// How a Modbus device of this model wants to be asked.
     pub modbus: ModbusLimits,
+    /// What a BACnet device of this model cannot do.
+    pub bacnet: BacnetLimits,
     /// How a scan recognises one.
     pub signature: Option<Signature>,
     /// Points, each name once.
@@ -91,6 +95,8 @@ pub enum Read {
     Host(Metric),
     /// Objects of an SNMP agent.
     Snmp(Box<SnmpRead>),
+    /// A property of a BACnet object.
+    Bacnet(BacnetRead),
 }
 
 impl Read {
@@ -99,7 +105,7 @@ impl Read {
     #[must_use]
     pub fn has_rows(&self) -> bool {
         match self {
-            Self::Modbus(_) => false,
+            Self::Modbus(_) | Self::Bacnet(_) => false,
             Self::SunSpec(_) => true,
             Self::Host(metric) => metric.has_rows(),
             Self::Snmp(read) => read.table.is_some(),
@@ -110,7 +116,7 @@ impl Read {
     #[must_use]
     pub fn is_heard(&self) -> bool {
         match self {
-            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) => false,
+            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) | Self::Bacnet(_) => false,
         }
     }
 }

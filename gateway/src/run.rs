@@ -28,6 +28,7 @@ use crate::batch::Builder;
 use crate::buffer::{self, Limits, worker};
 use crate::clock::{boot_ms, now_ms};
 use crate::config::{Link, Loaded, MAX_LINKS};
+use crate::driver::Common;
 use crate::health::Health;
 use crate::link_log::LinkLog;
 use crate::timebase;
@@ -82,20 +83,23 @@ pub async fn run(loaded: Loaded, ready_file: Option<&Path>, mut stop: watch::Rec
     let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
     let log = |link: &Link| (link.name.clone(), Arc::new(LinkLog::new(&link.name, link.log)));
     let logs: Arc<control::Logs> = Arc::new(config.links.iter().map(log).collect());
-    let parts = config.links.iter().flat_map(Link::parts);
-    let open = |link: Link| {
+    let parts = config.links.iter().flat_map(|link| {
+        let common = Common::of(&link.transport);
+        link.parts().into_iter().map(move |part| (part, common.clone()))
+    });
+    let open = |(link, common): (Link, Common)| {
         let (order, orders) = Orders::open(answers_in.clone());
-        ((link.devices.clone(), order), (link, orders))
+        ((link.devices.clone(), order), (link, common, orders))
     };
     let (desks, parts): (Vec<_>, Vec<_>) = parts.map(open).unzip();
     let desks = Arc::new(Desks::new(desks));
-    for (link, orders) in parts {
+    for (link, common, orders) in parts {
         let recalled = link.devices.iter().filter_map(|index| {
             let lessons = book.find(config.devices.get(index.0)?, &link.name, &link.transport)?;
             Some((*index, lessons.clone()))
         });
         let log = logs.get(&link.name).cloned();
-        let beside = Beside { log, recalled: recalled.collect(), news: Some(news_in.clone()), desks: Arc::clone(&desks) };
+        let beside = Beside { log, common, recalled: recalled.collect(), news: Some(news_in.clone()), desks: Arc::clone(&desks) };
         links.spawn(serve(link, Arc::clone(&config), orders, beside, readings_in.clone(), health_in.clone(), stop.clone()));
     }
     if let Some(listener) = control::listen(&config.buffer.path) {

@@ -37,6 +37,7 @@ pub(crate) fn config(devices: usize, points: &[(&str, Repr, bool)]) -> Config {
         manufacturer: String::new(),
         model: String::new(),
         modbus,
+        bacnet: Default::default(),
         signature: None,
         points,
     });

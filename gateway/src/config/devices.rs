@@ -6,7 +6,10 @@ use std::sync::Arc;
 use pattoo_wire::{Labels, MAX_SERIES, check_name};
 
 use super::read::{Files, HOST_LINK, Links};
-use super::{Allowed, DEVICE_EVERY, DEVICE_UNIT, Device, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, commands, snmp};
+use super::{
+    Allowed, BacnetPeer, DEVICE_EVERY, DEVICE_UNIT, Device, Link, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, bacnet, commands,
+    snmp,
+};
 use crate::profile::{Found, Profile, Read, name_of};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::yaml::{Field, Fields, Node, Problems, did_you_mean, quoted};
@@ -16,7 +19,7 @@ const MAX_LABELS: usize = 32;
 /// Longest key or text of a label, in bytes: what the wire carries.
 const MAX_LABEL_BYTES: usize = 255;
 
-const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable", "snmp"];
+const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable", "snmp", "bacnet"];
 
 /// What may be written to the devices.
 pub(super) type Writable = BTreeMap<(DeviceIndex, PointIndex), Allowed>;
@@ -50,7 +53,7 @@ pub(super) fn read(
             continue;
         }
         name.map(|name| names.insert(name, node.at.line));
-        let Some((device, link, allowed)) = device(node, &what, links, (found, files), problems) else { continue };
+        let Some((device, (link, peer), allowed)) = device(node, &what, links, (found, files), problems) else { continue };
         series += device.profile.points.len();
         if series > MAX_SERIES {
             series -= device.profile.points.len();
@@ -61,6 +64,9 @@ pub(super) fn read(
         let index = DeviceIndex(devices.len());
         if let Some(link) = links.good.get_mut(link) {
             link.devices.push(index);
+            if let (Transport::Bacnet(bacnet), Some(peer)) = (&mut link.transport, peer) {
+                bacnet.peers.insert(index, peer);
+            }
         }
         writable.extend(allowed.into_iter().map(|(point, allowed)| ((index, point), allowed)));
         devices.push(device);
@@ -68,8 +74,8 @@ pub(super) fn read(
     devices
 }
 
-/// A device, the position of its link, and what may be written to it.
-type Judged = (Device, usize, BTreeMap<PointIndex, Allowed>);
+/// A device, the position of its link with how it is reached there, and what may be written to it.
+type Judged = (Device, (usize, Option<BacnetPeer>), BTreeMap<PointIndex, Allowed>);
 
 fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, Files<'_>), problems: &mut Problems<'_>) -> Option<Judged> {
     let before = problems.count();
@@ -91,6 +97,11 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
         _ => BTreeMap::new(),
     };
     // A device whose profile is unknown may be of any protocol: its link and unit cannot be judged.
+    let first = profile.as_ref().and_then(|profile| profile.points.first()).map(|point| &point.read);
+    if let Some(field) = fields.optional("bacnet").filter(|_| first.is_some() && !matches!(first, Some(Read::Bacnet(_)))) {
+        field.problem("the profile reads no BACnet objects", problems);
+    }
+    let mut peer = None;
     let (link, unit) = match &profile {
         Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Host(_))) => {
             (host_link(&fields, links, problems), Some(0))
@@ -99,6 +110,18 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
             let agent = snmp_agent(&fields, what, files, problems);
             let good = agent.zip(name.as_deref()).filter(|_| problems.count() == before);
             (good.and_then(|(agent, name)| snmp_link(agent, name, links, node, problems)), Some(0))
+        }
+        Some(_) if matches!(first, Some(Read::Bacnet(_))) => {
+            if let Some(field) = fields.optional("unit") {
+                field.wrong("no unit: a BACnet device has an instance, under `bacnet`", problems);
+            }
+            peer = bacnet::device(&fields, problems);
+            let is_there = |link: &Link| peer.as_ref().is_some_and(|peer| is_reached(link, peer.device));
+            let link = link_of(&fields, links, "BACnet", |transport| matches!(transport, Transport::Bacnet(_)), problems);
+            if let Some(field) = fields.optional("bacnet").filter(|_| link.and_then(|link| links.good.get(link)).is_some_and(is_there)) {
+                field.problem("another device of this link has the same instance, expected each once", problems);
+            }
+            (link, Some(0))
         }
         Some(_) => modbus_link(&fields, links, problems),
         None => (None, None),
@@ -109,7 +132,7 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
     if problems.count() > before {
         return None;
     }
-    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, link?, allowed))
+    Some((Device { name: name?, profile: profile?, unit: unit?, every: every?, labels: labels? }, (link?, peer), allowed))
 }
 
 fn profile(field: &Field<'_>, found: &Found, problems: &mut Problems<'_>) -> Option<Arc<Profile>> {
@@ -165,15 +188,33 @@ fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) 
         Some(field) => field.integer(0, 255, "a Modbus unit id", problems).and_then(|n| u8::try_from(n).ok()),
         None => Some(DEVICE_UNIT),
     };
-    let Some(field) = fields.required("link", "the name of one of the links", problems) else { return (None, unit) };
-    let Some(name) = field.text("the name of one of the links", problems) else { return (None, unit) };
-    let link = links.good.iter().position(|link| link.name == name && link.transport != Transport::Host);
+    let is_modbus = |transport: &Transport| !matches!(transport, Transport::Host | Transport::Bacnet(_));
+    (link_of(fields, links, "Modbus", is_modbus, problems), unit)
+}
+
+/// Whether a link has a BACnet device of this instance.
+fn is_reached(link: &Link, instance: u32) -> bool {
+    matches!(&link.transport, Transport::Bacnet(bacnet) if bacnet.peers.values().any(|peer| peer.device == instance))
+}
+
+/// The link that a device names, which must be of its protocol.
+fn link_of(
+    fields: &Fields<'_>,
+    links: &Links,
+    protocol: &str,
+    fits: impl Fn(&Transport) -> bool,
+    problems: &mut Problems<'_>,
+) -> Option<usize> {
+    let field = fields.required("link", "the name of one of the links", problems)?;
+    let name = field.text("the name of one of the links", problems)?;
+    let link = links.good.iter().position(|link| link.name == name && fits(&link.transport));
     if link.is_none() {
-        let names = || links.good.iter().filter(|link| link.transport != Transport::Host).map(|link| link.name.as_str());
+        let names = || links.good.iter().filter(|link| fits(&link.transport)).map(|link| link.name.as_str());
         let message = if links.refused.iter().any(|refused| refused == name) {
             format!("the link {} was refused, see its own problem", quoted(name))
-        } else if name == HOST_LINK {
-            "found `host`, expected the link to a Modbus device: this profile reads registers".to_owned()
+        } else if links.good.iter().any(|link| link.name == name) || name == HOST_LINK {
+            let what = if protocol == "Modbus" { "registers" } else { "objects" };
+            format!("found {}, expected the link to a {protocol} device: this profile reads {what}", quoted(name))
         } else {
             let all = names().collect::<Vec<_>>().join(", ");
             let expected = if all.is_empty() { "one under `links`, where there is none".to_owned() } else { format!("one of {all}") };
@@ -181,7 +222,7 @@ fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) 
         };
         field.problem(&message, problems);
     }
-    (link, unit)
+    link
 }
 
 fn labels(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Labels> {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::read::{path, split_endpoint};
-use super::{Identity, LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Security, Transport};
+use super::{Identity, LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Security, Transport, bacnet};
 use crate::link::serial::SerialLine;
 use crate::link_log::Level;
 use crate::profile::Parity;
 use crate::yaml::{Fields, Node, Problems};
 
 /// Ways, of which a link has exactly one.
-const WAYS: &[&str] = &["tcp", "tls", "rtu_over_tcp", "serial"];
+const WAYS: &[&str] = &["tcp", "tls", "rtu_over_tcp", "serial", "bacnet"];
 /// Keys that only TLS has.
 const TLS_KEYS: &[&str] = &["ca", "certificate", "key", "server_name"];
 const KEYS: &[&str] = &[
@@ -29,6 +29,10 @@ const KEYS: &[&str] = &[
     "stop_bits",
     "rs485",
     "echo",
+    "bacnet",
+    "broadcast",
+    "foreign",
+    "retries",
     "timeout",
     "connections",
     "log",
@@ -52,7 +56,14 @@ pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) ->
     for field in TLS_KEYS.iter().filter_map(|key| fields.optional(key)).filter(|_| found.first() != Some(&"tls")) {
         field.problem("found without `tls`, expected only with it", problems);
     }
+    for field in bacnet::LINK_KEYS.iter().filter_map(|key| fields.optional(key)).filter(|_| found.first() != Some(&"bacnet")) {
+        field.problem("found without `bacnet`, expected only with it", problems);
+    }
     let transport = match found.first() {
+        Some(&"bacnet") => {
+            let timeout = timeout(&fields, bacnet::TIMEOUT, problems);
+            bacnet::link(&fields, timeout, problems)
+        }
         Some(&"serial") => serial(&fields, problems),
         way => {
             for field in SERIAL_KEYS.iter().filter_map(|key| fields.optional(key)) {

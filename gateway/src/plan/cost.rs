@@ -42,6 +42,7 @@ impl LinkCost {
             | Transport::ModbusTls { .. }
             | Transport::RtuOverTcp { .. }
             | Transport::Snmp(_)
+            | Transport::Bacnet(_)
             | Transport::Host => Self::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
-use super::{ModbusLimits, Parity, Point, Profile, Read, Serial, fit, signature, snmp, writable};
+use super::{BacnetLimits, ModbusLimits, Parity, Point, Profile, Read, Serial, bacnet, fit, signature, snmp, writable};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
@@ -26,7 +26,7 @@ pub(super) const MAX_ITEMS: usize = 256;
 /// Longest silence that a device may want between two requests.
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
-pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "snmp", "match", "points"];
+pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "snmp", "bacnet", "match", "points"];
 pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable"];
 pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
@@ -60,6 +60,8 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let section = fields.optional("modbus");
     let (modbus, marks) =
         section.as_ref().map_or_else(|| (Some(ModbusLimits::default()), Marks::default()), |field| limits(field.node, problems));
+    let own = fields.optional("bacnet");
+    let bacnet = own.as_ref().map_or_else(|| Some(BacnetLimits::default()), |field| bacnet::section(field.node, problems));
     let matching = fields.optional("match");
     let signature = matching.as_ref().and_then(|field| signature::read(field.node, problems));
     let list = fields.required("points", "a list of points", problems)?;
@@ -67,14 +69,15 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let tables = agent.as_ref().map_or_else(|| Some(snmp::Tables::default()), |field| snmp::tables(field, problems))?;
     let points = points(&list, modbus.as_ref(), &marks, &tables, problems)?;
     let (misplaced, reads) = match points.first().map(|p| &p.read) {
-        Some(Read::Host(_)) => ([section, agent, matching], "host metrics"),
-        Some(Read::Snmp(_)) => ([section, None, None], "an SNMP agent"),
-        _ => ([agent, None, None], "registers"),
+        Some(Read::Host(_)) => (vec![section, agent, own, matching], "host metrics"),
+        Some(Read::Snmp(_)) => (vec![section, own], "an SNMP agent"),
+        Some(Read::Bacnet(_)) => (vec![section, agent], "BACnet objects"),
+        Some(Read::Modbus(_) | Read::SunSpec(_)) | None => (vec![agent, own], "registers"),
     };
     for section in misplaced.into_iter().flatten() {
         section.problem(&format!("has no place in a profile that reads {reads}"), problems);
     }
-    Some(Profile { id: id?, manufacturer: manufacturer?, model: model?, modbus: modbus?, signature, points })
+    Some(Profile { id: id?, manufacturer: manufacturer?, model: model?, modbus: modbus?, bacnet: bacnet?, signature, points })
 }
 
 fn id(field: &Field<'_>, file: &Path, problems: &mut Problems<'_>) -> Option<String> {
@@ -219,6 +222,7 @@ fn point(node: &Node, what: &str, marks: &Marks, tables: &snmp::Tables, problems
         Read::SunSpec(places) => places.first()?.read.repr(),
         Read::Host(metric) => metric.repr(),
         Read::Snmp(read) => read.repr(),
+        Read::Bacnet(read) => read.repr(),
     };
     let every = match fields.optional("every") {
         Some(field) => Some(field.duration(MIN_INTERVAL, MAX_INTERVAL, problems)?),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::bacnet;
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
 use super::signature::{IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
 use super::snmp;
@@ -116,6 +117,34 @@ fn read_key(key: &str) -> Value {
     }
 }
 
+fn bacnet_read_key(key: &str) -> Value {
+    use crate::driver::bacnet::names::{OBJECT_TYPES, PROPERTIES};
+    let or_number = |names: Value, max: u32, about: &str| json!({ "description": about, "anyOf": [names, { "type": "integer", "minimum": 0, "maximum": max }] });
+    match key {
+        bacnet::OBJECT => or_number(names(OBJECT_TYPES), 1_023, "Type of the BACnet object."),
+        "instance" => integer(0, 0x3F_FFFE, "Number of the object among those of its type."),
+        "named" => text(255, "Object-name of the object, instead of its number."),
+        "property" => or_number(names(PROPERTIES), 0x3F_FFFF, "Property of the object; its present-value where absent."),
+        "element" => integer(1, 65_535, "Element of a property that is an array."),
+        "type" => about(names(bacnet::TYPES), "What the property holds; known for a present-value."),
+        "scale" => json!({
+            "description": "Multiplier, an exact decimal such as 0.1; device: what the object says as its scale.",
+            "anyOf": [{ "type": "number", "not": { "const": 0 } }, { "const": bacnet::DEVICE_SCALE }],
+        }),
+        "decimals" => integer(0, 12, "Decimals that a real or double, or a value with the scale of the device, is rounded to."),
+        "cov" => json!({ "type": "boolean", "description": "The device is asked to say when it changes." }),
+        other => panic!("{other} is not described"),
+    }
+}
+
+fn bacnet_key(key: &str) -> Value {
+    match key {
+        "max_apdu" => integer(50, 1_476, "Longest message, in bytes, where that is less than the device says of itself."),
+        "read_multiple" => json!({ "type": "boolean", "description": "False: the device cannot be asked for several properties at once." }),
+        other => panic!("{other} is not described"),
+    }
+}
+
 fn writable_key(key: &str) -> Value {
     match key {
         "min" => json!({ "type": "number", "description": "Lowest value that may be written; a number needs it." }),
@@ -144,11 +173,15 @@ fn point_key(key: &str) -> Value {
             json!({
                 "description": "Where the point is read from; several places in SunSpec models where devices differ, best first.",
                 "if": { "type": "array" },
-                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else" }, "minItems": 1 },
+                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else/else/else" }, "minItems": 1 },
                 "else": {
                     "if": { "anyOf": [{ "required": ["oid"] }, { "required": ["table"] }, { "required": ["column"] }] },
                     "then": snmp::schema::read(),
-                    "else": read,
+                    "else": {
+                        "if": { "type": "object", "required": [bacnet::OBJECT] },
+                        "then": object(bacnet::KEYS, &[bacnet::OBJECT], bacnet_read_key),
+                        "else": read,
+                    },
                 },
             })
         }
@@ -217,6 +250,7 @@ fn schema() -> Value {
         "match" => about(object(MATCH_KEYS, &[], match_key), "How a scan recognises a device of this model."),
         "snmp" => about(snmp::schema::section(), "How an SNMP agent of this model is read."),
         "modbus" => about(object(MODBUS_KEYS, &[], modbus_key), "How a Modbus device of this model wants to be asked."),
+        "bacnet" => about(object(bacnet::SECTION_KEYS, &[], bacnet_key), "What a BACnet device of this model cannot do."),
         "points" => json!({
             "type": "array", "minItems": 1, "maxItems": MAX_POINTS, "items": object(POINT_KEYS, &["name", "read"], point_key),
         }),

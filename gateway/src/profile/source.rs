@@ -5,6 +5,7 @@
 //! | `input`, `holding`, `coil`, `discrete` | 0-based protocol address in that table |
 //! | `modicon` | the same as some vendors print it: 00001 coil 0, 10001 discrete input 0, 30001 input and 40001 holding register 0 |
 //! | `host` | a metric of this Linux host; no other key goes with it |
+//! | `object` | a BACnet object, see [`bacnet`]; none of the other keys below are for it |
 //! | `sunspec` | a SunSpec model, or a list of those that share a layout: `[101, 102, 103]`. The device says where it has it |
 //! | `at` | register of a `sunspec` model, 0 for the one with its id; `scale_at` is counted like it |
 //! | `rows` | `[first, size]`: the value is there in each row of a table; the first row begins at `first`, `at` lies in it |
@@ -21,7 +22,7 @@
 
 use super::read::{MAX_ITEMS, pair, register};
 use super::sunspec::{END, HEADER};
-use super::{ByteOrder, Encoding, Half, Layout, ModbusRead, Place, Read, Table, WordOrder};
+use super::{ByteOrder, Encoding, Half, Layout, ModbusRead, Place, Read, Table, WordOrder, bacnet};
 use crate::driver::host::Metric;
 use crate::yaml::{self, Field, Fields, Node, Problems};
 
@@ -110,6 +111,9 @@ impl Marks {
 /// Reads the `read:` of a point: one place, or those where a SunSpec device may keep it.
 pub(super) fn read(node: &Node, what: &str, marks: &Marks, problems: &mut Problems<'_>) -> Option<Read> {
     let what = format!("{what}, read");
+    if bacnet::is_one(node) {
+        return bacnet::read(node, &what, problems).map(Read::Bacnet);
+    }
     let yaml::Tree::List(items) = &node.tree else { return read_with(node, &what, &[], marks, problems) };
     let mut places: Vec<Place> = Vec::new();
     for item in items.iter().take(MAX_ITEMS) {

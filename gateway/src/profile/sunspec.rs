@@ -166,7 +166,15 @@ impl Profile {
 
     fn without_points(&self) -> Self {
         let (id, manufacturer, model) = (self.id.clone(), self.manufacturer.clone(), self.model.clone());
-        Self { id, manufacturer, model, signature: self.signature.clone(), modbus: ModbusLimits::default(), points: Vec::new() }
+        Self {
+            id,
+            manufacturer,
+            model,
+            signature: self.signature.clone(),
+            modbus: ModbusLimits::default(),
+            bacnet: self.bacnet,
+            points: Vec::new(),
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use pattoo_wire::{Decimal, Kind, Repr, Sample, Scalar, Value};
 
 use super::decode::power_of_ten;
 use super::read::MAX_ITEMS;
-use super::{Encoding, ModbusRead, Point, Read, Table};
+use super::{BacnetRead, Encoding, ModbusRead, Point, Read, Table, bacnet};
 use crate::yaml::{Field, Fields, Problems, Tree, parse_decimal, parse_integer};
 
 pub(super) const WRITABLE_KEYS: &[&str] = &["min", "max", "values", "function", "settle"];
@@ -65,6 +65,8 @@ pub enum WriteFunction {
     Registers,
     /// 22, some bits of one register.
     Mask,
+    /// WriteProperty of BACnet.
+    Property,
 }
 
 impl WriteLimits {
@@ -94,12 +96,26 @@ impl Point {
     /// # Errors
     /// The point cannot have this value: what would be possible.
     pub fn value_of(&self, said: &Scalar) -> Result<Value, String> {
-        let Read::Modbus(read) = &self.read else { return Err("only values in registers are written".to_owned()) };
         let value = self.typed(said)?;
+        let read = match &self.read {
+            Read::Modbus(read) => read,
+            Read::Bacnet(read) => return self.held(read, &value).ok_or_else(|| format!("the property of this point cannot hold {said}")),
+            Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) => {
+                return Err("only values in registers and properties are written".to_owned());
+            }
+        };
         let words = read.nearest(&value, 0).ok_or("it cannot be written to registers")?;
         match read.decode(&words, None) {
             Sample::Good(held) if held == value || matches!(self.repr, Repr::F32 | Repr::F64) => Ok(held),
             _ => Err(format!("the registers of this point cannot hold {said}")),
+        }
+    }
+
+    /// The value as the device would give it back.
+    fn held(&self, read: &BacnetRead, value: &Value) -> Option<Value> {
+        match read.decode(&read.encode(value)?, None, None) {
+            Sample::Good(held) if held == *value || matches!(self.repr, Repr::F32 | Repr::F64) => Some(held),
+            _ => None,
         }
     }
 
@@ -173,9 +189,7 @@ pub(super) fn read(field: &Field<'_>, what: &str, point: &Point, problems: &mut 
     };
     let function = match optional("function") {
         Some(field) => function(&field, read, problems)?,
-        None if read.table == Table::Coil => WriteFunction::Coil,
-        None if read.encoding.len() == 1 => WriteFunction::Register,
-        None => WriteFunction::Registers,
+        None => read.map_or(WriteFunction::Property, usual),
     };
     let settle = match optional("settle") {
         Some(field) => field.duration(Duration::ZERO, MAX_SETTLE, problems)?,
@@ -184,9 +198,23 @@ pub(super) fn read(field: &Field<'_>, what: &str, point: &Point, problems: &mut 
     Some(Writable { limits, function, settle })
 }
 
-/// Where it would be written, or why it never is.
-fn place(point: &Point) -> Result<&ModbusRead, &'static str> {
-    let Read::Modbus(read) = &point.read else { return Err("only registers and coils whose addresses stand in the profile are writable") };
+fn usual(read: &ModbusRead) -> WriteFunction {
+    match read.table {
+        Table::Coil => WriteFunction::Coil,
+        _ if read.encoding.len() == 1 => WriteFunction::Register,
+        _ => WriteFunction::Registers,
+    }
+}
+
+/// The registers that would be written, none of a property; or why it never is.
+fn place(point: &Point) -> Result<Option<&ModbusRead>, &'static str> {
+    let read = match &point.read {
+        Read::Modbus(read) => read,
+        Read::Bacnet(read) => return bacnet::never_written(read, point).map_or(Ok(None), Err),
+        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) => {
+            return Err("only registers and coils whose addresses stand in the profile are writable");
+        }
+    };
     match (read.table, read.encoding) {
         (Table::Input, _) => Err("input registers are not writable, only holding registers and coils are"),
         (Table::Discrete, _) => Err("discrete inputs are not writable, only holding registers and coils are"),
@@ -197,11 +225,15 @@ fn place(point: &Point) -> Result<&ModbusRead, &'static str> {
         }
         _ if read.scale_at.is_some() => Err("a value whose scale is in a register is not writable"),
         _ if point.kind == Kind::Counter => Err("a counter is not writable"),
-        _ => Ok(read),
+        _ => Ok(Some(read)),
     }
 }
 
-fn function(field: &Field<'_>, read: &ModbusRead, problems: &mut Problems<'_>) -> Option<WriteFunction> {
+fn function(field: &Field<'_>, read: Option<&ModbusRead>, problems: &mut Problems<'_>) -> Option<WriteFunction> {
+    let Some(read) = read else {
+        field.problem("is for registers, a property has none", problems);
+        return None;
+    };
     let function = field.choice(FUNCTIONS, problems)?;
     let expected = match (read.table, function) {
         (Table::Coil, WriteFunction::Coil | WriteFunction::Coils) => return Some(function),

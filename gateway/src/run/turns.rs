@@ -13,7 +13,7 @@ use super::{keeper, seed};
 use crate::clock::boot_ms;
 use crate::command::Written;
 use crate::config::{Config, Device, Link};
-use crate::driver::{self, Driver, Heard};
+use crate::driver::{self, Common, Driver, Heard};
 use crate::health::{Health, Verdict, Waiting};
 use crate::link_log::LinkLog;
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
@@ -27,7 +27,8 @@ pub async fn poll(
     health: watch::Sender<Health>,
     stop: watch::Receiver<bool>,
 ) {
-    serve(link, config, Orders::none(), Beside::default(), readings, health, stop).await;
+    let beside = Beside { common: Common::of(&link.transport), ..Beside::default() };
+    serve(link, config, Orders::none(), beside, readings, health, stop).await;
 }
 
 /// What a link has beside its devices.
@@ -37,6 +38,8 @@ pub(super) struct Beside {
     pub(super) log: Option<Arc<LinkLog>>,
     /// What was learned of its devices in an earlier run.
     pub(super) recalled: Vec<keeper::News>,
+    /// What it has together with the other parts of its link.
+    pub(super) common: Common,
     /// Where news of that go.
     pub(super) news: Option<mpsc::Sender<keeper::News>>,
     /// Where orders for the devices of any link go.
@@ -94,8 +97,8 @@ async fn take_turns(
     let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
-    let Beside { log, recalled, news, desks } = beside;
-    let mut driver = driver::open(&link.transport, driver::boot_clock(), log.clone().map(|log| log as _));
+    let Beside { log, recalled, common, news, desks } = beside;
+    let mut driver = driver::open_part(&link.transport, &common, driver::boot_clock(), log.clone().map(|log| log as _));
     driver.hurry_when(orders.bell());
     recalled.iter().for_each(|(index, lessons)| driver.recall(*index, lessons));
     loop {

@@ -54,7 +54,15 @@ fn profile() -> Arc<Profile> {
     };
     let points = reads.into_iter().enumerate().map(point).collect();
     let modbus = ModbusLimits { max_gap: 2, ..ModbusLimits::default() };
-    Arc::new(Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus, signature: None, points })
+    Arc::new(Profile {
+        id: "x".into(),
+        manufacturer: "x".into(),
+        model: "x".into(),
+        modbus,
+        bacnet: Default::default(),
+        signature: None,
+        points,
+    })
 }
 
 async fn start() -> (std::net::SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<io::Result<()>>) {

@@ -39,6 +39,18 @@ pub enum Reason {
     MissedLook,
     /// The agent refused with this SNMP error status.
     SnmpError(u8),
+    /// The device says that the value is not what is measured: it was taken out of service, and somebody may have typed it in.
+    OutOfService,
+    /// The device says that somebody overrides the value by hand.
+    Overridden,
+    /// The device calls the value faulty, for this reason: a number of `BACnetReliability`, 0 where it gives none.
+    Reliability(u8),
+    /// The device refused with this BACnet error code; 255 for those of vendors, which are above.
+    Bacnet(u8),
+    /// The device did not understand, for this reason: a number of `BACnetRejectReason`.
+    BacnetReject(u8),
+    /// The device broke off, for this reason: a number of `BACnetAbortReason`.
+    BacnetAbort(u8),
     /// The device refused with this Modbus exception code.
     Exception(u8),
     /// A reason of a newer gateway, by its number.
@@ -49,6 +61,11 @@ pub enum Reason {
 const EXCEPTIONS: u16 = 256;
 /// SNMP error statuses start here: 512 + status.
 const SNMP_ERRORS: u16 = 512;
+/// The four kinds of BACnet start here, 256 numbers each.
+const RELIABILITIES: u16 = 1_024;
+const BACNET_ERRORS: u16 = 1_280;
+const BACNET_REJECTS: u16 = 1_536;
+const BACNET_ABORTS: u16 = 1_792;
 
 impl Reason {
     /// The number on the wire and in the store.
@@ -71,7 +88,13 @@ impl Reason {
             Self::FirstLook => 14,
             Self::CounterReset => 15,
             Self::MissedLook => 16,
+            Self::OutOfService => 17,
+            Self::Overridden => 18,
             Self::SnmpError(status) => SNMP_ERRORS + u16::from(status),
+            Self::Reliability(number) => RELIABILITIES + u16::from(number),
+            Self::Bacnet(code) => BACNET_ERRORS + u16::from(code),
+            Self::BacnetReject(reason) => BACNET_REJECTS + u16::from(reason),
+            Self::BacnetAbort(reason) => BACNET_ABORTS + u16::from(reason),
             Self::Exception(code) => EXCEPTIONS + u16::from(code),
             Self::Other(code) => code,
         }
@@ -97,12 +120,61 @@ impl Reason {
             14 => Self::FirstLook,
             15 => Self::CounterReset,
             16 => Self::MissedLook,
-            _ => match (u8::try_from(code.wrapping_sub(EXCEPTIONS)), u8::try_from(code.wrapping_sub(SNMP_ERRORS))) {
-                (Ok(exception), _) => Self::Exception(exception),
-                (_, Ok(status)) => Self::SnmpError(status),
-                _ => Self::Other(code),
-            },
+            17 => Self::OutOfService,
+            18 => Self::Overridden,
+            _ => {
+                let [block, number] = code.to_be_bytes();
+                match u16::from(block) << 8 {
+                    EXCEPTIONS => Self::Exception(number),
+                    SNMP_ERRORS => Self::SnmpError(number),
+                    RELIABILITIES => Self::Reliability(number),
+                    BACNET_ERRORS => Self::Bacnet(number),
+                    BACNET_REJECTS => Self::BacnetReject(number),
+                    BACNET_ABORTS => Self::BacnetAbort(number),
+                    _ => Self::Other(code),
+                }
+            }
         }
+    }
+}
+
+/// `BACnetReliability`.
+fn reliability(number: u8) -> &'static str {
+    match number {
+        0 => "the device does not say why",
+        1 => "no sensor",
+        2 => "over range",
+        3 => "under range",
+        4 => "open loop",
+        5 => "shorted loop",
+        6 => "no output",
+        7 => "unreliable",
+        8 => "process error",
+        9 => "multi-state fault",
+        10 => "configuration error",
+        12 => "communication failure",
+        13 => "member fault",
+        _ => "a reason without a name",
+    }
+}
+
+/// `BACnetErrorCode`, of those that a reader meets.
+fn bacnet_error(code: u8) -> &'static str {
+    match code {
+        2 => "configuration in progress",
+        3 => "device busy",
+        25 => "operational problem",
+        27 => "read access denied",
+        31 => "unknown object",
+        32 => "unknown property",
+        36 => "service request denied",
+        37 => "value out of range",
+        40 => "write access denied",
+        42 => "invalid array index",
+        44 => "changes are not told",
+        50 => "property is no array",
+        255 => "a vendor's own",
+        _ => "without a name",
     }
 }
 
@@ -149,6 +221,12 @@ impl fmt::Display for Reason {
             Self::CounterReset => f.write_str("counter began anew"),
             Self::MissedLook => f.write_str("missed the look before"),
             Self::SnmpError(code) => write!(f, "SNMP error {code} ({})", status(*code)),
+            Self::OutOfService => f.write_str("out of service"),
+            Self::Overridden => f.write_str("overridden by hand"),
+            Self::Reliability(number) => write!(f, "faulty ({})", reliability(*number)),
+            Self::Bacnet(code) => write!(f, "BACnet error {code} ({})", bacnet_error(*code)),
+            Self::BacnetReject(reason) => write!(f, "BACnet reject {reason}"),
+            Self::BacnetAbort(reason) => write!(f, "BACnet abort {reason}"),
             Self::Exception(code) => write!(f, "exception {code:02} ({})", exception(*code)),
             Self::Other(code) => write!(f, "reason {code}"),
         }

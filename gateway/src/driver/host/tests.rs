@@ -27,6 +27,7 @@ fn device(metrics: &[Metric]) -> Device {
         manufacturer: "Linux".into(),
         model: "host".into(),
         modbus: ModbusLimits::default(),
+        bacnet: Default::default(),
         signature: None,
         points: metrics.iter().map(point).collect(),
     };

@@ -33,7 +33,15 @@ fn device(addresses: &[u16], limits: ModbusLimits) -> Device {
         }
     };
     let points = addresses.iter().map(point).collect();
-    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus: limits, signature: None, points };
+    let profile = Profile {
+        id: "x".into(),
+        manufacturer: "x".into(),
+        model: "x".into(),
+        modbus: limits,
+        bacnet: Default::default(),
+        signature: None,
+        points,
+    };
     Device { name: "meter".into(), profile: Arc::new(profile), unit: UNIT, every: Duration::from_secs(1), labels: Default::default() }
 }
 

@@ -131,6 +131,7 @@ fn question(read: &ModbusRead, how: &Writable, value: &Value, before: &[u16]) ->
         WriteFunction::Coil => Pdu::WriteSingleCoil(read.address, first != 0),
         WriteFunction::Coils => Pdu::WriteMultipleCoils(read.address, Cow::Owned(vec![first != 0])),
         WriteFunction::Register => Pdu::WriteSingleRegister(read.address, first),
+        WriteFunction::Property => return None,
         WriteFunction::Registers | WriteFunction::Mask => Pdu::WriteMultipleRegisters(read.address, Cow::Owned(words)),
     })
 }

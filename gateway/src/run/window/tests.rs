@@ -43,7 +43,8 @@ fn config() -> Config {
         writable: None,
     };
     let (manufacturer, model, modbus) = ("m".into(), "m".into(), ModbusLimits::default());
-    let profile = Arc::new(Profile { id: "p".into(), manufacturer, model, modbus, signature: None, points: vec![point] });
+    let profile =
+        Arc::new(Profile { id: "p".into(), manufacturer, model, modbus, bacnet: Default::default(), signature: None, points: vec![point] });
     let device = crate::config::Device { name: "d".into(), profile, unit: 1, every: SECOND, labels: Labels::new() };
     Config {
         gateway: "g".into(),

@@ -44,7 +44,15 @@ fn device(read: ModbusRead, function: WriteFunction) -> Device {
         writable,
     };
     let modbus = ModbusLimits::default();
-    let profile = Profile { id: "x".into(), manufacturer: "x".into(), model: "x".into(), modbus, signature: None, points: vec![point] };
+    let profile = Profile {
+        id: "x".into(),
+        manufacturer: "x".into(),
+        model: "x".into(),
+        modbus,
+        bacnet: Default::default(),
+        signature: None,
+        points: vec![point],
+    };
     Device { name: "x".into(), profile: Arc::new(profile), unit: 9, every: Duration::from_secs(1), labels: BTreeMap::default() }
 }
 
@@ -183,6 +191,7 @@ fn function_code(function: WriteFunction) -> u8 {
         WriteFunction::Coils => 15,
         WriteFunction::Registers => 16,
         WriteFunction::Mask => 22,
+        WriteFunction::Property => panic!("no function of Modbus"),
     }
 }
 

@@ -1,0 +1,86 @@
+//! What is known of one device, and for how long. Pure. Asks nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::Peer;
+use super::guard::{MAX_APDU, Station};
+use super::plan::Limits;
+use super::services::{Property, Segmentation};
+use super::tags::ObjectId;
+use crate::config::BacnetPeer;
+use crate::health::Misses;
+
+/// How long a unit is believed. Thermostats are switched from one scale to another without a restart.
+const UNIT_AGE: Duration = Duration::from_secs(60);
+
+/// What is known of one device.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) config: BacnetPeer,
+    /// Where it is.
+    pub(crate) peer: Option<Peer>,
+    /// What it takes; none before it was asked.
+    pub(crate) limits: Option<Limits>,
+    /// Objects by type and name; none before they were asked for.
+    pub(crate) names: Option<BTreeMap<(u16, String), ObjectId>>,
+    /// What it does not have, and is not asked for again.
+    pub(crate) without: BTreeSet<Property>,
+    /// Numbers of units, and when they were told.
+    units: BTreeMap<ObjectId, (u32, Instant)>,
+    /// What objects say as their scale.
+    pub(crate) scales: BTreeMap<ObjectId, f64>,
+    /// What went wrong on the way to it.
+    pub(crate) misses: Misses,
+}
+
+impl Known {
+    pub(crate) fn new(config: BacnetPeer) -> Self {
+        let peer = config.address.map(|address| {
+            let station = config.station.clone().map(|(network, mac)| Station { network, mac });
+            Peer { address, station }
+        });
+        let (names, without, units, scales, misses) = Default::default();
+        Self { config, peer, limits: None, names, without, units, scales, misses }
+    }
+
+    /// The device may be another than before: it was started anew, or is silent.
+    pub(crate) fn forget(&mut self) {
+        if self.config.address.is_none() {
+            self.peer = None;
+        }
+        (self.limits, self.names) = (None, None);
+        self.without.clear();
+        self.units.clear();
+        self.scales.clear();
+    }
+
+    pub(crate) fn miss(&mut self, what: &'static str) {
+        *self.misses.entry(what).or_default() += 1;
+    }
+
+    /// Whether a unit is to be asked for.
+    pub(crate) fn wants_unit(&self, object: ObjectId, now: Instant) -> bool {
+        self.units.get(&object).is_none_or(|(_, told)| now.duration_since(*told) >= UNIT_AGE)
+    }
+
+    pub(crate) fn tell_unit(&mut self, object: ObjectId, number: u32, now: Instant) {
+        self.units.insert(object, (number, now));
+    }
+
+    pub(crate) fn unit(&self, object: ObjectId) -> Option<u32> {
+        self.units.get(&object).map(|(number, _)| *number)
+    }
+}
+
+/// What a device says of itself, as far as it could be read.
+pub(crate) fn limits(max_apdu: Option<u32>, segmentation: Option<u32>, read_multiple: bool, profile_max: u16) -> Limits {
+    let said = max_apdu.and_then(|bytes| u16::try_from(bytes).ok()).unwrap_or(MAX_APDU);
+    Limits {
+        max_apdu: said.clamp(50, MAX_APDU).min(profile_max),
+        segmentation: segmentation.map_or(Segmentation::None, Segmentation::from_number),
+        read_multiple,
+        answer_bytes: None,
+        alone: BTreeSet::new(),
+    }
+}
