@@ -3,6 +3,8 @@
 //! All of it is predicted, from the plan that the drivers follow and from constants that name where they were measured. A link
 //! that cannot keep up, because its devices want more than all of its time, is refused here rather than found out in the field.
 
+mod snmp;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -137,6 +139,8 @@ pub struct PlannedRequest {
 struct Cost {
     plan: Vec<PlannedRequest>,
     registers: u64,
+    /// Requests that are in no plan: what an agent is asked depends on its rows.
+    requests: usize,
     time: Duration,
     readings: u32,
 }
@@ -144,6 +148,9 @@ struct Cost {
 fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
     if device.profile.is_sunspec() {
         return sunspec_cost(device, points, link);
+    }
+    if device.profile.is_snmp() {
+        return snmp::cost(device, points, link);
     }
     let reads = || points.iter().filter_map(|index| Some((*index, &device.profile.points.get(index.0)?.read)));
     let registers: Vec<_> =
@@ -157,6 +164,7 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
     Cost {
         plan: planned(&requests, limits, link),
         registers: requests.iter().map(|request| u64::from(request.count)).sum(),
+        requests: 0,
         time: plan::cycle_time(&requests, limits, link) + host,
         readings: u32::try_from(registers.len() + properties).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
@@ -266,7 +274,7 @@ fn device_report(index: DeviceIndex, device: &Device, link: &LinkCost) -> Device
         name: device.name.clone(),
         profile: device.profile.id.clone(),
         points: points.len(),
-        requests: whole.plan.len(),
+        requests: whole.plan.len() + whole.requests,
         registers: whole.registers,
         cycle_ms: millis(whole.time),
         plan: whole.plan,
@@ -350,6 +358,9 @@ impl fmt::Display for Report {
         if !self.found_at_run_time.is_empty() {
             let names = self.found_at_run_time.join(", ");
             writeln!(f, "Found at run time: the models of {names}; this is the plan for a three-phase inverter with two trackers.")?;
+        }
+        if self.links.iter().any(|link| link.transport.starts_with("SNMP")) {
+            writeln!(f, "Found at run time: the rows of SNMP tables; this is the plan for {} in each.", snmp::ASSUMED_ROWS)?;
         }
         if self.commands || !self.writable.is_empty() {
             let points = counted(self.writable.len(), "point");

@@ -20,6 +20,7 @@ pub mod program;
 pub mod pymodbus;
 pub mod sim;
 pub mod site;
+pub mod snmpd;
 pub mod stack;
 pub mod udp_link;
 pub mod usage;

@@ -13,6 +13,9 @@ mod session;
 mod walk;
 pub mod wire;
 
+pub(crate) use self::get::MAX_OBJECTS;
+pub(crate) use self::walk::MAX_BINDINGS;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -87,3 +90,6 @@ impl Driver for Snmp {
         points.iter().flat_map(of).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,28 @@ pub struct Answer {
     pub at_ms: i64,
 }
 
+/// Whether anybody has answered in this poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody has been asked.
+    Unknown,
+    /// Somebody has; what fails now fails alone.
+    Answers,
+    /// Nobody has, to all tries of the first question: there is no second one.
+    Silent(Reason),
+}
+
+impl Presence {
+    /// What this answer shows.
+    pub fn note(&mut self, answer: Result<(), Reason>) {
+        match (answer, *self) {
+            (Ok(()), _) => *self = Self::Answers,
+            (Err(reason), Self::Unknown) => *self = Self::Silent(reason),
+            _ => {}
+        }
+    }
+}
+
 /// Somebody who answers questions.
 pub trait Agent {
     /// Asks it, and again where that helps.

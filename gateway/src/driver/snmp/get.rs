@@ -4,33 +4,37 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use pattoo_wire::Reason;
 
-use super::agent::{Agent, Question, TOO_BIG, refusal};
+use super::agent::{Agent, Presence, Question, TOO_BIG, refusal};
 use super::walk::Cell;
 use crate::profile::snmp::Oid;
 
 /// Most objects of one question.
-pub(super) const MAX_OBJECTS: usize = 24;
+pub(crate) const MAX_OBJECTS: usize = 24;
 
 /// What each object is, or why that is not known.
 pub(super) type Objects = HashMap<Oid, Result<Cell, Reason>>;
 
 /// Gets these objects. `most` is how many fit an answer, as far as it is known.
 ///
-/// Each answer makes the questions fewer or smaller. Where nobody has answered at all, nobody is asked a second thing.
-pub(super) async fn get<A: Agent>(agent: &mut A, oids: BTreeSet<Oid>, most: &mut usize, answered: &mut bool) -> Objects {
+/// Each answer makes the questions fewer or smaller.
+pub(super) async fn get<A: Agent>(agent: &mut A, oids: BTreeSet<Oid>, most: &mut usize, presence: &mut Presence) -> Objects {
     let all: Vec<Oid> = oids.into_iter().collect();
     let mut left: VecDeque<Vec<Oid>> = all.chunks((*most).clamp(1, MAX_OBJECTS)).map(<[Oid]>::to_vec).collect();
     let mut objects = Objects::new();
     while let Some(mut asked) = left.pop_front() {
-        let answer = match agent.ask(&Question::Get(asked.clone())).await {
+        if let Presence::Silent(reason) = *presence {
+            objects.extend(asked.into_iter().map(|oid| (oid, Err(reason))));
+            continue;
+        }
+        let answer = agent.ask(&Question::Get(asked.clone())).await;
+        presence.note(answer.as_ref().map(drop).map_err(|reason| *reason));
+        let answer = match answer {
             Ok(answer) => answer,
             Err(reason) => {
-                let rest = if *answered { Vec::new() } else { left.drain(..).flatten().collect() };
-                objects.extend(asked.into_iter().chain(rest).map(|oid| (oid, Err(reason))));
+                objects.extend(asked.into_iter().map(|oid| (oid, Err(reason))));
                 continue;
             }
         };
-        *answered = true;
         if answer.status == 0 {
             let (at_ms, alone) = (answer.at_ms, asked.len() == 1);
             let mut found: HashMap<_, _> = answer.bindings.into_iter().collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pattoo_wire::Reason;
 
-use super::agent::Agent;
+use super::agent::{Agent, Presence};
 use super::get::{MAX_OBJECTS, get};
 use super::known::{Asked, Known, KnownTable, Timed};
 use super::rate::Uptime;
@@ -30,7 +30,7 @@ pub(super) async fn poll<A: Agent>(
     now_ms: impl Fn() -> i64,
 ) -> Vec<Transaction> {
     let mut asked: Vec<Asked<'_>> = points.iter().filter_map(|point| asked(device, *point)).collect();
-    let mut answered = false;
+    let mut presence = Presence::Unknown;
     let (alone, columns): (Vec<_>, Vec<_>) = asked.iter().enumerate().partition(|(_, asked)| asked.read.table.is_none());
     let mut oids: BTreeSet<Oid> =
         alone.iter().flat_map(|(_, asked)| asked.wanted(known.points.get(&asked.index), false)).cloned().collect();
@@ -38,7 +38,7 @@ pub(super) async fn poll<A: Agent>(
     oids.extend(clock.clone());
     let places: Vec<usize> = columns.iter().map(|(place, _)| *place).collect();
     let mut most = known.most.unwrap_or(MAX_OBJECTS);
-    let objects = get(agent, oids, &mut most, &mut answered).await;
+    let objects = get(agent, oids, &mut most, &mut presence).await;
     known.most = Some(most);
     if let Some(Ok(Cell { value: Value::Ticks(ticks), at_ms })) = clock.and_then(|clock| objects.get(&clock)) {
         known.uptime = Some(Uptime::after(known.uptime, *ticks, *at_ms));
@@ -58,7 +58,7 @@ pub(super) async fn poll<A: Agent>(
         tables.entry(asked.read.table.as_deref().map_or("", |table| &table.name)).or_default().push(asked);
     }
     for asked in tables.into_values() {
-        readings.extend(in_table(agent, known, &asked, &mut answered).await);
+        readings.extend(in_table(agent, known, &asked, &mut presence).await);
     }
     transactions(index, readings)
 }
@@ -70,7 +70,7 @@ fn asked(device: &Device, index: PointIndex) -> Option<Asked<'_>> {
 }
 
 /// Reads points of one table.
-async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_>], answered: &mut bool) -> Vec<Timed> {
+async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_>], presence: &mut Presence) -> Vec<Timed> {
     let Some((first, table)) = asked.first().and_then(|first| Some((first, first.read.table.as_deref()?))) else { return Vec::new() };
     let own = known.tables.entry(table.name.clone()).or_default();
     let life = first.uptime.map_or(0, |uptime| uptime.lives);
@@ -79,7 +79,7 @@ async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_
     wanted.extend(asked.iter().flat_map(|asked| asked.read.beside()));
     let values: Vec<Oid> = wanted.iter().map(|oid| (*oid).clone()).collect();
     let names: Vec<Oid> = table.identity.iter().chain(table.labels.iter().map(|label| &label.column)).cloned().collect();
-    let mut columns = walk(agent, own, table, if due { [values.clone(), names.clone()].concat() } else { values.clone() }, answered).await;
+    let mut columns = walk(agent, own, table, if due { [values.clone(), names.clone()].concat() } else { values.clone() }, presence).await;
     let found = || asked.iter().flat_map(|asked| &asked.read.sources).filter_map(|source| columns.get(&source.oid));
     let indexes: BTreeSet<Index> = found().flat_map(|column| column.cells.keys().cloned()).collect();
     let news = indexes.iter().any(|index| !own.rows.contains_key(index)) || gone(asked, known, &columns);
@@ -89,7 +89,7 @@ async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_
         // Numbers may have been dealt out anew.
         let others = asked.iter().flat_map(|asked| &asked.read.sources).map(|source| source.oid.clone());
         let more: BTreeSet<Oid> = names.iter().cloned().chain(others).filter(|oid| !columns.contains_key(oid)).collect();
-        columns.extend(walk(agent, own, table, more.into_iter().collect(), answered).await);
+        columns.extend(walk(agent, own, table, more.into_iter().collect(), presence).await);
         anew = true;
     }
     let lost = names.iter().filter_map(|oid| columns.get(oid)).find_map(lost);
@@ -151,36 +151,33 @@ fn lost(column: &Column) -> Option<Reason> {
     }
 }
 
-async fn walk<A: Agent>(agent: &mut A, own: &mut KnownTable, table: &SnmpTable, columns: Vec<Oid>, answered: &mut bool) -> Columns {
+async fn walk<A: Agent>(agent: &mut A, own: &mut KnownTable, table: &SnmpTable, columns: Vec<Oid>, presence: &mut Presence) -> Columns {
     let rows = Some(own.rows.len()).filter(|_| own.learned.is_some());
     let columns: BTreeSet<Oid> = columns.into_iter().collect();
     let mut walk = Walk::new(columns, rows, own.most.unwrap_or(table.max_repetitions), agent.has_bulk());
     while let Some(question) = walk.question() {
-        let answer = agent.ask(&question).await;
-        match &answer {
-            Ok(_) => *answered = true,
-            Err(reason) if !*answered => {
-                walk.give_up(*reason);
-                break;
-            }
-            Err(_) => {}
+        if let Presence::Silent(reason) = *presence {
+            walk.give_up(reason);
+            break;
         }
+        let answer = agent.ask(&question).await;
+        presence.note(answer.as_ref().map(drop).map_err(|reason| *reason));
         walk.answer(answer);
     }
     own.most = Some(walk.most);
     std::mem::take(&mut walk.misses).into_iter().for_each(|miss| agent.miss(miss));
     let mut columns: Columns = walk.columns.into_iter().map(|column| (column.root.clone(), column)).collect();
-    one_by_one(agent, &mut columns, answered).await;
+    one_by_one(agent, &mut columns, presence).await;
     columns
 }
 
 /// A cell that cannot be understood ends the walk over its column: the others of it are asked for by name.
-async fn one_by_one<A: Agent>(agent: &mut A, columns: &mut Columns, answered: &mut bool) {
+async fn one_by_one<A: Agent>(agent: &mut A, columns: &mut Columns, presence: &mut Presence) {
     let indexes: BTreeSet<Index> = columns.values().flat_map(|column| column.cells.keys().cloned()).collect();
     for column in columns.values_mut().filter(|column| column.end == Some(End::Broken(Reason::Malformed))) {
         let missing = indexes.iter().filter(|index| !column.cells.contains_key(*index));
         let missing: BTreeMap<Oid, Index> = missing.filter_map(|index| Some((column.root.with(index)?, index.clone()))).collect();
-        let objects = get(agent, missing.keys().cloned().collect(), &mut MAX_OBJECTS.clone(), answered).await;
+        let objects = get(agent, missing.keys().cloned().collect(), &mut MAX_OBJECTS.clone(), presence).await;
         for (oid, object) in objects {
             let Some(index) = missing.get(&oid) else { continue };
             match object {

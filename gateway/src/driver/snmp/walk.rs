@@ -11,7 +11,7 @@ use crate::profile::snmp::{Oid, Value};
 /// Most rows that are read of a table: each is a series of each of its points for ever.
 pub(super) const MAX_ROWS: usize = 1_000;
 /// Most objects that one answer is asked for: about what fits a message that no router has to cut.
-const MAX_BINDINGS: usize = 60;
+pub(crate) const MAX_BINDINGS: usize = 60;
 /// Most rows that one answer is asked for.
 const MAX_REPETITIONS: u16 = 100;
 

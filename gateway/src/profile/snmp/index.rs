@@ -1,7 +1,7 @@
 //! The index of a row -> its parts, as the table says that they are encoded (RFC 2578, 7.7). Knows no row.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use super::value::{hex, printable};
 use super::{MAX_PARTS, Oid, dotted};

@@ -1,7 +1,7 @@
 //! What an agent says of an object, and what it means to a point. Knows no OID's place, no request, no agent.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use pattoo_wire::{Decimal, MAX_TEXT_BYTES, Reason, Repr, Sample, Value as Meant};
 
