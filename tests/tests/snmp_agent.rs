@@ -20,8 +20,11 @@ use pattoo_wire::{Reason, Sample};
 const AUTH: &str = "authpass12";
 const PRIV: &str = "privpass12";
 
-/// Users of every pair that is common, as snmpd calls them and as we do.
-const USERS: &[(&str, &str, AuthProtocol, Option<(&str, Cipher)>)] = &[
+/// A user: name, authentication and encryption, as snmpd calls them and as we do.
+type Known = (&'static str, &'static str, AuthProtocol, Option<(&'static str, Cipher)>);
+
+/// Every pair that is common.
+const USERS: &[Known] = &[
     ("u1", "MD5", AuthProtocol::Md5, Some(("DES", Cipher::Des))),
     ("u2", "SHA", AuthProtocol::Sha1, Some(("AES", Cipher::Aes128))),
     ("u3", "SHA-256", AuthProtocol::Sha256, Some(("AES", Cipher::Aes128))),
