@@ -35,20 +35,24 @@ devices:
     // tests/run installs the driver's packages there, so that the checkout stays clean.
     let tools = root().join("target/test-tools/tests/browser");
     ensure!(tools.join("node_modules").exists(), "{} has no node_modules: run tests/run once", tools.display());
+    let mut tests = Vec::new();
     for entry in std::fs::read_dir(root().join("tests/browser"))? {
         let path = entry?.path();
+        let name = path.file_name().context("a file name")?.to_string_lossy().into_owned();
         if path.is_file() {
-            std::fs::copy(&path, tools.join(path.file_name().context("a file name")?))?;
+            std::fs::copy(&path, tools.join(&name))?;
         }
+        tests.extend(name.ends_with(".test.mjs").then_some(name));
     }
-    let screenshot = root().join("target/test-tools/page.png");
+    let screenshots = root().join("target/screenshots");
     let profile = tempfile::tempdir()?;
     let output = Command::new("node")
-        .args(["--test", "--test-reporter=spec"])
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(tests)
         .current_dir(&tools)
         .env("PATTOO_TEST_URL", format!("http://{}/", api.address))
         .env("PATTOO_TEST_POINT", "main-meter/voltage_l1")
-        .env("PATTOO_TEST_SCREENSHOT", &screenshot)
+        .env("PATTOO_TEST_SCREENSHOTS", &screenshots)
         .env("TMPDIR", profile.path())
         .env("LANG", "C.UTF-8")
         .output()

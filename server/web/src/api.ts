@@ -9,9 +9,23 @@ export interface Gateway {
   buffer_bytes: number | null;
   dropped_readings: number | null;
   written_bytes_per_day: number | null;
+  clock: { offset: number; source: string; at: number } | null;
+  received: { batches: number; readings: number; replays: number; changed: number; rejects: Record<string, number> };
 }
 
 export type Quality = 'good' | 'uncertain' | 'bad';
+
+export interface Health {
+  quality: Quality;
+  reason: string | null;
+  polls: number;
+  failures: number;
+  skipped: number;
+  late_p99: number | null;
+  latency_p99: number | null;
+  timeout: number | null;
+  misses: Record<string, number>;
+}
 
 export interface Device {
   name: string;
@@ -19,7 +33,7 @@ export interface Device {
   profile: string;
   labels: Record<string, string>;
   series: number;
-  health: { quality: Quality; reason: string | null } | null;
+  health: Health | null;
 }
 
 export interface Series {
@@ -81,6 +95,12 @@ export interface RawColumns {
   reason: (string | null)[];
 }
 
+/** New readings of one series. */
+export interface News extends RawColumns {
+  /** The value of the last one with all its digits. */
+  text: string | null;
+}
+
 export interface Raw {
   from: number;
   to: number;
@@ -123,6 +143,9 @@ export async function series(q: string, signal?: AbortSignal): Promise<{ total: 
   }
 }
 
+/** The first few series that have all words of `q`. */
+export const found = (q: string, limit: number, signal?: AbortSignal) => ask<{ total: number; series: Series[] }>('series', { q, limit }, signal);
+
 /** Those of these ids that exist. */
 export async function byId(ids: number[], signal?: AbortSignal): Promise<Series[]> {
   if (ids.length === 0) return [];
@@ -138,8 +161,21 @@ export async function latest(ids: number[], signal?: AbortSignal): Promise<Map<n
   return new Map(answer.latest.map((l) => [l.id, l]));
 }
 
-export const buckets = (ids: number[], range: string, points: number, signal?: AbortSignal) =>
-  ask<Buckets>('range', { series: ids.join(), from: `now-${range}`, points }, signal);
+/** All series of one device, whatever their number. */
+export async function ofDevice(gateway: string, device: string, signal?: AbortSignal): Promise<Series[]> {
+  const found: Series[] = [];
+  for (;;) {
+    const page = await ask<{ total: number; series: Series[] }>('series', { gateway, device, limit: PAGE, offset: found.length }, signal);
+    found.push(...page.series);
+    if (found.length >= Math.min(page.total, MAX_LISTED) || page.series.length === 0) return found;
+  }
+}
 
-export const raw = (ids: number[], range: string, signal?: AbortSignal) =>
-  ask<Raw>('range', { series: ids.join(), from: `now-${range}`, raw: true }, signal);
+/** An end of a window: ms since 1970, `now` or `now-15m`. */
+type End = string | number;
+
+export const buckets = (ids: number[], from: End, to: End, points: number, signal?: AbortSignal) =>
+  ask<Buckets>('range', { series: ids.join(), from, to, points }, signal);
+
+export const raw = (ids: number[], from: End, to: End, signal?: AbortSignal) =>
+  ask<Raw>('range', { series: ids.join(), from, to, raw: true }, signal);

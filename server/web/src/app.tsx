@@ -1,96 +1,73 @@
-// The page: what there is on the left, what was chosen on the right, the address as its only state.
+// The page: which of its parts is on screen, with the address as the only state.
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import * as api from './api.ts';
+import { DevicePage } from './device.tsx';
+import { Explore } from './explore.tsx';
+import { feed } from './feed.ts';
+import { Fleet } from './fleet.tsx';
 import { counted } from './format.ts';
-import { List } from './list.tsx';
-import { Panel } from './panel.tsx';
+import { Go } from './link.tsx';
+import { LookOf, useDark } from './look.ts';
 import { usePoll } from './poll.ts';
-import { readView, toggled, writeView, type View } from './view.ts';
+import { readView, toExplore, toFleet, writeView, type View } from './view.ts';
 import { NothingYet } from './welcome.tsx';
 
-const LIVE_MS = 2000;
 const LIST_MS = 5000;
-const SEARCH_MS = 150;
 
 export function App() {
-  const [view, setView] = useView();
-  const [search, setSearch] = useState('');
-  const wanted = useSettled(search.trim(), SEARCH_MS);
-  const [shown, setShown] = useState<number[]>([]);
-
+  const [view, setView, replace] = useView();
+  const [dark, turn] = useDark();
   const gateways = usePoll('gateways', LIST_MS, api.gateways);
   const devices = usePoll('devices', LIST_MS, api.devices);
-  // A new device, point or profile changes this, and only then is the long list asked for again.
-  const known = (devices.data ?? []).map((d) => `${d.gateway}/${d.name}/${d.profile}/${d.series}`).join('\n');
-  const listed = usePoll(`${wanted}\n${known}`, 60_000, (signal) => api.series(wanted, signal));
-  const chosen = useChosen(view.series, known);
-
-  const ids = useMemo(() => {
-    const charted = view.series.filter((id) => chosen?.has(id));
-    return [...new Set([...charted, ...shown])].sort((a, b) => a - b);
-  }, [view.series, chosen, shown]);
-  const latest = usePoll(ids.join(), LIVE_MS, (signal) => api.latest(ids, signal));
-  const values = latest.data ?? new Map<number, api.Latest>();
-
-  const error = gateways.error ?? devices.error ?? listed.error ?? latest.error;
-  const empty = gateways.data?.length === 0;
+  const broken = useFeedState() === 'broken' ? 'The server does not answer. Trying again…' : null;
+  const error = gateways.error ?? devices.error ?? broken;
+  const look = useMemo(() => ({ dark, zone: view.zone }), [dark, view.zone]);
+  useEffect(() => {
+    document.title = view.page === 'device' ? `${view.device} · Pattoo` : view.page === 'explore' ? 'Explore · Pattoo' : 'Pattoo';
+  }, [view.page, view.device]);
   return (
-    <>
+    <LookOf.Provider value={look}>
       <header class="top">
-        <a class="brand" href="./" onClick={(e) => (e.preventDefault(), setView(readView('')))}>
+        <Go view={toFleet(view)} setView={setView} class="brand">
           <img src="./favicon.svg" alt="" width="28" height="28" />
           <span>Pattoo</span>
-        </a>
-        <Summary gateways={gateways.data ?? []} devices={devices.data ?? []} total={sumSeries(devices.data)} />
+        </Go>
+        <nav class="tabs" aria-label="Pages">
+          <Go view={toFleet(view)} setView={setView} current={view.page === 'fleet'}>Fleet</Go>
+          <Go view={view.page === 'explore' ? view : toExplore(view, [])} setView={setView} current={view.page === 'explore'}>Explore</Go>
+        </nav>
+        <Summary gateways={gateways.data ?? []} devices={devices.data ?? []} />
+        <button type="button" class="theme" aria-pressed={dark} onClick={turn} title="Dark or light">◐<span class="sr"> dark</span></button>
         <span class={`live ${error ? 'off' : ''}`} role="status">
           <i aria-hidden="true" />
           {error ? 'not live' : 'live'}
         </span>
       </header>
       {error && <p class="banner" role="alert">{error}</p>}
-      {empty ? (
+      {gateways.data?.length === 0 ? (
         <NothingYet />
+      ) : view.page === 'device' ? (
+        <DevicePage key={`${view.gateway}\n${view.device}`} view={view} setView={setView} devices={devices.data} />
+      ) : view.page === 'explore' ? (
+        <Explore view={view} setView={setView} gateways={gateways.data} devices={devices.data ?? []} />
       ) : (
-        <main>
-          <nav class="list" aria-label="Gateways, devices and points">
-            <label class="search">
-              <span class="sr">Search gateways, devices and points</span>
-              <input type="search" placeholder="Search, e.g. voltage plant7" value={search} onInput={(e) => setSearch(e.currentTarget.value)} />
-            </label>
-            <List
-              gateways={gateways.data ?? []}
-              devices={devices.data ?? []}
-              series={listed.data?.series ?? []}
-              total={listed.data?.total ?? 0}
-              loaded={listed.data !== null && gateways.data !== null}
-              search={wanted}
-              latest={values}
-              view={view}
-              onToggle={(id) => setView(toggled(view, id))}
-              onShown={setShown}
-            />
-          </nav>
-          <Panel view={view} setView={setView} series={chosen} latest={values} suggestions={listed.data?.series ?? []} />
-        </main>
+        <Fleet view={view} setView={setView} search={(q) => replace({ ...view, q })} gateways={gateways.data ?? []} devices={devices.data ?? []} />
       )}
       <footer>
         <a href="api/v1/openapi.json">API</a>
         <a href="metrics">Metrics</a>
         <a href="licenses.txt">Licences</a>
       </footer>
-    </>
+    </LookOf.Provider>
   );
 }
 
-function sumSeries(devices: api.Device[] | null): number {
-  return (devices ?? []).reduce((n, d) => n + d.series, 0);
-}
-
-function Summary({ gateways, devices, total }: { gateways: api.Gateway[]; devices: api.Device[]; total: number }) {
+function Summary({ gateways, devices }: { gateways: api.Gateway[]; devices: api.Device[] }) {
   const online = gateways.filter((g) => g.online).length;
   const troubled = devices.filter((d) => d.health && d.health.quality !== 'good').length;
+  const total = devices.reduce((n, d) => n + d.series, 0);
   if (gateways.length === 0) return <span class="summary" />;
   return (
     <span class="summary">
@@ -101,8 +78,8 @@ function Summary({ gateways, devices, total }: { gateways: api.Gateway[]; device
   );
 }
 
-/** The view as the address has it. A change is a step that the back button undoes. */
-function useView(): [View, (view: View) => void] {
+/** The view as the address has it. A change is a step that the back button undoes; a replacement is none. */
+function useView(): [View, (view: View) => void, (view: View) => void] {
   const [view, setView] = useState(() => readView(location.search));
   useEffect(() => {
     const back = () => setView(readView(location.search));
@@ -110,24 +87,18 @@ function useView(): [View, (view: View) => void] {
     return () => removeEventListener('popstate', back);
   }, []);
   const go = (next: View) => {
-    history.pushState(null, '', writeView(next) + location.hash);
+    history.pushState(null, '', writeView(next));
     setView(next);
   };
-  return [view, go];
+  const replace = (next: View) => {
+    history.replaceState(null, '', writeView(next));
+    setView(next);
+  };
+  return [view, go, replace];
 }
 
-/** The value once it has stayed the same for a while. */
-function useSettled(value: string, ms: number): string {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    const timer = setTimeout(() => setSettled(value), ms);
-    return () => clearTimeout(timer);
-  }, [value, ms]);
-  return settled;
-}
-
-/** What is known of the chosen series, also of those that a search hides; null before the first answer. */
-function useChosen(ids: number[], known: string): Map<number, api.Series> | null {
-  const asked = usePoll(`${ids.join()}\n${known}`, 60_000, (signal) => api.byId(ids, signal));
-  return useMemo(() => asked.data && new Map(asked.data.map((s) => [s.id, s])), [asked.data]);
+function useFeedState() {
+  const [state, setState] = useState(feed.state);
+  useEffect(() => feed.watch(() => setState(feed.state())), []);
+  return state;
 }

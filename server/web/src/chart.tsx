@@ -1,21 +1,32 @@
-// Draws a plot with uPlot. It decides colours, scales and marks; what is drawn comes from plot.ts.
+// Draws a plot with uPlot. It decides colours, scales and axes; what is drawn comes from plot.ts.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useContext, useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 
 import type { Series } from './api.ts';
-import { clock } from './format.ts';
+import { state } from './format.ts';
+import { fingers, key } from './hands.ts';
+import { LookOf } from './look.ts';
+import { drawLost, drawMarks, drawUnits, type Inks } from './marks.ts';
 import type { Cell, Plot } from './plot.ts';
+import { clock, day } from './time.ts';
+import { isBytes, scaleFor } from './units.ts';
+import type { Zone } from './view.ts';
 
 interface Props {
   plot: Plot;
   series: Series[];
-  /** All chosen ids, in the order that gives them their colours. */
+  /** All ids, in the order that gives them their colours. */
   order: number[];
   width: number;
+  height: number;
   /** A series to lift out of the others. */
   focus: number | null;
   onHover: (index: number | null) => void;
+  /** The cursor was moved by a key: it should be told in words. */
+  onKey: () => void;
+  onZoom: (from: number, to: number) => void;
+  onWiden: () => void;
 }
 
 /** Each trace is three uPlot series: the two edges of its band, and its line. */
@@ -24,27 +35,29 @@ const lineOf = (n: number) => 1 + n * PARTS + 2;
 
 const DAY_MS = 86_400_000;
 const NARROW = 560;
-const MONTHS = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+/** A drag of fewer pixels was meant as a click. */
+const LEAST_DRAG = 6;
 
 export function Chart(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
-  const props_ = useRef(props);
-  props_.current = props;
-  const dark = useMedia('(prefers-color-scheme: dark)');
-  const { plot, series, width, focus } = props;
+  const latest = useRef(props);
+  latest.current = props;
+  const { dark, zone } = useContext(LookOf);
+  const { plot, series, width, height, focus } = props;
   const shape = plot.traces.map((t) => `${t.id}:${props.order.indexOf(t.id)}:${series.find((s) => s.id === t.id)?.unit}`).join();
 
   useEffect(() => {
-    if (!place.current) return;
-    const made = new uPlot(options(props_, place.current), data(props_.current.plot), place.current);
+    if (!place.current) return undefined;
+    const made = new uPlot(options(latest, place.current, zone), data(latest.current.plot), place.current);
+    fingers(made, () => latest.current.onZoom);
     chart.current = made;
     return () => {
       chart.current = null;
       made.destroy();
     };
-  }, [shape, dark, width < NARROW]);
-  useEffect(() => chart.current?.setSize({ width, height: height(width) }), [width]);
+  }, [shape, dark, zone, width < NARROW]);
+  useEffect(() => chart.current?.setSize({ width, height }), [width, height]);
   useEffect(() => chart.current?.setData(data(plot)), [plot]);
   useEffect(() => {
     const n = plot.traces.findIndex((t) => t.id === focus);
@@ -52,10 +65,14 @@ export function Chart(props: Props) {
     else chart.current?.setSeries(null, { focus: false });
   }, [focus, shape]);
   const names = series.map((s) => `${s.point} of ${s.device}`).join(', ');
-  return <div ref={place} class="plot" role="img" aria-label={`Chart of ${names}; the numbers are in the table below`} />;
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (!chart.current || !key(chart.current, event, props.onZoom, props.onWiden)) return;
+    event.preventDefault();
+    props.onKey();
+  };
+  const help = 'arrow keys move the cursor, plus and minus zoom; the numbers are in the table below';
+  return <div ref={place} class="plot" role="application" aria-roledescription="chart" aria-label={`Chart of ${names}; ${help}`} tabIndex={0} onKeyDown={onKeyDown} />;
 }
-
-const height = (width: number) => (width < NARROW ? 260 : 380);
 
 function data(plot: Plot): uPlot.AlignedData {
   const none: Cell[] = plot.x.map(() => null);
@@ -67,21 +84,41 @@ function data(plot: Plot): uPlot.AlignedData {
 const scaleOf = (series: Series | undefined) => (series?.kind === 'state' ? 'states' : `y ${series?.unit ?? ''}`);
 
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 1000, 10_000];
+const POWERS_OF_TWO = Array.from({ length: 62 }, (_, n) => 2 ** (n - 2));
+const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30].concat(
+  [1, 2, 5, 10, 15, 30].map((n) => n * 60),
+  [1, 2, 3, 6, 12].map((n) => n * 3600),
+  [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].map((n) => n * 86_400),
+);
 
-function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
+/** Steps of an axis that look round in what its numbers are shown in. */
+function steps(scale: string): { incrs?: number[] } {
+  if (scale === 'states') return { incrs: WHOLE };
+  if (scale === 'y s') return { incrs: SECONDS };
+  return isBytes(scale.slice(2)) ? { incrs: POWERS_OF_TWO } : {};
+}
+
+const shownAs = (u: uPlot, scale: string) => {
+  const { min, max } = u.scales[scale] ?? {};
+  return scaleFor(scale.slice(2), Math.max(Math.abs(min ?? 0), Math.abs(max ?? 0)));
+};
+
+function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPlot.Options {
   const css = getComputedStyle(element);
   const colour = (name: string) => css.getPropertyValue(`--${name}`).trim();
-  const { plot, series, order, width } = now.current;
+  const { plot, series, order, width, height } = now.current;
   const chosen = plot.traces.map((t) => ({ id: t.id, series: series.find((s) => s.id === t.id), ink: colour(`s${order.indexOf(t.id) % 8}`) }));
   const scales = [...new Set(chosen.map((c) => scaleOf(c.series)))];
-  const units = scales.map((scale) => (scale === 'states' ? '' : scale.slice(2)));
   const states = chosen.filter((c) => c.series?.kind === 'state').map((c) => c.series);
   const only = states.length === 1 ? states[0] : undefined;
   const font = `12px ${css.fontFamily}`;
   const grid = { stroke: colour('grid'), width: 1 };
   const visibleAxes = width < NARROW ? 1 : scales.length;
+  const inks: Inks = {
+    lost: colour('lost'), text: colour('quiet'), bad: colour('bad'), uncertain: colour('uncertain'), paper: colour('card'), family: css.fontFamily,
+  };
   const axes: uPlot.Axis[] = [
-    { stroke: colour('quiet'), font, grid, ticks: { show: false }, values: (_, splits, __, ___, step) => times(splits, step), space: 80, size: 44 },
+    { stroke: colour('quiet'), font, grid, ticks: { show: false }, values: (_, splits, __, ___, step) => times(splits, step, zone), space: 80, size: 44 },
     ...scales.map((scale, n): uPlot.Axis => ({
       scale,
       show: n < visibleAxes,
@@ -91,19 +128,26 @@ function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
       grid: { ...grid, show: n === 0 },
       ticks: { show: false },
       size: axisSize,
-      ...(scale === 'states'
-        ? { incrs: WHOLE, values: (_, splits) => splits.map((v) => only?.states[v] ?? String(v)) }
-        : { values: (_, splits, __, ___, step) => splits.map((v) => scaleText(v, step)) }),
+      space: 36,
+      ...steps(scale),
+      values: (u, splits, _, __, step) =>
+        scale === 'states' ? splits.map((v) => (only ? state(only, v) : String(v))) : splits.map((v) => scaleText(v, step, shownAs(u, scale).factor)),
     })),
   ];
   return {
     width,
-    height: height(width),
+    height,
     ms: 1,
     padding: [26, visibleAxes > 1 ? 0 : 14, 0, 0],
     legend: { show: false },
     focus: { alpha: 0.2 },
-    cursor: { drag: { x: false, y: false, setScale: false }, points: { size: 7, width: 2 } },
+    ...(zone === 'utc' ? { tzDate: (ms: number) => uPlot.tzDate(new Date(ms), 'Etc/UTC') } : {}),
+    cursor: {
+      drag: { x: true, y: false, setScale: false, dist: LEAST_DRAG },
+      points: { size: 7, width: 2 },
+      sync: { key: 'pattoo', setSeries: false, scales: ['x', null], filters: { pub: (type) => type === 'mousemove' || type === 'mouseleave', sub: () => true } },
+      bind: { dblclick: () => () => (now.current.onWiden(), null) },
+    },
     scales: {
       x: { time: true, range: () => [now.current.plot.from, now.current.plot.to] },
       ...Object.fromEntries(scales.map((scale): [string, uPlot.Scale] => [scale, { range: (_, lo, hi) => padded(lo, hi) }])),
@@ -121,12 +165,20 @@ function options(now: { current: Props }, element: HTMLElement): uPlot.Options {
     ],
     bands: chosen.map(({ ink }, n) => ({ series: [1 + n * PARTS + 1, 1 + n * PARTS] as [number, number], fill: `${ink}38` })),
     hooks: {
-      drawClear: [(u) => drawLost(u, now.current.plot, colour('lost'), colour('quiet'), css.fontFamily)],
+      drawClear: [(u) => drawLost(u, now.current.plot, inks)],
       draw: [
-        (u) => drawMarks(u, now.current.plot, chosen.map((c) => scaleOf(c.series)), colour('bad'), colour('uncertain'), colour('card')),
-        (u) => drawUnits(u, units.slice(0, visibleAxes), colour('quiet'), css.fontFamily),
+        (u) => drawMarks(u, now.current.plot, chosen.map((c) => scaleOf(c.series)), inks),
+        (u) => drawUnits(u, scales.slice(0, visibleAxes).map((scale) => (scale === 'states' ? '' : shownAs(u, scale).symbol)), inks),
       ],
       setCursor: [(u) => now.current.onHover(u.cursor.idx ?? null)],
+      setSelect: [
+        (u) => {
+          const { left, width } = u.select;
+          if (width < LEAST_DRAG) return;
+          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          now.current.onZoom(u.posToVal(left, 'x'), u.posToVal(left + width, 'x'));
+        },
+      ],
     },
   };
 }
@@ -161,22 +213,22 @@ function lonely(u: uPlot, n: number, show: boolean): number[] | null {
   return found;
 }
 
-function times(splits: number[], step: number): string[] {
+function times(splits: number[], step: number, zone: Zone): string[] {
   return splits.map((ms, n) => {
-    if (step >= DAY_MS) return MONTHS.format(ms);
-    const time = clock(ms, step < 60_000);
-    const midnight = new Date(ms).getHours() + new Date(ms).getMinutes() === 0;
-    return n === 0 || midnight ? `${time}\n${MONTHS.format(ms)}` : time;
+    if (step >= DAY_MS) return day(ms, zone);
+    const time = clock(ms, zone, step < 60_000);
+    return n === 0 || clock(ms, zone) === '00:00:00' ? `${time}\n${day(ms, zone)}` : time;
   });
 }
 
-function scaleText(value: number, step: number): string {
-  const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step) + 1e-9)));
-  const size = Math.abs(value);
+function scaleText(value: number, step: number, factor: number): string {
+  const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step * factor) + 1e-9)));
+  const shown = value * factor;
+  const size = Math.abs(shown);
   const notation = size >= 1e12 ? 'scientific' : size >= 1e5 ? 'compact' : 'standard';
   const shape: Intl.NumberFormatOptions =
-    notation === 'standard' ? { minimumFractionDigits: decimals, maximumFractionDigits: decimals } : { notation, maximumSignificantDigits: 6 };
-  return new Intl.NumberFormat(undefined, shape).format(value);
+    notation === 'standard' ? { minimumFractionDigits: Math.min(decimals, 6), maximumFractionDigits: Math.min(decimals, 6) } : { notation, maximumSignificantDigits: 6 };
+  return new Intl.NumberFormat(undefined, shape).format(shown);
 }
 
 function axisSize(u: uPlot, values: string[] | null, n: number, cycle: number): number {
@@ -185,119 +237,4 @@ function axisSize(u: uPlot, values: string[] | null, n: number, cycle: number): 
   const longest = (values ?? []).reduce((a, b) => (b.length > a.length ? b : a), '');
   u.ctx.font = axis.font?.[0] ?? u.ctx.font;
   return Math.ceil(u.ctx.measureText(longest).width / devicePixelRatio) + 18;
-}
-
-/** Hatches the times whose readings are known to be lost, and says why where there is room. */
-function drawLost(u: uPlot, plot: Plot, ink: string, text: string, family: string): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.beginPath();
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-  ctx.clip();
-  for (const gap of plot.gaps.filter((gap) => gap.missing)) {
-    const from = Math.max(bbox.left, u.valToPos(gap.from, 'x', true));
-    const to = Math.min(bbox.left + bbox.width, Math.max(u.valToPos(gap.to, 'x', true), from + 3 * devicePixelRatio));
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(from, bbox.top, to - from, bbox.height);
-    ctx.clip();
-    ctx.strokeStyle = ink;
-    ctx.lineWidth = devicePixelRatio;
-    ctx.beginPath();
-    const apart = 9 * devicePixelRatio;
-    for (let x = from - bbox.height; x < to; x += apart) {
-      ctx.moveTo(x, bbox.top + bbox.height);
-      ctx.lineTo(x + bbox.height, bbox.top);
-    }
-    ctx.stroke();
-    ctx.font = `${11 * devicePixelRatio}px ${family}`;
-    const label = `lost: ${gap.reason}`;
-    if (ctx.measureText(label).width + 8 * devicePixelRatio < to - from) {
-      ctx.fillStyle = text;
-      ctx.fillText(label, from + 4 * devicePixelRatio, bbox.top + 14 * devicePixelRatio);
-    }
-    ctx.restore();
-  }
-  ctx.restore();
-}
-
-/** A cross at the foot for a bad reading, a diamond on the line for an uncertain one. */
-function drawMarks(u: uPlot, plot: Plot, scales: string[], bad: string, uncertain: string, paper: string): void {
-  const { ctx, bbox } = u;
-  const r = 3.2 * devicePixelRatio;
-  const foot = bbox.top + bbox.height - 2 * r;
-  ctx.save();
-  ctx.lineWidth = 1.6 * devicePixelRatio;
-  plot.traces.forEach((trace, n) => {
-    const free = { good: 0, uncertain: -Infinity, bad: -Infinity };
-    for (const mark of trace.marks) {
-      const x = u.valToPos(mark.t, 'x', true);
-      if (x < bbox.left || x > bbox.left + bbox.width || x < free[mark.quality]) continue;
-      free[mark.quality] = x + 2.4 * r;
-      ctx.beginPath();
-      if (mark.quality === 'bad' || mark.y === null) {
-        const y = foot - n * 3 * r;
-        ctx.strokeStyle = mark.quality === 'bad' ? bad : uncertain;
-        ctx.moveTo(x - r, y - r);
-        ctx.lineTo(x + r, y + r);
-        ctx.moveTo(x + r, y - r);
-        ctx.lineTo(x - r, y + r);
-      } else {
-        const y = u.valToPos(mark.y, scales[n] ?? 'y ', true);
-        ctx.strokeStyle = uncertain;
-        ctx.fillStyle = paper;
-        ctx.moveTo(x, y - 1.5 * r);
-        ctx.lineTo(x + 1.5 * r, y);
-        ctx.lineTo(x, y + 1.5 * r);
-        ctx.lineTo(x - 1.5 * r, y);
-        ctx.closePath();
-        ctx.fill();
-      }
-      ctx.stroke();
-    }
-  });
-  ctx.restore();
-}
-
-/** The unit above its axis. */
-function drawUnits(u: uPlot, units: string[], ink: string, family: string): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.font = `600 ${12 * devicePixelRatio}px ${family}`;
-  ctx.fillStyle = ink;
-  let [left, right] = [bbox.left, bbox.left + bbox.width];
-  units.forEach((unit, n) => {
-    const axis = u.axes[n + 1] as uPlot.Axis & { _size?: number };
-    const size = (axis._size ?? 50) * devicePixelRatio;
-    ctx.textAlign = n % 2 ? 'left' : 'right';
-    const gap = 8 * devicePixelRatio;
-    ctx.fillText(unit, n % 2 ? right + gap : left - gap, bbox.top - 10 * devicePixelRatio);
-    if (n % 2) right += size;
-    else left -= size;
-  });
-  ctx.restore();
-}
-
-function useMedia(query: string): boolean {
-  const [matches, setMatches] = useState(() => matchMedia(query).matches);
-  useEffect(() => {
-    const media = matchMedia(query);
-    const change = () => setMatches(media.matches);
-    media.addEventListener('change', change);
-    return () => media.removeEventListener('change', change);
-  }, [query]);
-  return matches;
-}
-
-/** The width of an element, as it changes. */
-export function useWidth(): [(element: HTMLElement | null) => void, number] {
-  const [element, setElement] = useState<HTMLElement | null>(null);
-  const [width, setWidth] = useState(0);
-  useEffect(() => {
-    if (!element) return;
-    const observer = new ResizeObserver((entries) => setWidth(Math.floor(entries[0]?.contentRect.width ?? 0)));
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, [element]);
-  return [setElement, width];
 }

@@ -1,14 +1,18 @@
-// Numbers, times and durations as people read them. Pure but for the language and time zone of the browser.
+// Numbers and durations as people read them. Pure but for the language of the browser.
 
 import type { Latest, Series } from './api.ts';
+import { isBytes, scaleFor, type Scale } from './units.ts';
 
 /** Digits that a float of many is shortened to; the whole one is one hover away. */
 const SIGNIFICANT = 7;
 
+/** Digits of a number that was computed. */
+const COMPUTED = 5;
+
 /** From here on, a rounded number would show zeros that nobody measured. */
 const LONG = 1e9;
 
-const EMPTY = '–';
+export const EMPTY = '–';
 
 /** A number given as its exact digits: an integer keeps all of them, `230.10` its zero. */
 export function digits(text: string, locale?: string): string {
@@ -25,8 +29,16 @@ export function digits(text: string, locale?: string): string {
 export function number(value: number | null | undefined, locale?: string): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return EMPTY;
   const notation = Math.abs(value) >= LONG ? 'scientific' : 'standard';
-  return new Intl.NumberFormat(locale, { maximumSignificantDigits: 6, notation }).format(value);
+  return new Intl.NumberFormat(locale, { maximumSignificantDigits: COMPUTED, notation }).format(value);
 }
+
+/** A computed number in a scale, with its unit. */
+export function scaled(value: number | null | undefined, scale: Scale, locale?: string): string {
+  if (value === null || value === undefined) return EMPTY;
+  return withUnit(number(value * scale.factor, locale), scale.symbol);
+}
+
+export const withUnit = (text: string, symbol: string): string => (symbol && text !== EMPTY ? `${text} ${symbol}` : text);
 
 /** The text of a state, or what stands for it. */
 export function state(series: Series, value: number | boolean | string): string {
@@ -34,11 +46,20 @@ export function state(series: Series, value: number | boolean | string): string 
   return series.states[key] ?? (typeof value === 'boolean' ? (value ? 'on' : 'off') : key);
 }
 
-/** The latest value without its unit. */
-export function latestText(series: Series, latest: Latest | undefined, locale?: string): string {
-  if (!latest || latest.text === null) return EMPTY;
-  if (typeof latest.v === 'boolean' || (series.kind === 'state' && latest.v !== null)) return state(series, latest.v);
-  return typeof latest.v === 'number' ? digits(latest.text, locale) : latest.text;
+export interface Shown {
+  text: string;
+  symbol: string;
+}
+
+/** The latest value and its unit. What a meter counts keeps its digits and its unit; bytes and times do not have to. */
+export function reading(series: Series, latest: Latest | undefined, locale?: string): Shown {
+  if (!latest || latest.text === null) return { text: EMPTY, symbol: '' };
+  if (typeof latest.v === 'boolean' || (series.kind === 'state' && latest.v !== null)) return { text: state(series, latest.v), symbol: '' };
+  if (typeof latest.v !== 'number') return { text: latest.text, symbol: series.unit === '1' ? '' : series.unit };
+  const scale = scaleFor(series.unit, latest.v);
+  const exact = scale.factor === 1 || (series.kind === 'counter' && !isBytes(series.unit) && series.unit !== 's');
+  if (!exact) return { text: number(Number((latest.v * scale.factor).toPrecision(4)), locale), symbol: scale.symbol };
+  return { text: digits(latest.text, locale), symbol: scaleFor(series.unit, 0).symbol };
 }
 
 const UNITS: [number, string][] = [
@@ -63,29 +84,24 @@ export function ago(then: number, now: number): string {
   return `${Math.floor(ms / size)} ${unit} ago`;
 }
 
-const two = (n: number) => String(n).padStart(2, '0');
-
-export function clock(ms: number, seconds = true): string {
-  const d = new Date(ms);
-  return `${two(d.getHours())}:${two(d.getMinutes())}${seconds ? `:${two(d.getSeconds())}` : ''}`;
-}
-
-/** Date and time, the same length everywhere. */
-export function stamp(ms: number): string {
-  const d = new Date(ms);
-  return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${clock(ms)}`;
-}
-
 export function bytes(n: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB'];
-  let i = 0;
-  while (n >= 1024 && i < units.length - 1) {
-    n /= 1024;
-    i += 1;
-  }
-  return `${Number(n.toPrecision(n >= 1000 ? 4 : 3))} ${units[i]}`;
+  const scale = scaleFor('By', n);
+  return `${Number((n * scale.factor).toPrecision(n >= 1000 ? 4 : 3))} ${scale.symbol}`;
+}
+
+/** A share in percent: never 0 for something, never 100 for less than all. */
+export function share(part: number, whole: number): string {
+  if (whole <= 0 || part <= 0) return whole > 0 ? '0 %' : EMPTY;
+  const percent = (100 * part) / whole;
+  if (percent < 0.01) return '< 0.01 %';
+  return `${part < whole && percent > 99.9 ? '> 99.9' : Number(percent.toPrecision(2))} %`;
 }
 
 export function counted(n: number, one: string, many = `${one}s`): string {
   return `${n.toLocaleString()} ${n === 1 ? one : many}`;
+}
+
+/** `site=north, floor=2` */
+export function labelText(labels: Record<string, string>): string {
+  return Object.entries(labels).map(([k, v]) => `${k}=${v}`).join(', ');
 }

@@ -1,11 +1,14 @@
 // Gateways, their devices, and the points of those with their latest value.
 
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useContext, useEffect, useMemo, useState } from 'preact/hooks';
 
 import { MAX_LATEST, type Device, type Gateway, type Latest, type Series } from './api.ts';
-import { ago, bytes, counted, latestText, stamp } from './format.ts';
+import { counted, reading } from './format.ts';
+import { Go } from './link.tsx';
+import { LookOf } from './look.ts';
 import { Quality } from './quality.tsx';
-import type { View } from './view.ts';
+import { stamp } from './time.ts';
+import { toDevice, toggled, type View } from './view.ts';
 
 /** So many points are shown without a click. */
 const OPEN_POINTS = 80;
@@ -19,7 +22,7 @@ interface Props {
   search: string;
   latest: Map<number, Latest>;
   view: View;
-  onToggle: (id: number) => void;
+  setView: (view: View) => void;
   onShown: (ids: number[]) => void;
 }
 
@@ -77,17 +80,10 @@ export function List(props: Props) {
 }
 
 function GatewayHead({ gateway }: { gateway: Gateway }) {
-  const seen = gateway.last_seen === null ? 'not heard of since the server started' : `seen ${ago(gateway.last_seen, Date.now())}`;
-  const notes = [seen];
-  if (gateway.version) notes.push(`version ${gateway.version}`);
-  if (gateway.buffer_batches) notes.push(`${counted(gateway.buffer_batches, 'batch', 'batches')} (${bytes(gateway.buffer_bytes ?? 0)}) waiting in its buffer`);
-  if (gateway.written_bytes_per_day !== null) notes.push(`writes ${bytes(gateway.written_bytes_per_day)} a day`);
   return (
     <div class="gateway-head" data-gateway={gateway.name}>
       <h2>{gateway.name}</h2>
       <span class={`pill ${gateway.online ? 'on' : 'off'}`}>{gateway.online ? '● online' : '○ offline'}</span>
-      <p>{notes.join(' · ')}</p>
-      {(gateway.dropped_readings ?? 0) > 0 && <p class="warn">▲ {counted(gateway.dropped_readings ?? 0, 'reading')} dropped</p>}
     </div>
   );
 }
@@ -113,8 +109,9 @@ function DeviceRows({ device, points, open, onTurn, all }: DeviceProps) {
       </button>
       {open && (
         <ul>
+          <li class="whole"><Go view={toDevice(all.view, device.gateway, device.name)} setView={all.setView} >All charts of {device.name}</Go></li>
           {points.map((s) => (
-            <PointRow key={s.id} series={s} latest={all.latest.get(s.id)} place={all.view.series.indexOf(s.id)} onToggle={() => all.onToggle(s.id)} />
+            <PointRow key={s.id} series={s} latest={all.latest.get(s.id)} place={all.view.series.indexOf(s.id)} onToggle={() => all.setView(toggled(all.view, s.id))} />
           ))}
         </ul>
       )}
@@ -130,8 +127,9 @@ interface PointProps {
 }
 
 function PointRow({ series, latest, place, onToggle }: PointProps) {
-  const value = latestText(series, latest);
-  const when = latest?.t ? ` at ${stamp(latest.t)}` : '';
+  const { zone } = useContext(LookOf);
+  const value = reading(series, latest);
+  const when = latest?.t ? ` at ${stamp(latest.t, zone)}` : '';
   const title = latest?.text ? `${latest.text} ${series.unit}${when}` : when.trim();
   return (
     <li>
@@ -141,8 +139,8 @@ function PointRow({ series, latest, place, onToggle }: PointProps) {
         {latest?.quality && latest.quality !== 'good' && <Quality quality={latest.quality} reason={latest.reason} word />}
         {!(latest?.quality === 'bad') && (
           <span class="value" data-t={latest?.t ?? ''}>
-            {value}
-            {series.unit && value !== '–' && <small> {series.unit}</small>}
+            {value.text}
+            {value.symbol && <small> {value.symbol}</small>}
           </span>
         )}
       </button>

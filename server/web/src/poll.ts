@@ -46,3 +46,13 @@ export function usePoll<T>(key: string, ms: number, ask: (signal: AbortSignal) =
   }, [key, ms]);
   return state;
 }
+
+/** The value once it has stayed the same for a while. */
+export function useSettled(value: string, ms: number): string {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return settled;
+}

@@ -1,0 +1,125 @@
+// One chart with everything about its window that a line alone would hide: numbers, losses, doubts; as a drawing or a table.
+
+import type { ComponentChildren } from 'preact';
+import { useContext, useMemo, useRef, useState } from 'preact/hooks';
+
+import type { Latest, Series } from './api.ts';
+import { Chart } from './chart.tsx';
+import { csv } from './csv.ts';
+import { counted, duration, scaled } from './format.ts';
+import { Legend } from './legend.tsx';
+import { LookOf, useSize } from './look.ts';
+import { isBuckets, type Answer } from './merge.ts';
+import { Notes } from './notes.tsx';
+import { at, fromBuckets, fromRaw, type Plot } from './plot.ts';
+import { picture } from './picture.ts';
+import { download } from './save.ts';
+import { Table } from './table.tsx';
+import { stamp, zoneName } from './time.ts';
+import { scaleFor } from './units.ts';
+import { fixed, isLive, widened, type View } from './view.ts';
+import { feed } from './feed.ts';
+import { useWindow } from './window.ts';
+
+interface Props {
+  title: string;
+  /** Ids in the order of their colours. */
+  ids: number[];
+  series: Map<number, Series>;
+  latest: Map<number, Latest>;
+  view: View;
+  setView: (view: View) => void;
+  /** Whether what is known of the series is known already. */
+  known: boolean;
+  height: number;
+  level: 1 | 2;
+  onRemove?: (id: number) => void;
+  tools?: ComponentChildren;
+}
+
+const NARROW = 560;
+
+export function Card(props: Props) {
+  const { ids, series, view, setView, known } = props;
+  const { zone } = useContext(LookOf);
+  const [box, width, near] = useSize();
+  const [hovered, setHovered] = useState<number | null>(null);
+  const [focus, setFocus] = useState<number | null>(null);
+  const [alone, setAlone] = useState<number | null>(null);
+  const [spoken, setSpoken] = useState('');
+  const card = useRef<HTMLElement>(null);
+  const charted = ids.filter((id) => series.has(id) && series.get(id)?.kind !== 'text');
+  const pixels = near && width ? Math.max(100, Math.min(4000, Math.round(width * devicePixelRatio))) : 0;
+  const { answer, error } = useWindow(charted, view.span, pixels);
+  const plot = useMemo(() => answer && toPlot(answer, series), [answer, series]);
+  const entries = ids.map((id) => series.get(id)).filter((s) => s !== undefined);
+  const single = alone !== null && ids.includes(alone) ? alone : null;
+  const shown = plot && single !== null ? { ...plot, traces: plot.traces.filter((t) => t.id === single) } : plot;
+  const height = width < NARROW ? Math.min(260, props.height) : props.height;
+
+  const speak = () => {
+    // After the cursor has moved, and once for many steps.
+    requestAnimationFrame(() => setHovered((index) => {
+      if (plot && index !== null) setSpoken(words(plot, index, series, stamp(plot.x[index] ?? 0, zone)));
+      return index;
+    }));
+  };
+  const saveCsv = () => answer && download(`${props.title}.csv`, new Blob([csv(answer, series, zone)], { type: 'text/csv' }));
+  const savePng = async () => {
+    const canvas = card.current?.querySelector<HTMLCanvasElement>('.plot canvas');
+    if (!canvas || !plot) return;
+    const lines = [`${stamp(plot.from, zone)} – ${stamp(plot.to, zone)} ${zoneName(zone)}`, scaleLine(plot, width)];
+    download(`${props.title}.png`, await picture(canvas, card.current as HTMLElement, props.title, lines, entries, ids));
+  };
+  const Heading = props.level === 1 ? 'h1' : 'h2';
+  const reason = error ?? (charted.length || !known ? 'Loading…' : entries.length ? 'A text has no chart; its value is below.' : 'Nothing to draw.');
+  return (
+    <section class="card chart" ref={card} aria-label={props.title}>
+      <div class="card-head">
+        <Heading>{props.title}</Heading>
+        <div class="tools">
+          {props.tools}
+          <button type="button" onClick={saveCsv} disabled={!answer} title="What is shown, as a file of numbers">CSV</button>
+          {!view.table && <button type="button" onClick={() => void savePng()} disabled={!plot} title="The chart as a picture">PNG</button>}
+        </div>
+      </div>
+      <div ref={box} class="canvas" style={{ minHeight: `${height}px` }}>
+        {shown && width > 0 && view.table && <Table title={props.title} plot={shown} series={series} />}
+        {shown && width > 0 && !view.table && (
+          <Chart
+            plot={shown} series={entries} order={ids} width={width} height={height} focus={focus} onHover={setHovered} onKey={speak}
+            onZoom={(from, to) => setView({ ...view, span: fixed(from, to) })}
+            onWiden={() => setView({ ...view, span: widened(view.span, feed.now()) })}
+          />
+        )}
+        {!shown && <p class="quiet waiting" style={{ minHeight: `${height}px` }}>{reason}</p>}
+      </div>
+      <p class="sr" aria-live="polite">{spoken}</p>
+      {plot && <p class="scale">{scaleLine(plot, width)}</p>}
+      {error && plot && <p class="banner" role="alert">{error}</p>}
+      <Legend {...{ ids, series, plot, hovered, known, alone: single, latest: props.latest, live: isLive(view.span) }} onFocus={setFocus} onAlone={setAlone} onRemove={props.onRemove} />
+      {plot && <Notes plot={plot} series={series} />}
+    </section>
+  );
+}
+
+const toPlot = (answer: Answer, series: Map<number, Series>): Plot => (isBuckets(answer) ? fromBuckets(answer, series) : fromRaw(answer));
+
+/** What is on screen, so that nobody takes a drawing for more than it is. */
+function scaleLine(plot: Plot, width: number): string {
+  const px = `1 px = ${duration((plot.to - plot.from) / Math.max(1, width))}`;
+  const readings = counted(plot.traces.reduce((n, t) => n + t.count + t.bad, 0), 'sample');
+  if (plot.step === null) return `${px}, ${readings}, each drawn as it is`;
+  const band = plot.traces.some((t) => t.band) ? ', average on a band from minimum to maximum' : '';
+  return `${px}, ${readings} in steps of ${duration(plot.step)}${band}`;
+}
+
+/** The values at an index of x, for who cannot see them. */
+function words(plot: Plot, index: number, series: Map<number, Series>, time: string): string {
+  const values = plot.traces.map((trace) => {
+    const s = series.get(trace.id);
+    const value = at(trace, index);
+    return `${s?.point ?? ''} ${value === null ? 'nothing' : scaled(value, scaleFor(s?.unit ?? '', value))}`;
+  });
+  return `${time}: ${values.join(', ')}`;
+}

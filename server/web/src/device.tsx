@@ -1,0 +1,163 @@
+// A device without any configuration: how it is, its states, charts, counters, texts, and what happened to it.
+
+import { useContext, useMemo, useState } from 'preact/hooks';
+
+import * as api from './api.ts';
+import { Card } from './card.tsx';
+import { Events, Strips } from './events.tsx';
+import { labelText, reading, withUnit } from './format.ts';
+import { grouped } from './groups.ts';
+import { HealthLine } from './health.tsx';
+import { useLatest } from './latest.ts';
+import { Go } from './link.tsx';
+import { LookOf } from './look.ts';
+import { usePoll } from './poll.ts';
+import { Quality } from './quality.tsx';
+import { SpanBar } from './spanbar.tsx';
+import { stamp } from './time.ts';
+import { toExplore, toFleet, type View } from './view.ts';
+import { useWindow } from './window.ts';
+
+/** Charts before "show more": a switch with many ports has hundreds. */
+const MAX_CHARTS = 24;
+/** States and texts whose history is shown: as many as one request may name. */
+const MAX_HISTORIES = 50;
+/** Parts of time that a strip can show. */
+const MAX_SLICES = 1600;
+
+interface Props {
+  view: View;
+  setView: (view: View) => void;
+  devices: api.Device[] | null;
+}
+
+export function DevicePage({ view, setView, devices }: Props) {
+  const device = devices?.find((d) => d.gateway === view.gateway && d.name === view.device);
+  const key = `${view.gateway}\n${view.device}\n${device?.series ?? 0}\n${device?.profile ?? ''}`;
+  const asked = usePoll(key, 60_000, (signal) => api.ofDevice(view.gateway, view.device, signal));
+  const series = asked.data ?? [];
+  const known = useMemo(() => new Map(series.map((s) => [s.id, s])), [asked.data]);
+  const groups = useMemo(() => grouped(series), [asked.data]);
+  const latest = useLatest(useMemo(() => series.map((s) => s.id), [asked.data]));
+  const [most, setMost] = useState(MAX_CHARTS);
+  const labels = labelText(device?.labels ?? {});
+  const ready = asked.data !== null && series[0]?.device === view.device && series[0].gateway === view.gateway;
+  return (
+    <main class="page" data-page="device">
+      <header class="title">
+        <p class="path">
+          <Go view={toFleet(view)} setView={setView}>Fleet</Go> / <Go view={{ ...toFleet(view), q: view.gateway }} setView={setView}>{view.gateway}</Go>
+        </p>
+        <h1>{view.device}</h1>
+        <p class="quiet">{device?.profile}{labels && ` · ${labels}`}</p>
+        {device && <HealthLine health={device.health} />}
+      </header>
+      <SpanBar view={view} setView={setView} />
+      {(asked.error ?? latest.error) && <p class="banner" role="alert">{asked.error ?? latest.error}</p>}
+      {!ready && !asked.error && <p class="quiet">Loading…</p>}
+      {ready && (
+        <>
+          <History view={view} series={series} texts={groups.texts} states={groups.states} />
+          <div class="grid">
+            {groups.charts.slice(0, most).map((group) => (
+              <Card
+                key={group.series.map((s) => s.id).join()} title={group.title} ids={group.series.map((s) => s.id)} series={known} known latest={latest.values}
+                view={view} setView={setView} height={230} level={2}
+                tools={<Go view={toExplore(view, group.series.map((s) => s.id))} setView={setView} label={`Explore ${group.title}`}>Explore</Go>}
+              />
+            ))}
+          </div>
+          {groups.charts.length > most && (
+            <p><button type="button" class="more" onClick={() => setMost(most + MAX_CHARTS)}>Show more charts ({groups.charts.length - most} left)</button></p>
+          )}
+          <Counters series={groups.counters} latest={latest.values} view={view} setView={setView} />
+          <Points series={series} latest={latest.values} view={view} setView={setView} />
+        </>
+      )}
+    </main>
+  );
+}
+
+interface HistoryProps {
+  view: View;
+  series: api.Series[];
+  states: api.Series[];
+  texts: api.Series[];
+}
+
+/** What is no number: drawn as strips, listed as events. Losses are the gateway's, so any series tells them. */
+function History({ view, series, states, texts }: HistoryProps) {
+  const told = useMemo(() => [...states, ...texts].slice(0, MAX_HISTORIES), [states, texts]);
+  const ids = told.length ? told.map((s) => s.id) : series.slice(0, 1).map((s) => s.id);
+  const { answer, error } = useWindow(ids, view.span, Math.min(MAX_SLICES, Math.max(100, innerWidth)));
+  return (
+    <>
+      {told.length > 0 && <Strips answer={answer} error={error} series={told} left={states.length + texts.length - told.length} />}
+      {answer && <Events answer={answer} series={told} />}
+    </>
+  );
+}
+
+interface ListProps {
+  series: api.Series[];
+  latest: Map<number, api.Latest>;
+  view: View;
+  setView: (view: View) => void;
+}
+
+/** What only ever grows says more as a number than as a line. */
+function Counters({ series, latest, view, setView }: ListProps) {
+  if (series.length === 0) return null;
+  return (
+    <section aria-label="Counters">
+      <h2 class="section">Counters</h2>
+      <ul class="stats">
+        {series.map((s) => {
+          const last = latest.get(s.id);
+          const shown = reading(s, last);
+          return (
+            <li key={s.id} class="card stat">
+              <Go view={toExplore(view, [s.id])} setView={setView}>
+                <span class="name">{s.point}</span>
+                {last?.quality && last.quality !== 'good' && <Quality quality={last.quality} reason={last.reason} word />}
+                <b title={last?.text ? `${last.text} ${s.unit}` : ''}>{shown.text}{shown.symbol && <small> {shown.symbol}</small>}</b>
+              </Go>
+            </li>
+          );
+        })}
+      </ul>
+    </section>
+  );
+}
+
+/** Everything the device says, with what is known of it. */
+function Points({ series, latest, view, setView }: ListProps) {
+  const { zone } = useContext(LookOf);
+  return (
+    <details class="card points">
+      <summary><h2>All {series.length} points</h2></summary>
+      <div class="scroll" tabIndex={0} role="region" aria-label="All points">
+        <table>
+          <thead><tr><th scope="col">Point</th><th scope="col">Value</th><th scope="col">Quality</th><th scope="col">At</th><th scope="col">Kind</th><th scope="col">Unit</th><th scope="col">Labels</th></tr></thead>
+          <tbody>
+            {series.map((s) => {
+              const last = latest.get(s.id);
+              const shown = reading(s, last);
+              return (
+                <tr key={s.id} data-series={s.id}>
+                  <th scope="row"><Go view={toExplore(view, [s.id])} setView={setView}>{s.point}</Go></th>
+                  <td>{last?.quality === 'bad' ? '' : withUnit(shown.text, shown.symbol)}</td>
+                  <td>{last?.quality && <Quality quality={last.quality} reason={last.reason} word />}</td>
+                  <td>{last?.t ? stamp(last.t, zone) : 'never'}</td>
+                  <td>{s.kind}</td>
+                  <td>{s.unit}</td>
+                  <td>{labelText(s.labels)}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </details>
+  );
+}
