@@ -127,6 +127,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_page_stays_small() {
+        /// All scripts and styles as they travel.
+        const MOST_BYTES: usize = 60_000;
+        let bytes: usize = FILES.iter().filter(|f| f.path.ends_with(".js") || f.path.ends_with(".css")).map(|f| f.gzip.len()).sum();
+        assert!(bytes <= MOST_BYTES, "{bytes} bytes of scripts and styles, at most {MOST_BYTES}");
+    }
+
     /// The logic of the page has tests of its own; they run on the copy that the build script made.
     #[test]
     fn the_page_logic_passes_its_own_tests() {

@@ -13,12 +13,13 @@ let pages;
 
 before(async () => {
   ({ subject } = await plant());
-  pages = [['fleet', ''], ['device', devicePath(subject)], ['explore', `?from=now-6h&series=${subject.id}`], ['choose', '?page=explore'], ['table', devicePath(subject, '&view=table')]];
+  const pump = { gateway: 'pump-house', device: 'pump-1' };
+  pages = [['fleet', ''], ['device', devicePath(subject)], ['explore', `?from=now-6h&series=${subject.id}`], ['choose', '?page=explore'], ['table', devicePath(subject, '&view=table')], ['states', devicePath(pump, '&from=now-3h')]];
 });
 
 const settled = async (page, name) => {
   if (name === 'explore') await drawn(page, subject.id);
-  else if (name === 'device') await until(async () => (await page.locator('.plot canvas').count()) > 0, 'a chart is drawn');
+  else if (name === 'device' || name === 'states') await until(async () => (await page.locator('.plot canvas').count()) > 0, 'a chart is drawn');
   else if (name === 'table') await page.locator('.numbers tbody tr').first().waitFor();
   else await page.locator('[data-gateway]').first().waitFor();
 };
@@ -82,10 +83,14 @@ test('two fingers zoom', async () => {
 
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-for (const scheme of ['light', 'dark']) {
-  test(`axe finds nothing to complain about, ${scheme}`, async () => {
+for (const [kind, options] of [
+  ['light', { colorScheme: 'light' }],
+  ['dark', { colorScheme: 'dark' }],
+  ['phone', { viewport: { width: 360, height: 740 } }],
+]) {
+  test(`axe finds nothing to complain about, ${kind}`, async () => {
     const source = await readFile(axe, 'utf8');
-    await withBrowser({ colorScheme: scheme, bypassCSP: true }, async (page) => {
+    await withBrowser({ ...options, bypassCSP: true }, async (page) => {
       for (const [name, path] of pages) {
         await open(page, path);
         await settled(page, name);

@@ -17,6 +17,7 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod plant;
 pub mod program;
+pub mod pump_house;
 pub mod pymodbus;
 pub mod sim;
 pub mod site;

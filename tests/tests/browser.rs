@@ -1,11 +1,20 @@
-//! The page in a real browser: a real server, gateway and simulated meter, looked at by headless Chromium.
+//! The page in a real browser: a real server, gateway and simulated meter, and a made-up pump house, looked at by headless Chromium.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::program::{PATIENCE, Program, binary};
+use pattoo_tests::pump_house::{PumpHouse, now_ms};
 use pattoo_tests::stack::Stack;
 use pattoo_tests::{profiles, root, wait_for};
+
+/// Longest that all browser tests together may take.
+const ALL_TESTS: Duration = Duration::from_secs(600);
+
+/// So much of the pump house's past is told, one reading of each series in 10 s: all of its troubles, and many rounds of its pump.
+const PAST_MS: i64 = 4 * 3_600_000;
 
 #[test]
 fn the_page_shows_a_live_chart() -> Result<()> {
@@ -28,6 +37,9 @@ devices:
     )?;
     stack.start_gateway(&config)?;
     let api = stack.api()?;
+    let now = now_ms()?;
+    let mut house = PumpHouse::connect(stack.address("mqtt")?, now)?;
+    house.tell(now - PAST_MS, now, 10_000)?;
     wait_for("readings to be stored", PATIENCE, || {
         api.json("/api/v1/latest?device=main-meter").ok()?.get("latest")?.as_array().filter(|list| !list.is_empty()).map(|_| ())
     })?;
@@ -44,22 +56,52 @@ devices:
         }
         tests.extend(name.ends_with(".test.mjs").then_some(name));
     }
-    let screenshots = root().join("target/screenshots");
-    let profile = tempfile::tempdir()?;
-    let output = Command::new("node")
+    tests.sort();
+    let folder = tempfile::tempdir()?;
+    let restart = folder.path().join("restart");
+    let output = folder.path().join("output");
+    let mut browser = Command::new("node")
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
         .args(tests)
         .current_dir(&tools)
         .env("PATTOO_TEST_URL", format!("http://{}/", api.address))
         .env("PATTOO_TEST_POINT", "main-meter/voltage_l1")
-        .env("PATTOO_TEST_SCREENSHOTS", &screenshots)
-        .env("TMPDIR", profile.path())
+        .env("PATTOO_TEST_SCREENSHOTS", root().join("target/screenshots"))
+        .env("PATTOO_TEST_RESTART", &restart)
+        .env("TMPDIR", folder.path())
         .env("LANG", "C.UTF-8")
-        .output()
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(&output)?)
+        .stderr(std::fs::File::options().append(true).create(true).open(folder.path().join("errors"))?)
+        .spawn()
         .context("node")?;
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{stdout}\n{stderr}");
-    ensure!(!stdout.contains("tests 0"), "no browser test ran:\n{stdout}");
-    println!("{stdout}");
+    let status = wait_for("the browser tests", ALL_TESTS, || {
+        if restart.exists()
+            && let Err(e) = restarted(&mut stack).and_then(|()| Ok(std::fs::remove_file(&restart)?))
+        {
+            return Some(Err(e));
+        }
+        browser.try_wait().transpose().map(|status| status.context("node"))
+    });
+    // One that was given up on must not go on alone.
+    let _ = browser.kill();
+    let said = ["output", "errors"].map(|name| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default()).join("\n");
+    ensure!(status.with_context(|| said.clone())??.success(), "{said}");
+    ensure!(!said.contains("tests 0"), "no browser test ran:\n{said}");
+    println!("{said}");
     Ok(())
+}
+
+/// Kills the server and starts it again where the page knows it.
+fn restarted(stack: &mut Stack) -> Result<()> {
+    let http = stack.address("http")?;
+    let config = stack.folder().join("server-again.yaml");
+    let data = stack.folder().join("data");
+    stack.kill_server()?;
+    std::fs::write(&config, config_at(&data, &http.to_string()))?;
+    stack.start_server_with(&config)
+}
+
+fn config_at(data: &Path, http: &str) -> String {
+    format!("data: {}\nhttp: {{ listen: {http} }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display())
 }

@@ -31,8 +31,8 @@ export function App() {
     <LookOf.Provider value={look}>
       <header class="top">
         <Go view={toFleet(view)} setView={setView} class="brand">
-          <img src="./favicon.svg" alt="" width="28" height="28" />
-          <span>Pattoo</span>
+          <img src="./favicon.svg" alt="Pattoo" width="28" height="28" />
+          <span aria-hidden="true">Pattoo</span>
         </Go>
         <nav class="tabs" aria-label="Pages">
           <Go view={toFleet(view)} setView={setView} current={view.page === 'fleet'}>Fleet</Go>

@@ -190,10 +190,13 @@ function padded(lo: number | null, hi: number | null): [number, number] {
   return [lo - air, hi + air];
 }
 
-/** Dots where there is room for them. */
+/** Dots where there is room for them between the first and the last. */
 function sparse(u: uPlot, n: number): boolean {
-  const cells = (u.data[n] as Cell[]).reduce<number>((sum, v) => sum + (typeof v === 'number' ? 1 : 0), 0);
-  return cells <= u.bbox.width / devicePixelRatio / 8;
+  const [x, cells] = [u.data[0], u.data[n] as Cell[]];
+  const there = cells.flatMap((cell, i) => (typeof cell === 'number' ? [i] : []));
+  const [first, last] = [x[there[0] ?? 0] ?? 0, x[there.at(-1) ?? 0] ?? 0];
+  const pixels = u.valToPos(last, 'x') - u.valToPos(first, 'x');
+  return there.length < 2 || pixels / (there.length - 1) >= 8;
 }
 
 /** A reading between two gaps has no line to be part of: it always gets a dot. */

@@ -21,7 +21,7 @@ export function SpanBar({ view, setView }: Props) {
       <div class="ranges" role="group" aria-label="Range">
         <button type="button" aria-label="Half a window earlier" title="Half a window earlier" onClick={() => go(shifted(view.span, feed.now(), -1))}>‹</button>
         {RANGES.map((r) => (
-          <button type="button" key={r} aria-pressed={r === range} onClick={() => go(last(r))}>{r.replace(/(\d+)/, '$1 ')}</button>
+          <button type="button" key={r} aria-pressed={r === range} onClick={() => go(last(r))}>{r.replace(/(\d+)/, '$1 ').replace('m', 'min')}</button>
         ))}
         <button type="button" aria-label="Half a window later" title="Half a window later" disabled={isLive(view.span)} onClick={() => go(shifted(view.span, feed.now(), 1))}>›</button>
         <button type="button" aria-label="Twice as long" title="Twice as long" onClick={() => go(widened(view.span, feed.now()))}>−</button>

@@ -1,4 +1,5 @@
-//! `cargo demo`: a whole installation on this machine, to look at. Server, gateway reading this host, two simulated meters.
+//! `cargo demo`: a whole installation on this machine, to look at. Server, gateway reading this host, two simulated meters,
+//! and a made-up pump house with a day of history.
 //!
 //! Starts itself again as each program, so that one build serves all. Keeps everything in a folder below `target` that goes
 //! when it stops.
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use pattoo_tests::api::Api;
+use pattoo_tests::pump_house::{PumpHouse, now_ms};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -21,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between two looks whether something is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How much of its past the pump house tells, and how often it is read, in ms.
+const PAST_MS: i64 = 86_400_000;
+const PUMP_EVERY_MS: i64 = 10_000;
 
 const GATEWAY: &str = "demo";
 const HTTP_PORT: u16 = 8080;
@@ -106,8 +112,32 @@ async fn show(folder: &Path, programs: &mut Programs, started: Instant) -> Resul
     let series = first_readings(api, programs).await?;
     done(&format!("{series} series stored and acknowledged"));
 
+    step("a made-up pump house");
+    let house = mqtt.parse()?;
+    let told = tokio::task::spawn_blocking(move || pump_house(house)).await??;
+    done(&format!("{told} readings of its last day"));
+
     println!("\n  Up after {:.1} s. Look at  http://{http}/   (Ctrl-C stops it)\n", started.elapsed().as_secs_f64());
     programs.watch().await
+}
+
+/// Tells the pump house's past, and goes on with its present as long as the server is there; gives how many readings the past has.
+fn pump_house(mqtt: std::net::SocketAddr) -> Result<i64> {
+    let mut next = now_ms()? / PUMP_EVERY_MS * PUMP_EVERY_MS;
+    let mut house = PumpHouse::connect(mqtt, next)?;
+    house.tell(next - PAST_MS, next, PUMP_EVERY_MS)?;
+    // Its only way to end is the server that goes.
+    std::thread::spawn(move || -> Result<()> {
+        loop {
+            std::thread::park_timeout(Duration::from_secs(1));
+            let now = now_ms()?;
+            if now - next >= PUMP_EVERY_MS {
+                house.tell(next, now, PUMP_EVERY_MS)?;
+                next += (now - next + PUMP_EVERY_MS - 1) / PUMP_EVERY_MS * PUMP_EVERY_MS;
+            }
+        }
+    });
+    Ok(PAST_MS / PUMP_EVERY_MS * i64::try_from(pattoo_tests::pump_house::SERIES)?)
 }
 
 fn step(what: &str) {
