@@ -255,6 +255,8 @@ fn link_report(config: &Config, link: &Link) -> LinkReport {
             Transport::Snmp(agent) => agent.to_string(),
             Transport::Host => "this host".to_owned(),
             Transport::Bacnet(bacnet) => format!("BACnet/IP {}", bacnet.local),
+            Transport::Exec(program) => program.words(),
+            Transport::Input(input) => input.words(),
         },
         cycle_ms: devices.iter().map(|device| device.cycle_ms).sum(),
         load_percent,

@@ -41,6 +41,20 @@
 //! | `links.<name>.log` | `off` | `values`, `frames`, `bytes`: what goes over it, in the log, for [`CONFIGURED_FOR`] after the start |
 //! | `links.<name>.timeout` | [`LINK_TIMEOUT`], on serial lines [`SERIAL_TIMEOUT`] | 50 ms to 60 s |
 //! | `links.<name>.bacnet`, `devices[].bacnet` | none | see [`bacnet`] |
+//! | `links.<name>.socket` | none | a path: a Unix socket where programs tell readings, see [`crate::lines`] |
+//! | `links.<name>.mode` | `"0660"` | with `socket`: who may write to it, as `chmod` has it |
+//! | `links.<name>.mqtt` | none | `mqtt://` or `mqtts://`: a broker that has readings |
+//! | `links.<name>.topic` | none | with `mqtt`: where they are, such as `sensors/#` |
+//! | `links.<name>.device_from` | none | with `mqtt`: the level of the topic that is the name of the device, 1 for the first |
+//! | `links.<name>.credentials`, `.ca`, `.certificate`, `.key` | none | with `mqtt`: as for `uplink` |
+//! | `links.<name>.precision` | `ns` | with `socket` or `mqtt`: unit of the times in line protocol, `ns`, `us`, `ms` or `s` |
+//! | `devices[].exec.run` | none | a program that prints readings and its arguments, as a list; no shell reads it |
+//! | `devices[].exec.mode` | `interval` | `interval`: it runs once `every` so often; `keep`: it is kept running |
+//! | `devices[].exec.timeout` | the device's `every`, at most 10 min | with `interval`: 100 ms to 10 min, then it is killed |
+//! | `devices[].exec.env` | none | variables beside `PATH`, `HOME`, `LANG`, `TZ` and those of [`crate::driver::exec`] |
+//! | `devices[].exec.directory` | `/` | where it runs |
+//! | `devices[].exec.precision` | `ns` | as above |
+//! | `devices[].stale_after` | none; 60 s with `keep` | 1 s to 7 days without a reading, then a series of an input or program is bad |
 //! | `devices[].unit` | [`DEVICE_UNIT`] | 0 to 255 |
 //! | `devices[].snmp` | none | the agent, where the profile reads one: `host`, `version`, `community`, `user`, `auth`, `priv`, `key_extension`, `context`, `secrets` |
 //! | `devices[].snmp.timeout` | [`snmp::SNMP_TIMEOUT`] | 50 ms to 60 s |
@@ -59,6 +73,8 @@ pub mod bacnet;
 mod clock;
 mod commands;
 mod devices;
+mod exec;
+mod inputs;
 mod links;
 mod load;
 mod read;
@@ -83,6 +99,8 @@ use crate::reading::{DeviceIndex, PointIndex};
 use crate::timebase::Trust;
 
 pub use bacnet::{Bacnet, BacnetPeer, Foreign};
+pub use exec::{Mode, Program};
+pub use inputs::{Input, Way};
 pub use load::{Loaded, load};
 pub use read::Environment;
 
@@ -378,6 +396,22 @@ pub enum Transport {
     Host,
     /// A network of BACnet/IP.
     Bacnet(Bacnet),
+    /// A program that prints readings.
+    Exec(Box<Program>),
+    /// A socket or a broker where others tell readings.
+    Input(Box<Input>),
+}
+
+impl Transport {
+    /// Whether the readings of its devices come by themselves, so that there is nothing to poll.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        match self {
+            Self::Input(_) => true,
+            Self::Exec(program) => program.mode == Mode::Keep,
+            _ => false,
+        }
+    }
 }
 
 /// Who may be at the other end of a TLS connection to a device, and who this is.

@@ -4,7 +4,9 @@
 //! [`crate::config::Transport`], and one line in [`open`]. Drivers know nothing of buffer or uplink, nor of each other.
 
 pub mod bacnet;
+pub mod exec;
 pub mod host;
+pub mod inputs;
 pub mod modbus;
 pub mod snmp;
 
@@ -132,6 +134,8 @@ pub(crate) fn open_part(transport: &Transport, common: &Common, clock: Clock, ea
             let port = common.0.clone().unwrap_or_else(|| Arc::new(bacnet::port::Port::new(settings)));
             Box::new(bacnet::Bacnet::new(settings, port, clock))
         }
+        Transport::Exec(program) => Box::new(exec::Exec::new((**program).clone(), clock)),
+        Transport::Input(input) => Box::new(inputs::Inputs::new((**input).clone(), clock)),
     }
 }
 

@@ -88,14 +88,16 @@ impl Health {
             own.late.add(due.late);
             own.status.timeout_ms = waiting.timeout.map(millis);
             own.status.latency_p99_ms = waiting.latency_p99.map(millis);
-            own.status.misses = waiting.misses.into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
+            own.missed(waiting.misses);
         }
         own.judge(Source::Poll(due.entry), verdict)
     }
 
     /// Takes what a device said without having been asked; gives what it is now if that is another quality than before.
-    pub fn heard(&mut self, device: &str, verdict: Verdict) -> Option<Verdict> {
-        self.devices.entry(device.to_owned()).or_default().judge(Source::Itself, verdict)
+    pub fn heard(&mut self, device: &str, verdict: Verdict, waiting: Waiting) -> Option<Verdict> {
+        let own = self.devices.entry(device.to_owned()).or_default();
+        own.missed(waiting.misses);
+        own.judge(Source::Itself, verdict)
     }
 
     /// All links, for the status document.
@@ -122,6 +124,10 @@ impl Health {
 }
 
 impl DeviceHealth {
+    fn missed(&mut self, misses: Misses) {
+        self.status.misses = misses.into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
+    }
+
     /// The worst of the latest verdicts, if it is of another quality than before.
     fn judge(&mut self, source: Source, verdict: Verdict) -> Option<Verdict> {
         self.latest.insert(source, verdict);
@@ -180,9 +186,9 @@ mod tests {
     #[test]
     fn what_comes_by_itself_counts_beside_the_polls() {
         let mut health = Health::default();
-        assert_eq!(health.heard("pump", DEAD), Some(DEAD));
+        assert_eq!(health.heard("pump", DEAD, Waiting::default()), Some(DEAD));
         assert_eq!(health.polled("line1", "pump", &due(0, 0, 0), GOOD, Waiting::default()), None);
-        assert_eq!(health.heard("pump", GOOD), Some(GOOD));
+        assert_eq!(health.heard("pump", GOOD, Waiting::default()), Some(GOOD));
         assert_eq!(health.devices()["pump"].polls, 1, "only polls are counted");
     }
 

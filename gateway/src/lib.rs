@@ -11,11 +11,13 @@
 //! | `schedule` | pure | what is due next on a link |
 //! | `driver` | shell | one protocol each |
 //! | `link` | shell | sockets and serial ports |
+//! | `lines` | pure | lines that programs, scripts and brokers give -> readings |
 //! | `link_log` | shell; `text`, `valve` pure | what goes over a link, in the log |
 //! | `control` | pure but for its client | what may be asked of the running daemon |
 //! | `simulate` | shell, `simulate::values` pure | a profile as a device |
 //! | `fixture` | pure, `fixture::replay` shell | replies and the readings that they must give |
 //! | `clock` | shell | the clocks of this machine |
+//! | `broker` | shell | what it takes to connect to an MQTT broker |
 //! | `tls` | shell | certificates and keys from their files |
 //! | `lessons` | pure | what devices refuse, as it is kept across restarts |
 //! | `health`, `durations` | pure | how links and devices are; how durations are spread |
@@ -32,6 +34,7 @@
 
 pub mod audit;
 pub mod batch;
+mod broker;
 pub mod buffer;
 pub mod check;
 pub mod cli;
@@ -44,6 +47,7 @@ mod durations;
 pub mod fixture;
 pub mod health;
 pub mod lessons;
+pub mod lines;
 pub mod link;
 pub mod link_log;
 mod mix;

@@ -26,6 +26,7 @@ use std::time::Duration;
 use pattoo_wire::{Kind, Repr};
 
 use crate::driver::host::Metric;
+use crate::lines::LineRead;
 
 pub use bacnet::{BacnetLimits, BacnetRead, BacnetScale, BacnetType, Which};
 pub use folder::load_profiles;
@@ -97,6 +98,8 @@ pub enum Read {
     Snmp(Box<SnmpRead>),
     /// A property of a BACnet object.
     Bacnet(BacnetRead),
+    /// What a line of a program, a script or a broker tells.
+    Line(LineRead),
 }
 
 impl Read {
@@ -106,7 +109,8 @@ impl Read {
     pub fn has_rows(&self) -> bool {
         match self {
             Self::Modbus(_) | Self::Bacnet(_) => false,
-            Self::SunSpec(_) => true,
+            // A row may have no identity: its series is there once it was told.
+            Self::SunSpec(_) | Self::Line(_) => true,
             Self::Host(metric) => metric.has_rows(),
             Self::Snmp(read) => read.table.is_some(),
         }
@@ -116,7 +120,7 @@ impl Read {
     #[must_use]
     pub fn is_heard(&self) -> bool {
         match self {
-            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) | Self::Bacnet(_) => false,
+            Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) | Self::Bacnet(_) | Self::Line(_) => false,
         }
     }
 }

@@ -8,8 +8,9 @@ use pattoo_wire::{Labels, MAX_SERIES, check_name};
 use super::read::{Files, HOST_LINK, Links};
 use super::{
     Allowed, BacnetPeer, DEVICE_EVERY, DEVICE_UNIT, Device, Link, MAX_DEVICES, MAX_INTERVAL, MIN_INTERVAL, Transport, bacnet, commands,
-    snmp,
+    exec, snmp,
 };
+use crate::lines::{READINGS, readings};
 use crate::profile::{Found, Profile, Read, name_of};
 use crate::reading::{DeviceIndex, PointIndex};
 use crate::yaml::{Field, Fields, Node, Problems, did_you_mean, quoted};
@@ -19,7 +20,7 @@ const MAX_LABELS: usize = 32;
 /// Longest key or text of a label, in bytes: what the wire carries.
 const MAX_LABEL_BYTES: usize = 255;
 
-const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable", "snmp", "bacnet"];
+const KEYS: &[&str] = &["name", "profile", "link", "unit", "every", "labels", "writable", "snmp", "bacnet", "exec", "stale_after"];
 
 /// What may be written to the devices.
 pub(super) type Writable = BTreeMap<(DeviceIndex, PointIndex), Allowed>;
@@ -90,8 +91,16 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
         None => Some(DEVICE_EVERY),
     };
     let labels = fields.optional("labels").map_or_else(|| Some(Labels::new()), |field| labels(&field, problems));
-    let field = fields.required("profile", "the id of a profile", problems);
-    let profile = field.and_then(|field| profile(&field, found, problems));
+    let profile = match fields.optional("profile") {
+        None if exec::tells_lines(&fields, links) => Some(readings()),
+        _ => {
+            let field = fields.required("profile", "the id of a profile", problems);
+            field.and_then(|field| profile(&field, found, problems))
+        }
+    };
+    if let Some(profile) = &profile {
+        exec::refuse(&fields, profile, problems);
+    }
     let allowed = match (fields.optional("writable"), &profile) {
         (Some(field), Some(profile)) => commands::writable(&field, profile, problems)?,
         _ => BTreeMap::new(),
@@ -123,6 +132,10 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
             }
             (link, Some(0))
         }
+        Some(profile) if exec::is_told(profile) => {
+            let link = name.as_deref().zip(every);
+            (link.and_then(|(name, every)| exec::link(&fields, name, every, links, problems)), Some(0))
+        }
         Some(_) => modbus_link(&fields, links, problems),
         None => (None, None),
     };
@@ -137,6 +150,9 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
 
 fn profile(field: &Field<'_>, found: &Found, problems: &mut Problems<'_>) -> Option<Arc<Profile>> {
     let id = field.text("the id of a profile", problems)?;
+    if id == READINGS {
+        return Some(readings());
+    }
     if let Some(profile) = found.profiles.get(id) {
         return Some(profile.clone());
     }
@@ -188,7 +204,9 @@ fn modbus_link(fields: &Fields<'_>, links: &Links, problems: &mut Problems<'_>) 
         Some(field) => field.integer(0, 255, "a Modbus unit id", problems).and_then(|n| u8::try_from(n).ok()),
         None => Some(DEVICE_UNIT),
     };
-    let is_modbus = |transport: &Transport| !matches!(transport, Transport::Host | Transport::Bacnet(_));
+    let is_modbus = |transport: &Transport| {
+        !matches!(transport, Transport::Host | Transport::Snmp(_) | Transport::Bacnet(_) | Transport::Exec(_) | Transport::Input(_))
+    };
     (link_of(fields, links, "Modbus", is_modbus, problems), unit)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::read::{path, split_endpoint};
-use super::{Identity, LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Security, Transport, bacnet};
+use super::{Identity, LINK_TIMEOUT, MAX_CONNECTIONS, SERIAL_TIMEOUT, Security, Transport, bacnet, inputs};
 use crate::link::serial::SerialLine;
 use crate::link_log::Level;
 use crate::profile::Parity;
@@ -45,7 +45,10 @@ const SLOWEST_BAUD: i128 = 300;
 const FASTEST_BAUD: i128 = 1_000_000;
 
 /// Reads the mapping of one link; gives its transport, the number of its connections and what is told of it.
-pub(super) fn transport(node: &Node, what: &str, problems: &mut Problems<'_>) -> Option<(Transport, usize, Level)> {
+pub(super) fn transport(node: &Node, what: &str, link: &str, problems: &mut Problems<'_>) -> Option<(Transport, usize, Level)> {
+    if inputs::is_input(node) {
+        return inputs::read(node, what, link, problems);
+    }
     let before = problems.count();
     let fields = Fields::read(node, what, KEYS, problems)?;
     let found: Vec<&str> = WAYS.iter().copied().filter(|way| fields.optional(way).is_some()).collect();

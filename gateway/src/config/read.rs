@@ -216,7 +216,7 @@ impl Links {
                 problems.add(at, format!("{what}: {e}"));
             } else if name == HOST_LINK {
                 problems.add(at, format!("{what}: this name belongs to the built-in link to this machine itself, expected another one"));
-            } else if let Some((transport, connections, log)) = links::transport(node, &what, problems) {
+            } else if let Some((transport, connections, log)) = links::transport(node, &what, name, problems) {
                 links.good.push(Link { name: name.to_owned(), transport, devices: Vec::new(), connections, log });
                 continue;
             }

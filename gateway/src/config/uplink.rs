@@ -136,7 +136,7 @@ fn pace(fields: &Fields<'_>, uplink: &mut Uplink, problems: &mut Problems<'_>) -
 }
 
 /// `mqtt://host:port` or `mqtts://host:port`; the port may be left out. Without credentials only to this machine itself.
-fn url(text: &Text<'_>, has_credentials: bool, problems: &mut Problems<'_>) -> Option<String> {
+pub(super) fn url(text: &Text<'_>, has_credentials: bool, problems: &mut Problems<'_>) -> Option<String> {
     let url = text.as_str();
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     let Some(endpoint) = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("mqtts://")) else {

@@ -43,7 +43,9 @@ impl LinkCost {
             | Transport::RtuOverTcp { .. }
             | Transport::Snmp(_)
             | Transport::Bacnet(_)
-            | Transport::Host => Self::default(),
+            | Transport::Host
+            | Transport::Exec(_)
+            | Transport::Input(_) => Self::default(),
         }
     }
 

@@ -70,6 +70,7 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let points = points(&list, modbus.as_ref(), &marks, &tables, problems)?;
     let (misplaced, reads) = match points.first().map(|p| &p.read) {
         Some(Read::Host(_)) => (vec![section, agent, own, matching], "host metrics"),
+        Some(Read::Line(_)) => (vec![section, agent, own, matching], "fields of lines"),
         Some(Read::Snmp(_)) => (vec![section, own], "an SNMP agent"),
         Some(Read::Bacnet(_)) => (vec![section, agent], "BACnet objects"),
         Some(Read::Modbus(_) | Read::SunSpec(_)) | None => (vec![agent, own], "registers"),
@@ -223,7 +224,11 @@ fn point(node: &Node, what: &str, marks: &Marks, tables: &snmp::Tables, problems
         Read::Host(metric) => metric.repr(),
         Read::Snmp(read) => read.repr(),
         Read::Bacnet(read) => read.repr(),
+        Read::Line(read) => read.repr(),
     };
+    if let (Some(field), Read::Line(_)) = (fields.optional("every"), &read) {
+        field.problem("has no place here: a program tells all its points each time it runs", problems);
+    }
     let every = match fields.optional("every") {
         Some(field) => Some(field.duration(MIN_INTERVAL, MAX_INTERVAL, problems)?),
         None => None,

@@ -14,6 +14,7 @@ use super::source::{BYTES, HOW, IN_MODEL, MAX_AT, MAX_TEXT_REGISTERS, PLACES, SU
 use super::sunspec::{END, HEADER};
 use super::writable::{FUNCTIONS, WRITABLE_KEYS};
 use crate::driver::host::Metric;
+use crate::lines::{FIELD, FIELD_KEYS, MAX_DECIMALS, MAX_NAME_BYTES as MAX_NAME, MAX_TAGS, TYPES as FIELD_TYPES};
 
 const FILE: &str = "../hw-profiles/profile.schema.json";
 
@@ -173,14 +174,18 @@ fn point_key(key: &str) -> Value {
             json!({
                 "description": "Where the point is read from; several places in SunSpec models where devices differ, best first.",
                 "if": { "type": "array" },
-                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else/else/else" }, "minItems": 1 },
+                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else/else/else/else" }, "minItems": 1 },
                 "else": {
-                    "if": { "anyOf": [{ "required": ["oid"] }, { "required": ["table"] }, { "required": ["column"] }] },
-                    "then": snmp::schema::read(),
+                    "if": { "type": "object", "required": [FIELD] },
+                    "then": field(),
                     "else": {
-                        "if": { "type": "object", "required": [bacnet::OBJECT] },
-                        "then": object(bacnet::KEYS, &[bacnet::OBJECT], bacnet_read_key),
-                        "else": read,
+                        "if": { "anyOf": [{ "required": ["oid"] }, { "required": ["table"] }, { "required": ["column"] }] },
+                        "then": snmp::schema::read(),
+                        "else": {
+                            "if": { "type": "object", "required": [bacnet::OBJECT] },
+                            "then": object(bacnet::KEYS, &[bacnet::OBJECT], bacnet_read_key),
+                            "else": read,
+                        },
                     },
                 },
             })
@@ -202,6 +207,22 @@ fn point_key(key: &str) -> Value {
         }),
         other => panic!("{other} is not described"),
     }
+}
+
+/// The `read` of a point that lines tell.
+fn field() -> Value {
+    object(FIELD_KEYS, &[FIELD], |key| match key {
+        FIELD => text(MAX_NAME, "The point of a JSON line, or the field of line protocol."),
+        "measurement" => text(MAX_NAME, "Only of this measurement of line protocol."),
+        "type" => about(names(FIELD_TYPES), "What its values are; number where absent."),
+        "scale" => json!({ "type": "number", "not": { "const": 0 }, "description": "Multiplier, an exact decimal such as 0.1." }),
+        "decimals" => integer(0, MAX_DECIMALS.into(), "Decimals that a number is rounded to."),
+        "identity" => json!({
+            "description": "Tags that tell rows apart: each combination is a series.",
+            "type": "array", "items": text(MAX_NAME, "The name of a tag."), "minItems": 1, "maxItems": MAX_TAGS, "uniqueItems": true,
+        }),
+        other => panic!("{other} is not described"),
+    })
 }
 
 /// The places of a point's `read`, each alone.

@@ -6,6 +6,7 @@
 //! | `modicon` | the same as some vendors print it: 00001 coil 0, 10001 discrete input 0, 30001 input and 40001 holding register 0 |
 //! | `host` | a metric of this Linux host; no other key goes with it |
 //! | `object` | a BACnet object, see [`bacnet`]; none of the other keys below are for it |
+//! | `field` | what a line of a program or a script tells, with keys of its own: see [`ListedField`] |
 //! | `sunspec` | a SunSpec model, or a list of those that share a layout: `[101, 102, 103]`. The device says where it has it |
 //! | `at` | register of a `sunspec` model, 0 for the one with its id; `scale_at` is counted like it |
 //! | `rows` | `[first, size]`: the value is there in each row of a table; the first row begins at `first`, `at` lies in it |
@@ -24,6 +25,7 @@ use super::read::{MAX_ITEMS, pair, register};
 use super::sunspec::{END, HEADER};
 use super::{ByteOrder, Encoding, Half, Layout, ModbusRead, Place, Read, Table, WordOrder, bacnet};
 use crate::driver::host::Metric;
+use crate::lines::{FIELD, LineRead, ListedField};
 use crate::yaml::{self, Field, Fields, Node, Problems};
 
 /// Most registers of a text: those of one request.
@@ -114,6 +116,9 @@ pub(super) fn read(node: &Node, what: &str, marks: &Marks, problems: &mut Proble
     if bacnet::is_one(node) {
         return bacnet::read(node, &what, problems).map(Read::Bacnet);
     }
+    if has_key(node, FIELD) {
+        return ListedField::read(node, &what, problems).map(|field| Read::Line(LineRead::Listed(field)));
+    }
     let yaml::Tree::List(items) = &node.tree else { return read_with(node, &what, &[], marks, problems) };
     let mut places: Vec<Place> = Vec::new();
     for item in items.iter().take(MAX_ITEMS) {
@@ -135,6 +140,11 @@ pub(super) fn read(node: &Node, what: &str, marks: &Marks, problems: &mut Proble
         return None;
     }
     Some(Read::SunSpec(places))
+}
+
+/// Whether it is a mapping with this key.
+fn has_key(node: &Node, key: &str) -> bool {
+    matches!(&node.tree, yaml::Tree::Map(entries) if entries.iter().any(|(own, _)| own.tree == yaml::Tree::Scalar(key.to_owned())))
 }
 
 /// Reads one place among keys that are another's.

@@ -93,7 +93,8 @@ async fn take_turns(
     health: watch::Sender<Health>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let devices = link.devices.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
+    let polled = if link.transport.is_heard() { &[] } else { link.devices.as_slice() };
+    let devices = polled.iter().filter_map(|index| Some((*index, config.devices.get(index.0)?)));
     let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
@@ -119,7 +120,7 @@ async fn take_turns(
             Turn::Read(due) => due,
             Turn::Heard(Heard { transactions, hasten }) => {
                 hasten.into_iter().for_each(|(device, points)| desks.hasten(device, points));
-                note_heard(&health, &config, &transactions);
+                note_heard(&health, &config, driver.as_ref(), &transactions);
                 log.iter().for_each(|log| log.values(&config, &transactions));
                 for transaction in transactions {
                     if readings.send(transaction).await.is_err() {
@@ -249,13 +250,13 @@ async fn ask(driver: &mut dyn Driver, config: &Config, due: Due, points: &[Point
 }
 
 /// Notes what came by itself, and says so where its device is another than before.
-fn note_heard(health: &watch::Sender<Health>, config: &Config, transactions: &[Transaction]) {
+fn note_heard(health: &watch::Sender<Health>, config: &Config, driver: &dyn Driver, transactions: &[Transaction]) {
     for transaction in transactions {
         let Some((verdict, device)) = Verdict::of(std::slice::from_ref(transaction)).zip(config.devices.get(transaction.device.0)) else {
             continue;
         };
         let mut changed = None;
-        health.send_modify(|health| changed = health.heard(&device.name, verdict));
+        health.send_modify(|health| changed = health.heard(&device.name, verdict, driver.waiting(device)));
         tell(device, changed);
     }
 }

@@ -37,6 +37,8 @@ pub enum Reason {
     CounterReset,
     /// The look before is missing: a counter may have wrapped more than once since the last one.
     MissedLook,
+    /// The program that reads the device could not be started, failed or printed too much.
+    ProgramFailed,
     /// The agent refused with this SNMP error status.
     SnmpError(u8),
     /// The device says that the value is not what is measured: it was taken out of service, and somebody may have typed it in.
@@ -90,6 +92,7 @@ impl Reason {
             Self::MissedLook => 16,
             Self::OutOfService => 17,
             Self::Overridden => 18,
+            Self::ProgramFailed => 20,
             Self::SnmpError(status) => SNMP_ERRORS + u16::from(status),
             Self::Reliability(number) => RELIABILITIES + u16::from(number),
             Self::Bacnet(code) => BACNET_ERRORS + u16::from(code),
@@ -122,6 +125,7 @@ impl Reason {
             16 => Self::MissedLook,
             17 => Self::OutOfService,
             18 => Self::Overridden,
+            20 => Self::ProgramFailed,
             _ => {
                 let [block, number] = code.to_be_bytes();
                 match u16::from(block) << 8 {
@@ -220,6 +224,7 @@ impl fmt::Display for Reason {
             Self::FirstLook => f.write_str("first look at a counter"),
             Self::CounterReset => f.write_str("counter began anew"),
             Self::MissedLook => f.write_str("missed the look before"),
+            Self::ProgramFailed => f.write_str("program failed"),
             Self::SnmpError(code) => write!(f, "SNMP error {code} ({})", status(*code)),
             Self::OutOfService => f.write_str("out of service"),
             Self::Overridden => f.write_str("overridden by hand"),
