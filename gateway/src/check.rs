@@ -14,6 +14,7 @@ use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::config::{Allowed, Config, Device, Link, Transport};
+use crate::lines::LineRead;
 use crate::plan::{self, LinkCost, Request, Why};
 use crate::profile::{Chain, ModbusLimits, Read, Table};
 use crate::reading::{DeviceIndex, PointIndex};
@@ -156,6 +157,7 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
     let registers: Vec<_> =
         reads().filter_map(|(index, read)| if let Read::Modbus(read) = read { Some((index, read)) } else { None }).collect();
     let metrics = reads().filter_map(|(_, read)| if let Read::Host(metric) = read { Some(*metric) } else { None });
+    let told = reads().filter(|(_, read)| matches!(read, Read::Line(LineRead::Listed(_)))).count();
     let rows: Vec<u32> = metrics.map(|metric| if metric.has_rows() { ASSUMED_HOST_ROWS } else { 1 }).collect();
     let properties = reads().filter(|(_, read)| matches!(read, Read::Bacnet(_))).count();
     let limits = &device.profile.modbus;
@@ -166,7 +168,7 @@ fn cost(device: &Device, points: &[PointIndex], link: &LinkCost) -> Cost {
         registers: requests.iter().map(|request| u64::from(request.count)).sum(),
         requests: 0,
         time: plan::cycle_time(&requests, limits, link) + host,
-        readings: u32::try_from(registers.len() + properties).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
+        readings: u32::try_from(registers.len() + properties + told).unwrap_or(u32::MAX).saturating_add(rows.iter().sum()),
     }
 }
 

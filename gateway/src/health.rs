@@ -100,6 +100,15 @@ impl Health {
         own.judge(Source::Itself, verdict)
     }
 
+    /// Takes what went wrong with a device that gave nothing just now. One that never gave anything is bad.
+    pub fn missed(&mut self, device: &str, waiting: Waiting) {
+        if waiting.misses.is_empty() {
+            return;
+        }
+        let unheard = || DeviceHealth { status: DeviceStatus::new(Quality::Bad), ..DeviceHealth::default() };
+        self.devices.entry(device.to_owned()).or_insert_with(unheard).missed(waiting.misses);
+    }
+
     /// All links, for the status document.
     #[must_use]
     pub fn links(&self) -> BTreeMap<String, LinkStatus> {
@@ -190,6 +199,20 @@ mod tests {
         assert_eq!(health.polled("line1", "pump", &due(0, 0, 0), GOOD, Waiting::default()), None);
         assert_eq!(health.heard("pump", GOOD, Waiting::default()), Some(GOOD));
         assert_eq!(health.devices()["pump"].polls, 1, "only polls are counted");
+    }
+
+    #[test]
+    fn a_device_that_gave_nothing_yet_and_of_which_something_went_wrong_is_bad() {
+        let mut health = Health::default();
+        health.missed("tank", Waiting::default());
+        assert!(health.devices().is_empty());
+        let waiting = |count| Waiting { misses: [("bad line", count)].into(), ..Waiting::default() };
+        health.missed("tank", waiting(1));
+        assert_eq!(health.devices()["tank"].quality, Quality::Bad);
+        health.heard("tank", GOOD, waiting(1));
+        health.missed("tank", waiting(2));
+        let tank = &health.devices()["tank"];
+        assert_eq!((tank.quality, &tank.misses), (Quality::Good, &[("bad line".to_owned(), 2)].into()));
     }
 
     #[test]

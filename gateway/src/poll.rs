@@ -138,7 +138,9 @@ fn show(device: &Device, link: &str, transactions: Vec<Transaction>) -> Polled {
 }
 
 fn shown(point: &Point, reading: &Reading, time_ms: i64) -> Shown {
-    let row = reading.row.as_ref().map(|row| format!("[{}]", row.identity)).unwrap_or_default();
+    let row = reading.row.as_deref();
+    let own = row.and_then(|row| row.point.as_ref()).unwrap_or(&point.name);
+    let identity = row.map(|row| row.identity.as_str()).filter(|identity| !identity.is_empty());
     let value = reading.sample.value();
     let state = value.and_then(|value| match value {
         Value::Decimal(d) if d.exponent == 0 => point.states.get(&d.mantissa),
@@ -146,10 +148,10 @@ fn shown(point: &Point, reading: &Reading, time_ms: i64) -> Shown {
         _ => None,
     });
     Shown {
-        point: point.name.clone() + &row,
+        point: identity.map_or_else(|| own.clone(), |identity| format!("{own}[{identity}]")),
         value: value.map(json),
         state: state.cloned(),
-        unit: point.unit.clone(),
+        unit: row.and_then(|row| row.unit.as_ref()).unwrap_or(&point.unit).clone(),
         quality: reading.sample.quality(),
         reason: reading.sample.reason().map(|reason| reason.to_string()),
         time_ms,

@@ -30,7 +30,6 @@ const PURE: &[&str] = &[
     "gateway/src/durations.rs",
     "gateway/src/health.rs",
     "gateway/src/lessons.rs",
-<<<<<<< HEAD
     "gateway/src/profile/snmp",
     "gateway/src/check/snmp.rs",
     "gateway/src/driver/snmp/known.rs",
@@ -38,10 +37,8 @@ const PURE: &[&str] = &[
     "gateway/src/driver/snmp/rows.rs",
     "gateway/src/driver/snmp/walk.rs",
     "gateway/src/driver/snmp/wire.rs",
-=======
     "gateway/src/lines.rs",
     "gateway/src/lines",
->>>>>>> 6fe73e5 (Any other source: lines of programs, sockets and brokers become readings)
     "gateway/src/driver/modbus/learned.rs",
     "gateway/src/driver/modbus/session/patience.rs",
     "gateway/src/driver/modbus/session/question.rs",
@@ -91,12 +88,9 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("gateway/src/driver", &["crate::buffer", "crate::uplink", "crate::batch", "crate::run"]),
     ("gateway/src/driver/modbus", &["driver::host", "super::host"]),
     ("gateway/src/driver/host", &["driver::modbus", "super::modbus"]),
-<<<<<<< HEAD
     ("gateway/src/driver/snmp", &["driver::modbus", "driver::host", "crate::fixture", "crate::scan"]),
-=======
     ("gateway/src/driver/exec", &["driver::modbus", "super::modbus", "driver::host", "super::host"]),
     ("gateway/src/driver/inputs", &["driver::modbus", "super::modbus", "driver::exec", "super::exec"]),
->>>>>>> 6fe73e5 (Any other source: lines of programs, sockets and brokers become readings)
     ("gateway/src/buffer", &["crate::uplink", "crate::driver", "crate::run"]),
     ("gateway/src/uplink", &["crate::driver", "crate::run", "buffer::disk"]),
     ("gateway/src", &["pattoo_server::"]),

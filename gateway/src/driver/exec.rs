@@ -41,6 +41,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A program that ran for so long was good.
 const GOOD_RUN: Duration = Duration::from_secs(60);
+/// How often it is told that something went wrong while nothing is heard.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Of a line on stderr so many bytes go to the log.
 const MAX_LOG_BYTES: usize = 500;
 
@@ -51,6 +53,7 @@ pub struct Exec {
     intake: Intake,
     voice: Voice,
     kept: Kept,
+    tell_at: Option<Instant>,
 }
 
 /// A program that is kept running.
@@ -76,7 +79,7 @@ impl Exec {
     #[must_use]
     pub fn new(program: Program, clock: Clock) -> Self {
         let (intake, voice) = (Intake::new(program.source.clone()), Voice::of(&program.device));
-        Self { clock, program, intake, voice, kept: Kept::default() }
+        Self { clock, program, intake, voice, kept: Kept::default(), tell_at: None }
     }
 
     fn now(&self) -> Now {
@@ -124,7 +127,11 @@ impl Exec {
             if !transactions.is_empty() {
                 return Heard { transactions, hasten: Vec::new() };
             }
-            let look = sleep(self.intake.next_look(now));
+            if self.tell_at.is_none_or(|at| Instant::now() >= at) && self.intake.news() {
+                self.tell_at = Some(Instant::now() + TELL_EVERY);
+                return Heard::default();
+            }
+            let look = sleep(self.intake.next_look(now).min(TELL_EVERY));
             tokio::select! {
                 event = self.kept.next(&self.program, &device.profile.id) => self.obey(event, index),
                 () = look => {}

@@ -27,6 +27,8 @@ use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// Pause before a socket or a connection that could not be had is tried again; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How often it is told that something went wrong while nothing is heard.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,7 @@ pub struct Inputs {
     allowance: Allowance,
     pause: Duration,
     again_at: Option<Instant>,
+    tell_at: Option<Instant>,
 }
 
 enum Ways {
@@ -71,7 +74,7 @@ impl Inputs {
         };
         let intake = Intake::new(input.source);
         let (quota, allowance) = (Quota::default(), Allowance::default());
-        Self { clock, link: input.link, way, intake, quota, allowance, pause: Duration::ZERO, again_at: None }
+        Self { clock, link: input.link, way, intake, quota, allowance, pause: Duration::ZERO, again_at: None, tell_at: None }
     }
 
     fn now(&self) -> Now {
@@ -92,7 +95,11 @@ impl Inputs {
             if !transactions.is_empty() {
                 return Heard { transactions, hasten: Vec::new() };
             }
-            let look = sleep(self.intake.next_look(now));
+            if self.tell_at.is_none_or(|at| Instant::now() >= at) && self.intake.news() {
+                self.tell_at = Some(Instant::now() + TELL_EVERY);
+                return Heard::default();
+            }
+            let look = sleep(self.intake.next_look(now).min(TELL_EVERY));
             tokio::select! {
                 event = next(&mut self.way, &mut self.again_at, &self.allowance) => self.obey(event),
                 () = look => {}

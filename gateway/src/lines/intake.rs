@@ -51,6 +51,8 @@ pub struct Intake {
     ready: Vec<(DeviceIndex, i64, Reading)>,
     /// Of lines that were no device's.
     misses: Misses,
+    /// Something went wrong since that was told last.
+    news: bool,
     run: u64,
 }
 
@@ -169,6 +171,12 @@ impl Intake {
     pub fn count(&mut self, device: Option<DeviceIndex>, miss: &'static str) {
         let misses = device.and_then(|index| self.devices.get_mut(&index)).map_or(&mut self.misses, |own| &mut own.misses);
         *misses.entry(miss).or_default() += 1;
+        self.news = true;
+    }
+
+    /// Whether something went wrong since this was asked last.
+    pub fn news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// What went wrong with a device, and with lines that were nobody's.

@@ -120,6 +120,9 @@ async fn take_turns(
             Turn::Read(due) => due,
             Turn::Heard(Heard { transactions, hasten }) => {
                 hasten.into_iter().for_each(|(device, points)| desks.hasten(device, points));
+                if transactions.is_empty() {
+                    note_misses(&health, &config, driver.as_ref(), &link.devices);
+                }
                 note_heard(&health, &config, driver.as_ref(), &transactions);
                 log.iter().for_each(|log| log.values(&config, &transactions));
                 for transaction in transactions {
@@ -261,9 +264,19 @@ fn note_heard(health: &watch::Sender<Health>, config: &Config, driver: &dyn Driv
     }
 }
 
+/// Notes what went wrong with devices that said nothing.
+fn note_misses(health: &watch::Sender<Health>, config: &Config, driver: &dyn Driver, devices: &[DeviceIndex]) {
+    for device in devices.iter().filter_map(|index| config.devices.get(index.0)) {
+        health.send_modify(|health| health.missed(&device.name, driver.waiting(device)));
+    }
+}
+
 /// Notes how a poll went, and says so where its device is another than before.
 fn note(health: &watch::Sender<Health>, link: &Link, device: &Device, due: &Due, transactions: &[Transaction], waiting: Waiting) {
-    let Some(verdict) = Verdict::of(transactions) else { return };
+    let Some(verdict) = Verdict::of(transactions) else {
+        health.send_modify(|health| health.missed(&device.name, waiting));
+        return;
+    };
     let mut changed = None;
     health.send_modify(|health| changed = health.polled(&link.name, &device.name, due, verdict, waiting));
     tell(device, changed);

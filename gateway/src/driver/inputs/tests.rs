@@ -115,10 +115,13 @@ async fn several_clients_tell_readings_and_hear_what_is_wrong_with_theirs() {
     one.shutdown().await.unwrap();
     assert_eq!(site.hear(1).await, [good(0, "m.f", 5.0)], "the line came in two parts");
     let wrong = site.answer(&mut one).await;
-    assert_eq!(wrong, "line 6, column 1: found the end of the line: EOF while parsing an object\n", "of the last line too, which nothing ends");
+    assert_eq!(
+        wrong, "line 6, column 1: found the end of the line: EOF while parsing an object\n",
+        "of the last line too, which nothing ends"
+    );
     other.write_all(b"m,device=elsewhere f=1\n").await.unwrap();
     let refused = site.answer(&mut other).await;
-    assert_eq!(refused, "line 3, column 22: found the device `elsewhere`, expected one that is configured here: a, b\n");
+    assert_eq!(refused, "line 3, column 20: found the device `elsewhere`, expected one that is configured here: a, b\n");
     let misses = site.driver.waiting(&site.config.devices[0]).misses;
     assert_eq!(misses, [("bad line", 1), ("unknown device", 2)].into());
     // Only the one that may not be silent is said to be.
