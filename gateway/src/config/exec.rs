@@ -11,6 +11,9 @@ use crate::lines::Source;
 use crate::profile::{Profile, Read};
 use crate::yaml::{Field, Fields, Problems, did_you_mean, quoted};
 
+#[cfg(test)]
+mod tests;
+
 const KEYS: &[&str] = &["run", "mode", "timeout", "env", "directory", "precision"];
 /// Most arguments of a program, and most variables.
 const MAX_ARGUMENTS: usize = 128;
