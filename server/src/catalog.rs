@@ -4,6 +4,7 @@
 //! just given; after a failed commit its owner throws it away and builds a new one from the store.
 
 mod arrival;
+mod points;
 mod receipts;
 mod refused;
 mod stream;

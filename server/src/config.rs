@@ -1,6 +1,7 @@
 //! The server's configuration: text of a file and overrides -> a struct that can only be valid.
 //! Pure: opens no file and reads no environment; both are passed in.
 
+mod agents;
 mod broker;
 
 use core::net::SocketAddr;
@@ -12,6 +13,8 @@ use serde::Deserialize;
 use serde_saphyr::{Error as YamlError, Location, Spanned};
 use thiserror::Error;
 
+use agents::RawAgents;
+pub use agents::{Agents, Network};
 use broker::RawBroker;
 pub use broker::{Broker, Identity, Tls};
 
@@ -41,6 +44,8 @@ pub struct Config {
     pub broker: Broker,
     /// Where page and API listen; loopback.
     pub http: SocketAddr,
+    /// Where agents of the Python Pattoo post; none where that is off.
+    pub agents: Option<Agents>,
     /// How long readings are kept.
     pub retention: Duration,
     /// How far ahead of the server's clock readings may be; later ones are refused.
@@ -63,6 +68,7 @@ struct Raw {
     data: Option<Spanned<String>>,
     broker: Option<Spanned<RawBroker>>,
     http: Option<RawHttp>,
+    agents: Option<RawAgents>,
     retention: Option<Spanned<String>>,
     ingest: Option<RawIngest>,
 }
@@ -120,6 +126,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let data = data.as_ref().map(&path).transpose()?.unwrap_or_else(|| DEFAULT_DATA.into());
     let listen = from_env("PATTOO_HTTP_LISTEN").or(found(raw.http.and_then(|http| http.listen)));
     let http = listen.map_or_else(|| address(&default(DEFAULT_HTTP)), |listen| http_listen(&listen))?;
+    let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
     let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
     let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
     let max_future = max_future.map_or(Ok(DEFAULT_MAX_FUTURE), |text| duration(&text, MAX_FUTURE, "30m, 1m to 1year"))?;
@@ -127,7 +134,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, retention, max_future })
+    Ok(Config { data, broker, http, agents, retention, max_future })
 }
 
 fn default(text: &str) -> Found {

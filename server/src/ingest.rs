@@ -1,8 +1,9 @@
 //! Messages of gateways -> what to store and what to acknowledge.
 //!
 //! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `asking` knows what to ask
-//! gateways for, `fair` whose turn it is, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out. A message is acknowledged only by the commit that
-//! holds it; whatever else happens, the gateway sends it again.
+//! gateways for, `fair` whose turn it is, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out; `pattoo` does
+//! all of that for agents of the Python Pattoo, over HTTP. A message is acknowledged only by the commit that holds it; whatever else
+//! happens, the gateway sends it again.
 
 mod asking;
 mod core;
@@ -11,6 +12,7 @@ mod future;
 mod group;
 mod letters;
 mod mqtt;
+mod pattoo;
 
 #[cfg(test)]
 mod end_to_end;
@@ -26,6 +28,10 @@ pub use self::core::{Core, Message, Processed};
 pub use future::Now;
 pub use letters::{LetterError, Letters};
 pub use mqtt::{BrokerAddress, run};
+pub use pattoo::posts as agents;
+
+/// The core as its ways in share it: one at a time goes through the catalogue and the store.
+pub type SharedCore = std::sync::Arc<std::sync::Mutex<Core>>;
 
 /// Largest status document, in bytes.
 pub const MAX_STATUS_BYTES: usize = 256 << 10;

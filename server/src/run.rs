@@ -33,8 +33,10 @@ const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// Readings deleted in one transaction; commits of readings wait for it.
 const EXPIRE_AT_ONCE: usize = 10_000;
-/// Open files for 1088 clients and 256 that wait, three each, and for 256 HTTP connections, the store and a reserve.
-const OPEN_FILES: u64 = 4608;
+/// Most connections of old agents at once; each posts every few minutes.
+const AGENT_CONNECTIONS: usize = 64;
+/// Open files for 1088 clients and 256 that wait, three each, and for 320 HTTP connections, the store and a reserve.
+const OPEN_FILES: u64 = 4672;
 /// Largest credentials file, in bytes.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
@@ -60,6 +62,9 @@ struct Addresses {
     /// The same with TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtts: Option<SocketAddr>,
+    /// Where old agents post; absent where that is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agents: Option<SocketAddr>,
 }
 
 /// Serves until `stop` is done.
@@ -86,18 +91,29 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let http = TcpListener::bind(config.http)
         .await
         .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http))?;
+    let agents = listen_for_agents(config.agents.as_ref()).await?;
     raise_open_files();
     let (broker, upstream) = open_broker(&config, live.clone()).await?;
     let addresses = Addresses {
         http: http.local_addr()?,
         mqtt: broker.as_ref().and_then(Broker::plain),
         mqtts: broker.as_ref().and_then(Broker::secure),
+        agents: agents.as_ref().map(TcpListener::local_addr).transpose()?,
     };
+    let core = core.shared();
 
+    let with_agents = addresses.agents.is_some();
     let (stopping, stopped) = watch::channel(false);
     let broker_stop = broker.as_ref().map(Broker::stopper);
     let mut broker_task = broker.map_or_else(|| tokio::spawn(std::future::pending()), |broker| tokio::spawn(broker.run()));
-    let mut ingest_task = tokio::spawn(ingest::run(upstream, core, live.clone(), stopped.clone()));
+    let mut ingest_task = tokio::spawn(ingest::run(upstream, core.clone(), live.clone(), stopped.clone()));
+    let mut agents_task = match agents {
+        Some(listener) => {
+            let allow = config.agents.map(|agents| agents.allow).unwrap_or_default();
+            tokio::spawn(serve_agents(listener, allow, core, live.clone(), stopped.clone()))
+        }
+        None => tokio::spawn(std::future::pending()),
+    };
     let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone(), stopped.clone()), stopped.clone()));
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
@@ -107,6 +123,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         end = &mut broker_task => Err(format!("broker: {end:?}")),
         end = &mut ingest_task => Err(format!("ingest: {end:?}")),
         end = &mut http_task => Err(format!("http: {end:?}")),
+        end = &mut agents_task => Err(format!("agents: {end:?}")),
     };
     info!("stopping");
     ready_task.abort();
@@ -116,6 +133,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         // A page that follows live values keeps its connection as long as it is let.
         if tokio::time::timeout(HTTP_STOP_WITHIN, finish("http", &mut http_task)).await.is_err() {
             http_task.abort();
+        }
+        if with_agents && tokio::time::timeout(HTTP_STOP_WITHIN, finish("agents", &mut agents_task)).await.is_err() {
+            agents_task.abort();
         }
         finish("ingest", &mut ingest_task).await;
         if let Some(stopper) = broker_stop {
@@ -167,6 +187,40 @@ async fn open_broker(config: &Config, live: Arc<Live>) -> Result<(Option<Broker>
             Ok((None, BrokerAddress { host, port, login, tls }))
         }
     }
+}
+
+/// The port of old agents. One that nobody asked for and that is taken is no reason not to serve the rest.
+async fn listen_for_agents(agents: Option<&config::Agents>) -> Result<Option<TcpListener>> {
+    let Some(agents) = agents else { return Ok(None) };
+    match TcpListener::bind(agents.listen).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(e) if !agents.asked => {
+            warn!("no port for old agents at {}: {e}; `agents: {{ listen: … }}` names another one, or `off`", agents.listen);
+            Ok(None)
+        }
+        Err(e) => {
+            Err(e).with_context(|| format!("agents cannot post to {}; set `agents: {{ listen: … }}` to a free address", agents.listen))
+        }
+    }
+}
+
+/// The port of old agents until `stopped`: its HTTP, and what brings bodies to the store.
+async fn serve_agents(
+    listener: TcpListener,
+    allow: Vec<config::Network>,
+    core: ingest::SharedCore,
+    live: Arc<Live>,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let (router, queue) = ingest::agents::service(allow, live);
+    let storing = ingest::agents::run(queue, core, stopped.clone());
+    let stop = async move {
+        let _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let listener = Bounded::new(listener, AGENT_CONNECTIONS);
+    let service = router.into_make_service_with_connect_info::<ingest::agents::Peer>();
+    let (served, ()) = tokio::join!(axum::serve(listener, service).with_graceful_shutdown(stop), storing);
+    served
 }
 
 /// As many open files as the system lets this process have: each client of the broker takes three.

@@ -58,11 +58,15 @@ const PURE: &[&str] = &[
     "server/src/catalog.rs",
     "server/src/catalog",
     "server/src/config.rs",
+    "server/src/config/agents.rs",
     "server/src/config/broker.rs",
     "server/src/ingest/asking.rs",
     "server/src/ingest/fair.rs",
     "server/src/ingest/future.rs",
     "server/src/ingest/group.rs",
+    "server/src/ingest/pattoo.rs",
+    "server/src/ingest/pattoo/body.rs",
+    "server/src/ingest/pattoo/identity.rs",
     "server/src/query.rs",
 ];
 

@@ -13,6 +13,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             data: "/var/lib/pattoo".into(),
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
             http: "127.0.0.1:8080".parse().unwrap(),
+            agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
         };
@@ -62,6 +63,28 @@ fn a_listener_with_tls_is_asked_for_in_few_words() {
 }
 
 #[test]
+fn old_agents_are_let_in_from_where_the_operator_says() {
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Network>>();
+    for (text, env, expected) in [
+        ("agents: { listen: off }", "", None),
+        ("", "off", None),
+        ("agents: {}", "", Some(("127.0.0.1:20201", networks(&[]), false))),
+        ("agents: { listen: 127.0.0.1:0 }", "", Some(("127.0.0.1:0", networks(&[]), true))),
+        (
+            "agents: { listen: 0.0.0.0:20201, allow: [10.1.0.0/16, \"fd00::1\"] }",
+            "",
+            Some(("0.0.0.0:20201", networks(&["10.1.0.0/16", "fd00::1"]), true)),
+        ),
+        ("agents: { listen: off, allow: [10.1.0.0/16] }", "10.1.2.3:7", Some(("10.1.2.3:7", networks(&["10.1.0.0/16"]), true))),
+    ] {
+        let env = if env.is_empty() { vec![] } else { vec![("PATTOO_AGENTS_LISTEN", env)] };
+        let config = parse_with(text, &env).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let expected = expected.map(|(listen, allow, asked)| Agents { listen: listen.parse().unwrap(), allow, asked });
+        assert_eq!(config.agents, expected, "{text}");
+    }
+}
+
+#[test]
 fn the_environment_wins_over_the_file() {
     let text = "data: /a\nhttp: { listen: 127.0.0.1:1 }\nbroker: { url: mqtt://h, credentials: c }\n";
     let env = [("PATTOO_DATA", "b"), ("PATTOO_HTTP_LISTEN", "127.0.0.1:2"), ("PATTOO_BROKER_LISTEN", "127.0.0.1:3")];
@@ -76,7 +99,7 @@ fn the_environment_wins_over_the_file() {
 #[test]
 fn every_mistake_says_where_what_and_what_else() {
     for (text, place, words) in [
-        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, retention, ingest; did you mean `data`?"),
+        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, agents, retention, ingest; did you mean `data`?"),
         ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
         ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
         ("broker: { listen: localhost }\n", "1:19", "expected an IP address and a port"),
@@ -101,6 +124,11 @@ fn every_mistake_says_where_what_and_what_else() {
         ("broker: { tls: { names: [\"a b\"] } }\n", "1:25", "found \"a b\", expected host names"),
         ("http:\n  listen: 0.0.0.0:8080\n", "2:11", "reverse proxy"),
         ("http: { open: true }\n", "1:9", "found key `open`"),
+        ("agents: { listen: 0.0.0.0:20201 }\n", "1:19", "old agents have no login"),
+        ("agents:\n  listen: \"[::]:1\"\n  allow: []\n", "2:11", "expected `allow` beside it"),
+        ("agents: { listen: on }\n", "1:19", "expected an IP address and a port"),
+        ("agents: { listen: 10.0.0.1:1, allow: [10.0.0.0/33] }\n", "1:38", "found \"10.0.0.0/33\", expected an address or a network"),
+        ("agents: { port: 1 }\n", "1:11", "expected one of listen, allow"),
         ("retention: 5min\n", "1:12", "1h to 100years"),
         ("ingest: { max_future: 1s }\n", "1:23", "1m to 1year"),
         ("ingest: { max_past: 1d }\n", "1:11", "expected one of max_future"),

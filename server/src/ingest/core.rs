@@ -1,8 +1,10 @@
 //! Shell: a group of messages -> one commit of the store -> acknowledgements and questions. Blocks; knows nothing of MQTT, and
 //! time is what its caller says.
 
+pub(super) mod posts;
+
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pattoo_wire::topic::FromGateway;
@@ -11,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::asking::Asking;
 use super::group::Group;
-use super::{Accepted, Letters, Now, Rejected, accept, future};
+use super::{Accepted, Letters, Now, Rejected, SharedCore, accept, future};
 use crate::catalog::{Catalog, Place, Refused};
 use crate::config::DEFAULT_MAX_FUTURE;
 use crate::live::{Clock, Live};
@@ -80,6 +82,12 @@ impl Core {
     #[must_use]
     pub fn with_max_future(self, max_future: Duration) -> Self {
         Self { max_future_ms: millis(max_future), ..self }
+    }
+
+    /// For more than one way in.
+    #[must_use]
+    pub fn shared(self) -> SharedCore {
+        Arc::new(Mutex::new(self))
     }
 
     /// Takes messages in their order; what it gives may be acknowledged.

@@ -58,7 +58,7 @@ impl Server {
         let stopper = broker.stopper();
         let (stop, stopped) = watch::channel(false);
         let broker = tokio::spawn(broker.run());
-        let ingest = tokio::spawn(run(private.clone(), core, live.clone(), stopped));
+        let ingest = tokio::spawn(run(private.clone(), core.shared(), live.clone(), stopped));
         within("the subscription", live.until(true)).await;
         Self { store, live, port, private, stop, ingest, broker, stopper }
     }
@@ -227,7 +227,7 @@ async fn what_was_retained_before_ingest_came_is_read() {
     let store = Arc::new(Embedded::open(&folder.path().join("pattoo.redb")).unwrap());
     let core = Core::new(store, Letters::new(&folder.path().join("dead-letter")), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+    let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     gateway.publish_batch(1).await;
     gateway.acknowledged(1).await;
@@ -298,7 +298,7 @@ async fn after_a_cut_connection_ingest_is_back_by_itself() {
     let core = Core::new(Arc::new(Memory::default()), Letters::new(folder.path()), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
     let upstream = BrokerAddress { port: link, ..private };
-    let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+    let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     let mut gateway = Gateway::connect(port, None).await;
     gateway.subscribe(&topic::ack("g1")).await;
@@ -322,7 +322,7 @@ async fn a_schema_that_a_failing_store_lost_is_asked_for_again() {
     tokio::spawn(broker.run());
     let core = Core::new(Arc::new(store.clone()), Letters::new(folder.path()), live.clone()).unwrap();
     let (stop, stopped) = watch::channel(false);
-    let ingest = tokio::spawn(run(upstream, core, live.clone(), stopped));
+    let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
     within("the subscription", live.until(true)).await;
     let mut gateway = Gateway::connect(port, None).await;
     gateway.subscribe(&topic::ack("g1")).await;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 use super::fair::Fair;
-use super::{Core, Message};
+use super::{Message, SharedCore};
 use crate::broker::{Login, MAX_PACKET_BYTES};
 use crate::clock;
 use crate::live::Live;
@@ -103,7 +103,7 @@ impl Queue {
 }
 
 /// Serves until `stop` is true; what has arrived by then is still stored.
-pub async fn run(broker: BrokerAddress, core: Core, live: Arc<Live>, mut stop: watch::Receiver<bool>) {
+pub async fn run(broker: BrokerAddress, core: SharedCore, live: Arc<Live>, mut stop: watch::Receiver<bool>) {
     let queue = Queue::default();
     let client: Client = watch::channel(None).0;
     let receiving = async {
@@ -186,8 +186,7 @@ async fn session(client: &AsyncClient, events: &mut EventLoop, queue: &Queue, li
 }
 
 /// Stores groups of messages until the queue is closed and empty.
-async fn store(core: Core, queue: &Queue, client: &Client) {
-    let core = Arc::new(Mutex::new(core));
+async fn store(core: SharedCore, queue: &Queue, client: &Client) {
     let mut asked_at: Option<Instant> = None;
     while let Some(group) = queue.group().await {
         let core = core.clone();
