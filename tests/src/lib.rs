@@ -15,6 +15,7 @@ pub mod line;
 pub mod matrix;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod old_agent;
 pub mod plant;
 pub mod program;
 pub mod pump_house;

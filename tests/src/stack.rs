@@ -58,7 +58,13 @@ impl Stack {
     pub fn start_server(&mut self) -> Result<()> {
         let config = self.folder().join("server.yaml");
         let data = self.folder().join("data");
-        std::fs::write(&config, format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display()))?;
+        std::fs::write(
+            &config,
+            format!(
+                "data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: 127.0.0.1:0 }}\n",
+                data.display()
+            ),
+        )?;
         self.start_server_with(&config)
     }
 
@@ -157,7 +163,7 @@ impl Stack {
         Ok(Api { address: self.address("http").context("the server was never started")? })
     }
 
-    /// An address of the server by the name that its ready file has for it: `http`, `mqtt` or `mqtts`.
+    /// An address of the server by the name that its ready file has for it: `http`, `mqtt`, `mqtts` or `agents`.
     ///
     /// # Errors
     /// It has none.

@@ -16,7 +16,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{error, warn};
 
@@ -61,6 +60,23 @@ struct Door {
     live: Arc<Live>,
 }
 
+impl Door {
+    /// What to say of a body that did not come in. Where it is too long, the agent may not hear it: it is still sending.
+    fn unread(&self, peer: SocketAddr, why: &BytesRejection) -> Response {
+        let (code, text) = match why.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ("too_long", format!("the body has more than {MAX_BODY_BYTES} bytes; post fewer datapoints at once"))
+            }
+            _ => ("truncated", format!("the body did not come whole: {}", why.body_text())),
+        };
+        let count = self.live.rejected(None, code);
+        if count.is_power_of_two() {
+            warn!(%peer, reason = code, count, "not taken from an old agent: {text}");
+        }
+        told(why.status(), text)
+    }
+}
+
 /// The routes, and the queue that they fill. `allow` are networks beside loopback.
 pub fn service(allow: Vec<Network>, live: Arc<Live>) -> (Router, Queue) {
     let (posts, queue) = mpsc::channel(BODIES);
@@ -69,8 +85,7 @@ pub fn service(allow: Vec<Network>, live: Arc<Live>) -> (Router, Queue) {
         .route(RECEIVE, post(receive))
         .route(STATUS, get(status))
         .fallback(unknown)
-        .layer(DefaultBodyLimit::disable())
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(door.clone(), guard))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .with_state(door);
@@ -135,12 +150,7 @@ async fn receive(
     // Before its first byte: what is in memory is bounded.
     let closed = || told(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping; post it again");
     let _place = Arc::clone(&door.places).acquire_owned().await.map_err(|_| closed())?;
-    let body = Bytes::from_request(request, &()).await.map_err(|e: BytesRejection| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            told(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MAX_BODY_BYTES} bytes; post fewer datapoints at once"))
-        }
-        status => told(status, format!("the body did not come whole: {}", e.body_text())),
-    })?;
+    let body = Bytes::from_request(request, &()).await.map_err(|e| door.unread(peer, &e))?;
     let (answer, answered) = oneshot::channel();
     let post = Post { from: format!("{peer} {}", uri.path()), body: body.into() };
     door.posts.send((post, answer)).await.map_err(|_| closed())?;
@@ -209,4 +219,60 @@ fn allowed(address: IpAddr, allow: &[Network]) -> bool {
 
 fn told(status: StatusCode, text: impl AsRef<str>) -> Response {
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{}\n", text.as_ref())).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use axum::extract::connect_info::MockConnectInfo;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::ingest::{Core, Letters};
+    use crate::store::memory::Memory;
+
+    /// Status of a post from this address, as the server sees it.
+    fn ask(server: SocketAddr, headers: &str) -> u16 {
+        let mut stream = TcpStream::connect(server).unwrap();
+        write!(stream, "POST /pattoo/api/v1/agent/receive/x HTTP/1.0\r\nhost: x\r\n{headers}content-length: 2\r\n\r\n[]").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn case_13_only_addresses_that_the_operator_names_may_post_and_no_page_in_a_browser() {
+        let folder = tempfile::tempdir().unwrap();
+        let allow: Vec<Network> = vec!["10.1.0.0/16".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        for (peer, headers, expected) in [
+            ("127.0.0.1:5", "", 400),
+            ("[::1]:5", "", 400),
+            ("10.1.2.3:5", "", 400),
+            ("[::ffff:10.1.2.3]:5", "", 400),
+            ("[fd00::1]:5", "", 400),
+            ("10.2.2.3:5", "", 403),
+            ("[fe80::1]:5", "", 403),
+            ("127.0.0.1:5", "origin: https://evil.example\r\n", 403),
+        ] {
+            let live = Arc::new(Live::default());
+            let core = Core::new(Arc::new(Memory::default()), Letters::new(folder.path()), live.clone()).unwrap();
+            let (router, queue) = service(allow.clone(), live.clone());
+            let router = router.layer(MockConnectInfo(Peer(peer.parse().unwrap())));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let server = listener.local_addr().unwrap();
+            let (stop, stopped) = watch::channel(false);
+            let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+            let storing = tokio::spawn(run(queue, core.shared(), stopped));
+            let headers = headers.to_owned();
+            let found = tokio::task::spawn_blocking(move || ask(server, &headers)).await.unwrap();
+            assert_eq!(found, expected, "{peer}");
+            // Who is not let in never reaches the core.
+            assert_eq!(live.strangers().rejects.get("malformed").copied(), (expected == 400).then_some(1), "{peer}");
+            stop.send_replace(true);
+            storing.await.unwrap();
+            serving.abort();
+        }
+    }
 }

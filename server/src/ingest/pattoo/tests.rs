@@ -314,7 +314,7 @@ fn case_09_strange_values_and_names_are_stored_safely_or_refused_with_a_reason()
         (target(&"x".repeat(256)), Err("256 bytes")),
     ] {
         let mut bed = Bed::new();
-        match (bed.post(&body(&[datapoint.clone()])), expected) {
+        match (bed.post(&body(std::slice::from_ref(&datapoint))), expected) {
             (Posted::Stored { readings: 1, .. }, Ok(sample)) => assert_eq!(bed.held()[0].1, [(NOW, sample)], "{}", datapoint.value),
             (Posted::Refused(why), Err(words)) => assert!(why.contains(words), "{why}"),
             (posted, expected) => panic!("{}: {posted:?}, expected {expected:?}", datapoint.value),
