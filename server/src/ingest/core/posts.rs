@@ -162,6 +162,7 @@ impl Core {
             info!("the store takes commits again");
         }
         self.live.put_series(commit.series);
+        self.live.put_readings(commit.readings);
         Ok(())
     }
 
