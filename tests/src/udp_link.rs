@@ -31,8 +31,8 @@ pub struct Faults {
 /// What has happened so far.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Datagrams that came.
-    pub came: AtomicU64,
+    /// Datagrams that came from the client.
+    pub asked: AtomicU64,
     /// Those that were lost.
     pub lost: AtomicU64,
     /// Those that arrived twice.
@@ -141,7 +141,9 @@ impl Fate {
         };
         let Faults { lost_percent, troubled_percent, late_by, .. } = self.faults;
         let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        count(&self.counts.came);
+        if to.is_none() {
+            count(&self.counts.asked);
+        }
         let (mut now, mut later) = (1, 0);
         if kind < lost_percent {
             count(&self.counts.lost);

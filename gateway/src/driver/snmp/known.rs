@@ -36,7 +36,8 @@ pub(super) struct KnownTable {
 }
 
 /// What is known of a point: its rows at the latest poll. A point without a table has one, with an empty index.
-pub(super) type KnownPoint = BTreeMap<Index, Told>;
+/// No tree: most points have few rows, and each node of one has room for eleven.
+pub(super) type KnownPoint = HashMap<Index, Told>;
 
 /// A series of a point.
 #[derive(Debug, Clone)]
