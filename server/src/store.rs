@@ -8,6 +8,7 @@ use thiserror::Error;
 
 pub mod embedded;
 pub mod memory;
+pub mod part;
 
 #[cfg(test)]
 mod contract;

@@ -1,0 +1,364 @@
+//! Readings of series that were polled together, as columns in memory: one time for each row, one column for each series. Bytes are not
+//! known here.
+//!
+//! A column covers every row. What is not simply good is marked in runs: absent, uncertain or bad. Values are of one representation; a series
+//! whose representation changes has a second column, and in each row at most one of the two is there.
+
+use pattoo_wire::{Decimal, Reason, Repr, Sample, Value};
+
+use super::super::{Reading, SeriesId};
+
+/// Rows of a chunk that is called full: beyond it columns get hardly smaller, and a query decodes more than it needs.
+pub const FULL_ROWS: usize = 2048;
+/// Cells of a chunk at most; with more columns than 512 it has fewer rows.
+pub const MAX_CELLS: usize = 1 << 20;
+/// Columns of a chunk at most.
+pub const MAX_COLUMNS: usize = 1 << 15;
+
+/// How many rows of so many columns make a full chunk.
+#[must_use]
+pub fn full_rows(columns: usize) -> usize {
+    (MAX_CELLS / columns.max(1)).clamp(1, FULL_ROWS)
+}
+
+/// Rows in ascending order of time.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rows {
+    pub(super) times_ms: Vec<i64>,
+    /// Ascending by series; those of one series in the order in which its representation changed.
+    pub(super) columns: Vec<Column>,
+    /// Where the next series is likely to be: polls come in the same order.
+    next: usize,
+}
+
+/// What is there of one series, in one representation.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Column {
+    pub(super) series: SeriesId,
+    /// Of the rows that are good or uncertain.
+    pub(super) values: Values,
+    /// Ascending and apart.
+    pub(super) marks: Vec<Mark>,
+    /// Rows that it covers so far; all that follow are absent.
+    pub(super) covered: usize,
+}
+
+/// A run of rows that are not simply good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    pub(super) state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Absent,
+    Uncertain(Reason),
+    Bad(Reason),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Values {
+    /// No value yet, so of no representation yet.
+    None,
+    /// Mantissas.
+    Decimal(i8, Vec<i64>),
+    Unsigned(Vec<u64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Bool(Vec<bool>),
+    Text(Texts),
+}
+
+/// Texts by their place among those that occur.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Texts {
+    pub(super) words: Vec<String>,
+    pub(super) picks: Vec<u32>,
+}
+
+impl Rows {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times_ms.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times_ms.is_empty()
+    }
+
+    /// Whether they make a chunk of the best size.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= full_rows(self.columns.len())
+    }
+
+    /// Time of the last row.
+    #[must_use]
+    pub fn last_ms(&self) -> Option<i64> {
+        self.times_ms.last().copied()
+    }
+
+    /// Begins a row.
+    ///
+    /// # Panics
+    /// It is not later than the last one, or one too many.
+    pub fn begin(&mut self, at_ms: i64) {
+        assert!(self.last_ms().is_none_or(|last| last < at_ms), "BUG: rows out of order");
+        assert!(self.len() < FULL_ROWS, "BUG: more rows than a chunk holds");
+        self.times_ms.push(at_ms);
+        self.next = 0;
+    }
+
+    /// Puts what a series had at the time of the last row. The same series again is ignored: give each once.
+    ///
+    /// # Panics
+    /// There is no row, or there are too many columns.
+    pub fn put(&mut self, series: SeriesId, sample: &Sample) {
+        let row = self.len().checked_sub(1).expect("BUG: a sample without a row");
+        let at = self.column_for(series, sample.value().map(Value::repr));
+        self.next = at + 1;
+        if let Some(column) = self.columns.get_mut(at)
+            && column.covered <= row
+        {
+            column.put(row, sample);
+        }
+    }
+
+    /// Place of the column for this series and representation; made if there is none.
+    fn column_for(&mut self, series: SeriesId, repr: Option<Repr>) -> usize {
+        let fits = |column: &Column| column.series == series && (repr.is_none() || column.values.takes(repr));
+        if self.columns.get(self.next).is_some_and(fits) {
+            return self.next;
+        }
+        let first = self.columns.partition_point(|column| column.series < series);
+        let of_series = self.columns.iter().skip(first).take_while(|column| column.series == series);
+        let count = of_series.clone().count();
+        if let Some(place) = of_series.clone().position(fits) {
+            return first + place;
+        }
+        assert!(self.columns.len() < MAX_COLUMNS, "BUG: more columns than a chunk holds");
+        let column = Column { series, values: repr.map_or(Values::None, Values::of), marks: Vec::new(), covered: 0 };
+        self.columns.insert(first + count, column);
+        first + count
+    }
+
+    /// Readings of a series with `from_ms <= at_ms < to_ms`, ascending.
+    pub(super) fn readings(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> Vec<Reading> {
+        let of_series = self.columns.iter().filter(|column| column.series == series);
+        let mut readings: Vec<Reading> = of_series
+            .flat_map(|column| self.times_ms.iter().zip(column.cells()))
+            .filter(|(at_ms, _)| (from_ms..to_ms).contains(at_ms))
+            .filter_map(|(at_ms, cell)| Some(Reading { at_ms: *at_ms, sample: cell? }))
+            .collect();
+        readings.sort_by_key(|reading| reading.at_ms);
+        readings
+    }
+
+    pub(super) fn of(times_ms: Vec<i64>, columns: Vec<Column>) -> Self {
+        Self { times_ms, columns, next: 0 }
+    }
+
+    /// Readings in it.
+    pub(super) fn readings_count(&self) -> u64 {
+        self.columns.iter().map(|column| (self.len() - column.absent(self.len())) as u64).sum()
+    }
+
+    /// The last reading of a series.
+    pub(super) fn last(&self, series: SeriesId) -> Option<Reading> {
+        let of_series = self.columns.iter().filter(|column| column.series == series);
+        let last = of_series
+            .filter_map(|column| self.times_ms.iter().zip(column.cells()).filter_map(|(at_ms, cell)| Some((*at_ms, cell?))).last());
+        last.max_by_key(|(at_ms, _)| *at_ms).map(|(at_ms, sample)| Reading { at_ms, sample })
+    }
+
+    /// Appends rows that are all later than these. Gives them back where it would be more than a chunk holds, or where another
+    /// representation of a series would need another order of columns.
+    pub(super) fn append(&mut self, later: Self) -> Result<(), Self> {
+        let fit = self.len() + later.len() <= full_rows(self.columns.len().max(later.columns.len()))
+            && self.columns.len() == later.columns.len()
+            && self.columns.iter().zip(&later.columns).all(|(a, b)| a.series == b.series && a.values.takes(b.values.repr()));
+        if !fit || self.last_ms().zip(later.times_ms.first().copied()).is_none_or(|(last, first)| last >= first) {
+            return Err(later);
+        }
+        let rows = self.len();
+        for (column, more) in self.columns.iter_mut().zip(later.columns) {
+            column.cover(rows);
+            for mark in more.marks {
+                column.mark(rows + mark.first, mark.rows, mark.state);
+            }
+            column.values.append(more.values);
+            column.covered = rows + more.covered;
+        }
+        self.times_ms.extend(later.times_ms);
+        Ok(())
+    }
+}
+
+impl Column {
+    fn put(&mut self, row: usize, sample: &Sample) {
+        self.cover(row);
+        self.covered = row + 1;
+        match sample {
+            Sample::Good(value) => self.values.push(value),
+            Sample::Uncertain(value, reason) => {
+                self.mark(row, 1, State::Uncertain(*reason));
+                self.values.push(value);
+            }
+            Sample::Bad(reason) => self.mark(row, 1, State::Bad(*reason)),
+        }
+    }
+
+    /// Makes it end before this row.
+    pub(super) fn cover(&mut self, rows: usize) {
+        let missing = rows.saturating_sub(self.covered);
+        if missing > 0 {
+            self.mark(self.covered, missing, State::Absent);
+            self.covered = rows;
+        }
+    }
+
+    fn mark(&mut self, first: usize, rows: usize, state: State) {
+        match self.marks.last_mut() {
+            Some(last) if last.state == state && last.first + last.rows == first => last.rows += rows,
+            _ => self.marks.push(Mark { first, rows, state }),
+        }
+    }
+
+    /// Of so many rows those that are absent.
+    pub(super) fn absent(&self, rows: usize) -> usize {
+        let marked = self.marks.iter().filter(|mark| mark.state == State::Absent).map(|mark| mark.rows);
+        marked.sum::<usize>() + rows - self.covered
+    }
+
+    /// The row of its value at this place.
+    pub(super) fn row_of(&self, place: usize) -> usize {
+        let without = self.marks.iter().filter(|mark| !matches!(mark.state, State::Uncertain(_)));
+        without.fold(place, |row, mark| if mark.first <= row { row + mark.rows } else { row })
+    }
+
+    /// What each row holds, without an end.
+    pub(super) fn cells(&self) -> impl Iterator<Item = Option<Sample>> {
+        let mut cursor = CellCursor::default();
+        (0..).map(move |row| self.cell(row, &mut cursor))
+    }
+
+    /// What a row holds; asked for every row in its order.
+    pub(super) fn cell(&self, row: usize, cursor: &mut CellCursor) -> Option<Sample> {
+        while self.marks.get(cursor.mark).is_some_and(|mark| mark.first + mark.rows <= row) {
+            cursor.mark += 1;
+        }
+        let state = self.marks.get(cursor.mark).filter(|mark| mark.first <= row).map(|mark| mark.state);
+        let mut value = || {
+            cursor.taken += 1;
+            self.values.get(cursor.taken - 1)
+        };
+        match state {
+            _ if row >= self.covered => None,
+            None => value().map(Sample::Good),
+            Some(State::Uncertain(reason)) => value().map(|value| Sample::Uncertain(value, reason)),
+            Some(State::Bad(reason)) => Some(Sample::Bad(reason)),
+            Some(State::Absent) => None,
+        }
+    }
+}
+
+/// How far a column has been read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CellCursor {
+    mark: usize,
+    taken: usize,
+}
+
+impl Values {
+    pub(super) fn of(repr: Repr) -> Self {
+        match repr {
+            Repr::Decimal { exponent } => Self::Decimal(exponent, Vec::new()),
+            Repr::Unsigned => Self::Unsigned(Vec::new()),
+            Repr::F32 => Self::F32(Vec::new()),
+            Repr::F64 => Self::F64(Vec::new()),
+            Repr::Bool => Self::Bool(Vec::new()),
+            Repr::Text => Self::Text(Texts::default()),
+        }
+    }
+
+    pub(super) fn repr(&self) -> Option<Repr> {
+        Some(match self {
+            Self::None => return None,
+            Self::Decimal(exponent, _) => Repr::Decimal { exponent: *exponent },
+            Self::Unsigned(_) => Repr::Unsigned,
+            Self::F32(_) => Repr::F32,
+            Self::F64(_) => Repr::F64,
+            Self::Bool(_) => Repr::Bool,
+            Self::Text(_) => Repr::Text,
+        })
+    }
+
+    /// Whether values of this representation, or none, can come here.
+    fn takes(&self, repr: Option<Repr>) -> bool {
+        matches!(self, Self::None) || repr.is_none() || self.repr() == repr
+    }
+
+    fn push(&mut self, value: &Value) {
+        if matches!(self, Self::None) {
+            *self = Self::of(value.repr());
+        }
+        match (self, value) {
+            (Self::Decimal(exponent, values), Value::Decimal(d)) if d.exponent == *exponent => values.push(d.mantissa),
+            (Self::Unsigned(values), Value::Unsigned(n)) => values.push(*n),
+            (Self::F32(values), Value::F32(x)) => values.push(*x),
+            (Self::F64(values), Value::F64(x)) => values.push(*x),
+            (Self::Bool(values), Value::Bool(b)) => values.push(*b),
+            (Self::Text(texts), Value::Text(text)) => texts.push(text),
+            _ => unreachable!("BUG: a value in a column of another representation"),
+        }
+    }
+
+    fn get(&self, at: usize) -> Option<Value> {
+        match self {
+            Self::None => None,
+            Self::Decimal(exponent, values) => values.get(at).map(|m| Value::Decimal(Decimal { mantissa: *m, exponent: *exponent })),
+            Self::Unsigned(values) => values.get(at).map(|n| Value::Unsigned(*n)),
+            Self::F32(values) => values.get(at).map(|x| Value::F32(*x)),
+            Self::F64(values) => values.get(at).map(|x| Value::F64(*x)),
+            Self::Bool(values) => values.get(at).map(|b| Value::Bool(*b)),
+            Self::Text(texts) => texts.picks.get(at).and_then(|pick| texts.words.get(*pick as usize)).cloned().map(Value::Text),
+        }
+    }
+
+    fn append(&mut self, later: Self) {
+        match (self, later) {
+            (_, Self::None) => {}
+            (this @ Self::None, later) => *this = later,
+            (Self::Decimal(_, values), Self::Decimal(_, more)) => values.extend(more),
+            (Self::Unsigned(values), Self::Unsigned(more)) => values.extend(more),
+            (Self::F32(values), Self::F32(more)) => values.extend(more),
+            (Self::F64(values), Self::F64(more)) => values.extend(more),
+            (Self::Bool(values), Self::Bool(more)) => values.extend(more),
+            (Self::Text(texts), Self::Text(more)) => {
+                let words = more.picks.iter().filter_map(|pick| more.words.get(*pick as usize));
+                words.for_each(|word| texts.push(word));
+            }
+            _ => unreachable!("BUG: columns of different representations joined"),
+        }
+    }
+}
+
+impl Texts {
+    /// Texts that a new one is compared with: states come back, free text does not.
+    const LOOK_BACK: usize = 64;
+
+    pub(super) fn push(&mut self, text: &str) {
+        let recent = self.words.iter().enumerate().rev().take(Self::LOOK_BACK);
+        let pick = recent.into_iter().find(|(_, word)| *word == text).map(|(at, _)| at);
+        let pick = pick.unwrap_or_else(|| {
+            self.words.push(text.to_owned());
+            self.words.len() - 1
+        });
+        self.picks.push(pick as u32);
+    }
+}
