@@ -68,6 +68,9 @@ const PURE: &[&str] = &[
     "server/src/ingest/pattoo/body.rs",
     "server/src/ingest/pattoo/identity.rs",
     "server/src/query.rs",
+    "server/src/store/log/content.rs",
+    "server/src/store/log/frame.rs",
+    "server/src/store/log/recovery.rs",
     "server/src/store/part.rs",
     "server/src/store/part",
 ];

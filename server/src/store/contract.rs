@@ -68,7 +68,7 @@ fn all(store: &dyn Store, series: SeriesId) -> Vec<Reading> {
     all
 }
 
-fn entry(id: SeriesId, unit: &str) -> SeriesEntry {
+pub(super) fn entry(id: SeriesId, unit: &str) -> SeriesEntry {
     SeriesEntry {
         id,
         gateway: "g1".into(),
@@ -87,7 +87,7 @@ fn entry(id: SeriesId, unit: &str) -> SeriesEntry {
     }
 }
 
-fn schema(label: &str) -> Schema {
+pub(super) fn schema(label: &str) -> Schema {
     let device = Device { name: "meter".into(), profile: "p".into(), labels: [("l".into(), label.into())].into() };
     Schema { devices: vec![device], series: vec![entry(S1, "V").entry] }
 }

@@ -29,7 +29,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-mod bytes;
+pub(super) mod bytes;
 mod chunk;
 mod index;
 pub mod merge;

@@ -4,6 +4,7 @@
 //! `-- --seed N --devices N` for others. Fails where the merged day is over its target, or is not what was written.
 #![expect(clippy::print_stdout, reason = "its table goes to the terminal")]
 
+mod logged;
 mod plant;
 mod rivals;
 
@@ -36,14 +37,14 @@ fn cpu() -> Duration {
 }
 
 /// What the work takes is added to `spent`.
-fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
+pub(crate) fn timed<T>(spent: &mut Duration, work: impl FnOnce() -> T) -> T {
     let begun = cpu();
     let done = work();
     *spent += cpu() - begun;
     done
 }
 
-fn series(device: usize, point: usize) -> SeriesId {
+pub(crate) fn series(device: usize, point: usize) -> SeriesId {
     SeriesId((device * POINTS + point + 1) as u32)
 }
 
@@ -180,6 +181,12 @@ fn main() -> Result<ExitCode> {
     print(&format!("merging {} parts of full chunks: {} copied, {} made", full.len(), by_copy.copied, by_copy.made), copying, points);
     print(&format!("columns into chunks of {HOUR_ROWS} rows"), spent.2, points);
     print(&format!("merging {} parts of those: {} made", hourly.len(), by_making.made), making, points);
+    let logged = logged::measure(seed, devices)?;
+    print("commits into the content of records", logged.writing, logged.points);
+    print("records to the disk, a commit of a poll of all devices each", logged.committing, logged.points);
+    print("records read back into commits", logged.reading, logged.points);
+    println!("\nA point takes {:.2} bytes in the log, until it is in a part.", logged.bytes as f64 / logged.points);
+    println!("\n| what | ns a point | M points per CPU second |\n|---|---|---|");
     let (mut raw, mut charts, mut averages) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let all: Vec<SeriesId> = part.series().collect();
     for id in &all {

@@ -83,8 +83,8 @@ pub fn merge<S: Source>(parts: &[Part<S>], write: &mut dyn FnMut(&[u8]) -> Resul
     let mut out = Vec::new();
     let writer = Writer::new(&mut out);
     let mut merge = Merge { parts, writer, write, out, pending: Rows::default(), merged: Merged::default() };
-    for (series, groups) in regrouped(parts) {
-        merge.group(&series, &groups)?;
+    for group in regrouped(parts) {
+        merge.group(&group)?;
     }
     let Merge { writer, mut out, write, mut merged, .. } = merge;
     merged.readings = writer.readings();
@@ -93,26 +93,34 @@ pub fn merge<S: Source>(parts: &[Part<S>], write: &mut dyn FnMut(&[u8]) -> Resul
     Ok(merged)
 }
 
-/// The groups of the new part: their series, and the groups (part, group) that those come from. A series goes where the latest part has it; one
-/// that this has no more goes where those went that it was polled with.
-fn regrouped<S>(parts: &[Part<S>]) -> Vec<(BTreeSet<SeriesId>, Vec<(usize, usize)>)> {
+/// A group of the new part.
+#[derive(Default)]
+struct Group {
+    series: BTreeSet<SeriesId>,
+    /// Where they come from: part, and group in it.
+    from: Vec<(usize, usize)>,
+}
+
+/// The groups of the new part. A series goes where the latest part has it; one that this has no more goes where those went that it was
+/// polled with.
+fn regrouped<S>(parts: &[Part<S>]) -> Vec<Group> {
     let mut homes: BTreeMap<SeriesId, usize> = BTreeMap::new();
-    let mut groups: Vec<(BTreeSet<SeriesId>, Vec<(usize, usize)>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     for part in parts.iter().rev() {
         for group in &part.groups {
             let (known, new): (Vec<SeriesId>, Vec<SeriesId>) = group.series.iter().partition(|id| homes.contains_key(id));
             let sibling = known.first().and_then(|id| homes.get(id)).copied();
-            let roomy = |home: &usize| groups.get(*home).is_some_and(|(series, _)| series.len() + new.len() <= MAX_JOINED);
+            let roomy = |home: &usize| groups.get(*home).is_some_and(|to| to.series.len() + new.len() <= MAX_JOINED);
             let home = sibling.filter(roomy).unwrap_or(groups.len());
             if new.is_empty() {
                 continue;
             }
             if home == groups.len() {
-                groups.push(Default::default());
+                groups.push(Group::default());
             }
             homes.extend(new.iter().map(|id| (*id, home)));
-            if let Some((series, _)) = groups.get_mut(home) {
-                series.extend(new);
+            if let Some(to) = groups.get_mut(home) {
+                to.series.extend(new);
             }
         }
     }
@@ -120,8 +128,8 @@ fn regrouped<S>(parts: &[Part<S>]) -> Vec<(BTreeSet<SeriesId>, Vec<(usize, usize
         for (place, group) in part.groups.iter().enumerate() {
             let goes_to: BTreeSet<usize> = group.series.iter().filter_map(|id| homes.get(id)).copied().collect();
             for home in goes_to {
-                if let Some((_, from)) = groups.get_mut(home) {
-                    from.push((number, place));
+                if let Some(to) = groups.get_mut(home) {
+                    to.from.push((number, place));
                 }
             }
         }
@@ -130,7 +138,7 @@ fn regrouped<S>(parts: &[Part<S>]) -> Vec<(BTreeSet<SeriesId>, Vec<(usize, usize
 }
 
 impl<S: Source> Merge<'_, S> {
-    fn group(&mut self, series: &BTreeSet<SeriesId>, from: &[(usize, usize)]) -> Result<(), MergeError> {
+    fn group(&mut self, Group { series, from }: &Group) -> Result<(), MergeError> {
         self.writer.begin_group();
         let chunks = from.iter().flat_map(|(part, group)| {
             let group = self.parts.get(*part).and_then(|part| part.groups.get(*group));

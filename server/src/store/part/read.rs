@@ -143,17 +143,20 @@ impl<S: Source> Part<S> {
                 steps.extend(columns.map(|column| (start_ms, column.stats)));
                 continue;
             }
-            for reading in self.columns(&head, series)?.readings(series, from_ms, to_ms) {
-                let start_ms = bucket_start(reading.at_ms, step_ms);
+            self.columns(&head, series)?.each(series, |at_ms, sample| {
+                if !(from_ms..to_ms).contains(&at_ms) {
+                    return;
+                }
+                let start_ms = bucket_start(at_ms, step_ms);
                 match steps.last_mut() {
-                    Some(last) if last.0 == start_ms => last.1.add(&reading),
+                    Some(last) if last.0 == start_ms => last.1.add(at_ms, &sample),
                     _ => {
                         let mut stats = Stats::default();
-                        stats.add(&reading);
+                        stats.add(at_ms, &sample);
                         steps.push((start_ms, stats));
                     }
                 }
-            }
+            });
         }
         steps.sort_by_key(|(start_ms, _)| *start_ms);
         steps.dedup_by(|later, earlier| {

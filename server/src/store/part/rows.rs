@@ -149,14 +149,22 @@ impl Rows {
 
     /// Readings of a series with `from_ms <= at_ms < to_ms`, ascending.
     pub(super) fn readings(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> Vec<Reading> {
-        let of_series = self.columns.iter().filter(|column| column.series == series);
-        let mut readings: Vec<Reading> = of_series
-            .flat_map(|column| self.times_ms.iter().zip(column.cells()))
-            .filter(|(at_ms, _)| (from_ms..to_ms).contains(at_ms))
-            .filter_map(|(at_ms, cell)| Some(Reading { at_ms: *at_ms, sample: cell? }))
-            .collect();
+        let mut readings = Vec::new();
+        self.each(series, |at_ms, sample| {
+            if (from_ms..to_ms).contains(&at_ms) {
+                readings.push(Reading { at_ms, sample });
+            }
+        });
         readings.sort_by_key(|reading| reading.at_ms);
         readings
+    }
+
+    /// Gives all that there is of a series: ascending in time within each representation.
+    pub(super) fn each(&self, series: SeriesId, mut take: impl FnMut(i64, Sample)) {
+        for column in self.columns.iter().filter(|column| column.series == series) {
+            let cells = self.times_ms.iter().zip(column.cells());
+            cells.for_each(|(at_ms, cell)| cell.into_iter().for_each(|sample| take(*at_ms, sample)));
+        }
     }
 
     pub(super) fn of(times_ms: Vec<i64>, columns: Vec<Column>) -> Self {

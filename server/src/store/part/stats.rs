@@ -6,9 +6,9 @@
 //!         | ms from the first row of the chunk to the first | ms from the last to the last row
 //! ```
 
-use pattoo_wire::{Decimal, Quality, Value};
+use pattoo_wire::{Decimal, Quality, Sample, Value};
 
-use super::super::{Bucket, Reading};
+use super::super::Bucket;
 use super::PartError;
 use super::bytes::{Reader, put, put_signed};
 use super::pack::decimals;
@@ -63,13 +63,15 @@ impl Stats {
         self.max = self.max.max(other.max);
     }
 
-    /// Adds one reading, later than all so far.
-    pub(super) fn add(&mut self, reading: &Reading) {
-        let counts = |quality| u64::from(reading.sample.quality() == quality);
-        self.uncertain += counts(Quality::Uncertain);
-        self.bad += counts(Quality::Bad);
-        let Some(number) = reading.sample.value().map(number).filter(|x| !x.is_nan()) else { return };
-        let at = (reading.at_ms, number);
+    /// Adds one reading.
+    pub(super) fn add(&mut self, at_ms: i64, sample: &Sample) {
+        match sample.quality() {
+            Quality::Good => {}
+            Quality::Uncertain => self.uncertain += 1,
+            Quality::Bad => self.bad += 1,
+        }
+        let Some(number) = sample.value().map(number).filter(|x| !x.is_nan()) else { return };
+        let at = (at_ms, number);
         self.join(&Self { count: 1, sum: number, min: number, max: number, first: at, last: at, uncertain: 0, bad: 0 });
     }
 

@@ -60,7 +60,7 @@ proptest! {
 #[test]
 fn what_stands_still_takes_no_room_and_what_is_rounded_little() {
     assert!(words_come_back(&[u64::MAX; 2048]) < 9);
-    assert!(words_come_back(&(0..2048u64).map(|n| 1 << 63 | n * 7).collect::<Vec<_>>()) < 60);
+    assert!(words_come_back(&(0..2048u64).map(|n| (1 << 63) | (n * 7)).collect::<Vec<_>>()) < 60);
     assert!(floats_come_back(&[f64::NAN; 2048]) < 16);
     let noise = |n: u32| n.wrapping_mul(2_654_435_761) >> 24;
     let tenths: Vec<f32> = (0..2048).map(|n| 230.0 + noise(n) as f32 / 10.0).collect();
