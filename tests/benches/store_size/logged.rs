@@ -1,4 +1,4 @@
-//! The log under the same data: a commit is one poll of all devices, as a gateway of that size sends it every 10 s.
+//! The log under the same data: a commit is one poll of all devices, as a gateway of that size sends it every 10 s, or several that wait.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use pattoo_server::store::{Commit, Reading};
 use crate::plant::day;
 use crate::{series, timed};
 
-/// Commits that are made: a bit more than an hour and a half.
-const COMMITS: usize = 600;
+/// Polls that are committed: a bit more than an hour and a half.
+const POLLS: usize = 600;
 
 /// What it came to.
 #[derive(Default)]
@@ -23,10 +23,12 @@ pub(crate) struct Logged {
     pub(crate) reading: Duration,
 }
 
-pub(crate) fn measure(seed: u64, devices: usize) -> Result<Logged> {
-    let mut commits = vec![Commit::default(); COMMITS];
+/// Commits of so many polls each.
+pub(crate) fn measure(seed: u64, devices: usize, polls: usize) -> Result<Logged> {
+    let mut commits = vec![Commit::default(); POLLS / polls];
     for device in 0..devices {
-        for (poll, commit) in day(seed, device).into_iter().zip(&mut commits) {
+        for (number, poll) in day(seed, device).into_iter().enumerate() {
+            let Some(commit) = commits.get_mut(number / polls) else { break };
             let samples = poll.samples.into_iter().enumerate();
             let readings =
                 samples.filter_map(|(point, sample)| Some((series(device, point), Reading { at_ms: poll.at_ms, sample: sample? })));

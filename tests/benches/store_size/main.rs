@@ -181,9 +181,10 @@ fn main() -> Result<ExitCode> {
     print(&format!("merging {} parts of full chunks: {} copied, {} made", full.len(), by_copy.copied, by_copy.made), copying, points);
     print(&format!("columns into chunks of {HOUR_ROWS} rows"), spent.2, points);
     print(&format!("merging {} parts of those: {} made", hourly.len(), by_making.made), making, points);
-    let logged = logged::measure(seed, devices)?;
+    let (logged, grouped) = (logged::measure(seed, devices, 1)?, logged::measure(seed, devices, 20)?);
     print("commits into the content of records", logged.writing, logged.points);
-    print("records to the disk, a commit of a poll of all devices each", logged.committing, logged.points);
+    print("records to the disk, fdatasync for each poll of all devices", logged.committing, logged.points);
+    print("records to the disk, fdatasync for 20 of them together", grouped.committing, grouped.points);
     print("records read back into commits", logged.reading, logged.points);
     println!("\nA point takes {:.2} bytes in the log, until it is in a part.", logged.bytes as f64 / logged.points);
     println!("\n| what | ns a point | M points per CPU second |\n|---|---|---|");
