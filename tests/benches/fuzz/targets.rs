@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use pattoo_gateway::lines::{Intake, Lines, Now, Source, readings};
+use pattoo_gateway::reading::DeviceIndex;
 use pattoo_tests::root;
 use pattoo_wire::{Ack, Hello, Schema, open_data};
 
@@ -24,7 +26,37 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "wire: schema", good: || golden(&["v1-schema"]), decoder: || Box::new(|bytes| Schema::decode(&sealed(bytes)).is_ok()) },
     Target { name: "wire: ack", good: || golden(&["v1-ack", "v2-ack"]), decoder: || Box::new(|bytes| Ack::decode(&sealed(bytes)).is_ok()) },
     Target { name: "wire: hello", good: || golden(&["v1-hello"]), decoder: || Box::new(|bytes| Hello::decode(&sealed(bytes)).is_ok()) },
+    Target { name: "lines: JSON", good: || texts(JSON), decoder: lines },
+    Target { name: "lines: line protocol", good: || texts(LINE_PROTOCOL), decoder: lines },
 ];
+
+const JSON: &[&str] = &[
+    r#"{"point":"level","value":120.5,"unit":"cm","kind":"gauge","tags":{"tank":"2"},"labels":{"by":"x"}}"#,
+    r#"{"point":"starts","value":18446744073709551615,"kind":"counter","time_ms":1800000000000}"#,
+    r#"{"point":"note","value":"caf\u00e9 \"ok\"","device":"a","time":"2027-01-15T08:00:00.5+01:00","quality":"uncertain","reason":"stale"}"#,
+];
+const LINE_PROTOCOL: &[&str] = &[
+    r"wea\,ther,loc\ ation=us\=mid,device=a temperature=82,humidity=71i,rain=f 1800000000000000000",
+    "m,a=1,b=2 f=-1.5e-3,g=18446744073709551615u,h=\"a \\\"b\\\" c\",i=t\nm f=1\n# comment\n",
+];
+
+/// As a socket has them: what every name makes a series of, whole messages of several lines.
+fn lines() -> Decoder {
+    let now = Now { boot_ms: 1_000_000_000, utc_ms: 1_800_000_000_000 };
+    let mut intake = Intake::new(Source::default());
+    intake.declare(DeviceIndex(0), "a", &readings(), now);
+    Box::new(move |bytes| {
+        let mut lines = Lines::default();
+        let mut cut = lines.push(bytes);
+        cut.extend(lines.finish());
+        let refused = cut.into_iter().map(|line| intake.take(line, None, now).len()).sum::<usize>();
+        !intake.transactions().is_empty() && refused == 0
+    })
+}
+
+fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
 
 fn batch() -> Decoder {
     let schema = golden(&["v1-schema"]).first().and_then(|message| Schema::decode(message).ok());
