@@ -1,5 +1,6 @@
 //! Reads devices once and shows what they say. Shell: talks to devices through their drivers, and to nobody else.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -8,9 +9,11 @@ use std::time::Duration;
 use pattoo_wire::{Quality, Value};
 use serde::Serialize;
 use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, Device, Link, Transport};
 use crate::driver::{self, Driver, host::Metric};
+use crate::lines::LineRead;
 use crate::profile::{Point, Read};
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
 use crate::table::table;
@@ -18,6 +21,9 @@ use crate::table::table;
 /// Between two looks at the processors of this host: their load is what happened between two looks. Above the 200 ms that
 /// sysinfo wants.
 const PROCESSOR_LOOKS: Duration = Duration::from_millis(250);
+
+/// So long is a device listened to that tells its readings by itself.
+const LISTEN: Duration = Duration::from_secs(5);
 
 /// Why nothing was read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -95,10 +101,25 @@ async fn poll_link(config: &Config, link: &Link, only: Option<&str>) -> Vec<(Dev
             first_look(driver.as_mut(), *index, device).await;
         }
         let points: Vec<_> = (0..device.profile.points.len()).map(PointIndex).collect();
-        let transactions = driver.read(*index, device, &points).await;
+        let transactions = match link.transport.is_heard() {
+            true => listen(driver.as_mut(), config, *index).await,
+            false => driver.read(*index, device, &points).await,
+        };
         polled.push((*index, show(device, &link.name, transactions)));
     }
     polled
+}
+
+/// The latest reading of each series that a device tells by itself.
+async fn listen(driver: &mut dyn Driver, config: &Config, device: DeviceIndex) -> Vec<Transaction> {
+    let mut latest = BTreeMap::new();
+    let deadline = Instant::now() + LISTEN;
+    while let Ok(heard) = timeout_at(deadline, driver.hear(config)).await {
+        for Transaction { at_ms, readings, .. } in heard.transactions.into_iter().filter(|transaction| transaction.device == device) {
+            latest.extend(readings.into_iter().map(|reading| ((reading.point, reading.row.clone()), (at_ms, reading))));
+        }
+    }
+    latest.into_values().map(|(at_ms, reading)| Transaction { device, at_ms, readings: vec![reading] }).collect()
 }
 
 /// The load of the processors needs two looks.
@@ -130,7 +151,15 @@ fn show(device: &Device, link: &str, transactions: Vec<Transaction>) -> Polled {
     let mut readings: Vec<(i64, Reading)> =
         transactions.into_iter().flat_map(|t| t.readings.into_iter().map(move |reading| (t.at_ms, reading))).collect();
     readings.sort_by_key(|(_, reading)| reading.point);
-    let absent = device.profile.points.iter().enumerate().filter(|(i, _)| readings.iter().all(|(_, reading)| reading.point.0 != *i));
+    // Of a profile that takes every name none is absent.
+    let named = |point: &Point| !matches!(point.read, Read::Line(LineRead::Any(_)));
+    let absent = device
+        .profile
+        .points
+        .iter()
+        .enumerate()
+        .filter(|(_, point)| named(point))
+        .filter(|(i, _)| readings.iter().all(|(_, reading)| reading.point.0 != *i));
     let absent = absent.map(|(_, point)| point.name.clone()).collect();
     let shown = |(time_ms, reading): (i64, Reading)| Some(shown(device.profile.points.get(reading.point.0)?, &reading, time_ms));
     let readings = readings.into_iter().filter_map(shown).collect();

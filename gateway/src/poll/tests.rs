@@ -74,6 +74,20 @@ async fn only_the_device_that_was_asked_for_is_read() {
     assert_eq!(error.to_string(), "there is no device \"hree\"; expected one of gone, here, meter");
 }
 
+#[tokio::test]
+async fn what_programs_tell_is_shown_once_each_by_its_own_name() {
+    let text = "gateway: g\nuplink: { url: mqtt://127.0.0.1 }\ndevices:
+  - { name: once, exec: { run: [/bin/echo, 'm,room=a x=1,y=2'] } }
+  - { name: kept, exec: { mode: keep, run: [/bin/sh, -c, 'for n in 1 2 3; do echo m z=$n; done; exec sleep 100'] } }\n";
+    let (config, problems) = crate::config::read_for_test(text, (*crate::lines::readings()).clone());
+    assert_eq!(problems, []);
+    let polled = poll(&config.unwrap(), None).await.unwrap();
+    let shown = |at: usize| polled[at].readings.iter().map(|r| (r.point.as_str(), r.value.clone().unwrap().as_f64())).collect::<Vec<_>>();
+    assert_eq!(shown(0), [("m.x[room=a]", Some(1.0)), ("m.y[room=a]", Some(2.0))]);
+    assert_eq!(shown(1), [("m.z", Some(3.0))]);
+    assert!(polled.iter().all(|polled| polled.absent.is_empty()));
+}
+
 #[test]
 fn the_table_shows_value_unit_quality_and_reason() {
     let (profiles, _) = load_profiles(&[profiles_folder()]);
