@@ -255,6 +255,7 @@ fn link_report(config: &Config, link: &Link) -> LinkReport {
             Transport::RtuOverTcp { endpoint, .. } => format!("Modbus RTU over TCP {endpoint}"),
             Transport::ModbusRtu { line, .. } => format!("Modbus RTU {} at {} baud", line.path.display(), line.baud),
             Transport::Snmp(agent) => agent.to_string(),
+            Transport::SnmpTraps(traps) => format!("SNMP traps at {}", traps.listen),
             Transport::Host => "this host".to_owned(),
             Transport::Bacnet(bacnet) => format!("BACnet/IP {}", bacnet.local),
             Transport::Exec(program) => program.words(),

@@ -64,6 +64,12 @@
 //! | `devices[].writable` | none | points that may be written: `all`, a list, or a mapping of points to the next three |
 //! | `devices[].writable.<point>.min`, `.max` | those of the profile | narrower limits |
 //! | `devices[].writable.<point>.safe` | none | `value` and `after`: written once the server is out of reach for 10 s to 24 h |
+//! | `traps.listen` | 0.0.0.0:162 | address and port where traps and informs are heard |
+//! | `traps.communities` | none | those of v1 and v2c that are listened to; also in `traps.secrets` |
+//! | `traps.users` | none | those of v3: `user`, `auth`, `priv`, `key_extension`, `secrets`, as under `devices[].snmp` |
+//! | `traps.secrets` | none | a file `{ communities: [...] }` |
+//! | `traps.engine_id` | from the name of the gateway | 5 to 32 bytes in hexadecimal: the engine that informs of v3 are sent to |
+//! | `traps.sources` | none | devices by address or engine id, where those are not that of their agent |
 //!
 //! `PATTOO_GATEWAY`, `PATTOO_UPLINK_URL` (one broker) and `PATTOO_BUFFER_PATH` go before the file. A device whose profile reads host metrics
 //! has no link; it belongs to the built-in link `host`. An SNMP agent is a link of its own, `snmp-<device>`.
@@ -81,6 +87,7 @@ mod read;
 pub mod snmp;
 #[cfg(test)]
 mod tests;
+mod traps;
 mod uplink;
 
 use std::collections::BTreeMap;
@@ -103,6 +110,7 @@ pub use exec::{Mode, Program};
 pub use inputs::{Input, Way};
 pub use load::{Loaded, load};
 pub use read::Environment;
+pub use traps::Traps;
 
 /// Largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
@@ -392,6 +400,8 @@ pub enum Transport {
     },
     /// An SNMP agent; the link of one device.
     Snmp(Box<snmp::Agent>),
+    /// Where notifications of SNMP agents come to; the link of none of them.
+    SnmpTraps(Box<Traps>),
     /// This Linux host; no connection at all.
     Host,
     /// A network of BACnet/IP.

@@ -9,6 +9,7 @@ pub mod host;
 pub mod inputs;
 pub mod modbus;
 pub mod snmp;
+pub mod trap;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -129,6 +130,7 @@ pub(crate) fn open_part(transport: &Transport, common: &Common, clock: Clock, ea
             })
         }
         Transport::Snmp(agent) => Box::new(snmp::Snmp::new((**agent).clone(), clock)),
+        Transport::SnmpTraps(traps) => Box::new(trap::TrapListener::new(traps, clock)),
         Transport::Host => Box::new(host::Host::new(clock)),
         Transport::Bacnet(settings) => {
             let port = common.0.clone().unwrap_or_else(|| Arc::new(bacnet::port::Port::new(settings)));

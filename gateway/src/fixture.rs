@@ -1,9 +1,12 @@
 //! A fixture: what a device replied, and the readings that this must give. Text <-> structs, and the comparison. Pure.
 //!
-//! It lies beside its profile as `<id>.fixture.json`. Each case holds replies (table, first address, words in hexadecimal) and what each
-//! point of the profile must be: the text of its value, or the reason why it is bad. [`replay`] plays one, [`crate::record`] makes one.
+//! It lies beside its profile as `<id>.fixture.json`. Each case holds replies (table, first address, words in hexadecimal), or what an SNMP
+//! agent holds (`"1.3.6.1.2.1.1.3.0": "timeticks:1234"`), and what each point of the profile must be: the text of its value, or the reason
+//! why it is bad. [`replay`] plays one, [`crate::record`] makes one.
 
+mod agent;
 pub mod replay;
+mod varbinds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -15,6 +18,7 @@ use serde_json::json;
 
 use crate::profile::{Profile, Table};
 use crate::reading::Reading;
+pub use varbinds::Varbinds;
 
 /// Largest fixture file, in bytes.
 pub const MAX_FIXTURE_BYTES: usize = 4 << 20;
@@ -36,7 +40,7 @@ pub struct Fixture {
     pub profile: String,
     /// Unit id of the device that was recorded, if one was.
     pub unit: Option<u8>,
-    /// Requests that reading all points once takes over Modbus TCP.
+    /// Requests that reading all points once takes over Modbus TCP; of an SNMP agent the questions of its first poll.
     pub requests: usize,
     /// At least one.
     pub cases: Vec<Case>,
@@ -53,7 +57,11 @@ pub struct Case {
     /// Requests that reading all points of this case takes, where it takes not as many as the others.
     pub requests: Option<usize>,
     /// What can be read. Anything else the device refuses.
+    #[serde(default)]
     pub replies: Vec<Reply>,
+    /// What the agent holds, where the device is one.
+    #[serde(default)]
+    pub varbinds: Varbinds,
     /// Each point, in the order of the profile; a row of one as `name[row]`. What a SunSpec device does not have is not there.
     pub readings: Readings,
 }
@@ -152,9 +160,17 @@ impl Case {
         if let Some(requests) = self.requests {
             let _ = writeln!(text, "      \"requests\": {requests},");
         }
-        text += "      \"replies\": [\n";
-        list(&mut text, 8, self.replies.iter().map(ToString::to_string));
-        text += "      ],\n      \"readings\": {\n";
+        if self.varbinds.0.is_empty() {
+            text += "      \"replies\": [\n";
+            list(&mut text, 8, self.replies.iter().map(ToString::to_string));
+            text += "      ],\n";
+        } else {
+            text += "      \"varbinds\": {\n";
+            let held = |(oid, value)| format!("\"{oid}\": {}", json!(varbinds::text(value).unwrap_or_default()));
+            list(&mut text, 8, self.varbinds.0.iter().map(|(oid, value)| held((oid, value))));
+            text += "      },\n";
+        }
+        text += "      \"readings\": {\n";
         list(&mut text, 8, self.readings.0.iter().map(|(name, expected)| format!("{}: {expected}", json!(name))));
         text + "      }\n    }"
     }

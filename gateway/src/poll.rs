@@ -133,7 +133,7 @@ async fn first_look(driver: &mut dyn Driver, index: DeviceIndex, device: &Device
 }
 
 /// Waits for all, within this task.
-async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
         for (future, done) in futures.iter_mut().filter(|(_, done)| done.is_none()) {

@@ -18,6 +18,7 @@ mod sunspec;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trap;
 mod writable;
 
 use std::collections::BTreeMap;
@@ -35,10 +36,11 @@ pub use modbus::{ByteOrder, Encoding, Half, Layout, ModbusRead, Table, WordOrder
 pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
 pub(crate) use signature::contains;
-pub use signature::{Check, Signature, Want};
+pub use signature::{AgentSignature, Check, Signature, Want};
 pub use snmp::SnmpRead;
 pub(crate) use sunspec::Use;
 pub use sunspec::{BASES, COMMON, Chain, END, Layout as SunSpecLayout, MARKER, Model, Place};
+pub use trap::TrapRead;
 pub use writable::{Writable, WriteFunction, WriteLimits};
 
 /// A device model. Only valid ones exist.
@@ -96,6 +98,8 @@ pub enum Read {
     Host(Metric),
     /// Objects of an SNMP agent.
     Snmp(Box<SnmpRead>),
+    /// What a notification of an SNMP agent brings.
+    Trap(Box<TrapRead>),
     /// A property of a BACnet object.
     Bacnet(BacnetRead),
     /// What a line of a program, a script or a broker tells.
@@ -113,6 +117,7 @@ impl Read {
             Self::SunSpec(_) | Self::Line(_) => true,
             Self::Host(metric) => metric.has_rows(),
             Self::Snmp(read) => read.table.is_some(),
+            Self::Trap(read) => !read.rows.is_empty(),
         }
     }
 
@@ -121,6 +126,7 @@ impl Read {
     pub fn is_heard(&self) -> bool {
         match self {
             Self::Modbus(_) | Self::SunSpec(_) | Self::Host(_) | Self::Snmp(_) | Self::Bacnet(_) | Self::Line(_) => false,
+            Self::Trap(_) => true,
         }
     }
 }

@@ -71,7 +71,10 @@ pub async fn record(config: &Config, name: &str, case: &str, into: Option<Fixtur
     let Some((link, index, device)) = found.into_iter().find(|(.., device)| device.name == name) else {
         return Err(RecordError::UnknownDevice { name: name.to_owned(), known: known() });
     };
-    if matches!(link.transport, Transport::Host | Transport::Snmp(_) | Transport::Bacnet(_) | Transport::Exec(_) | Transport::Input(_)) {
+    if matches!(
+        link.transport,
+        Transport::Host | Transport::Snmp(_) | Transport::SnmpTraps(_) | Transport::Bacnet(_) | Transport::Exec(_) | Transport::Input(_)
+    ) {
         return Err(RecordError::NotModbus(name.to_owned()));
     }
     let mut fixture = start(device, case, into)?;
@@ -89,6 +92,7 @@ pub async fn record(config: &Config, name: &str, case: &str, into: Option<Fixtur
         about: format!("recorded by pattoo-gateway {} from {}", env!("CARGO_PKG_VERSION"), place(link, device)),
         requests,
         replies: tape.take(),
+        varbinds: fixture::Varbinds::default(),
         readings: named(device, &readings),
     });
     checked(fixture, device).await

@@ -10,6 +10,7 @@ pub mod drive;
 mod order;
 mod rank;
 mod report;
+pub mod snmp;
 #[cfg(test)]
 mod tests;
 

@@ -23,6 +23,7 @@ pub mod pymodbus;
 pub mod sim;
 pub mod site;
 pub mod snmpd;
+pub mod snmpsim;
 pub mod stack;
 pub mod udp_link;
 pub mod usage;

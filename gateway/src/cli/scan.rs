@@ -1,5 +1,7 @@
 //! `scan`: its arguments, its progress on standard error, its result on standard output.
 
+mod snmp;
+
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +27,8 @@ const MAX_ANSWER: Duration = Duration::from_secs(60);
 pub(super) enum ScanCommand {
     /// Modbus devices; sends nothing but reads, and answers with what it has found when it is interrupted
     Modbus(ModbusArgs),
+    /// SNMP agents; sends nothing but reads, and answers with what it has found when it is interrupted
+    Snmp(snmp::SnmpArgs),
 }
 
 #[derive(Debug, Args)]
@@ -111,7 +115,10 @@ fn wanted(args: &ModbusArgs) -> Result<Wanted> {
 }
 
 pub(super) async fn scan(command: &ScanCommand, profiles: &Profiles, mut stop: watch::Receiver<bool>) -> Result<ExitCode> {
-    let ScanCommand::Modbus(args) = command;
+    let args = match command {
+        ScanCommand::Modbus(args) => args,
+        ScanCommand::Snmp(args) => return snmp::scan(args, profiles, stop).await,
+    };
     let wanted = wanted(args)?;
     let watched = std::io::stderr().is_terminal();
     let mut shown: Option<Duration> = None;

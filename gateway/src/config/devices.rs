@@ -115,7 +115,7 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
         Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Host(_))) => {
             (host_link(&fields, links, problems), Some(0))
         }
-        Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Snmp(_))) => {
+        Some(profile) if matches!(profile.points.first().map(|p| &p.read), Some(Read::Snmp(_) | Read::Trap(_))) => {
             let agent = snmp_agent(&fields, what, files, problems);
             let good = agent.zip(name.as_deref()).filter(|_| problems.count() == before);
             (good.and_then(|(agent, name)| snmp_link(agent, name, links, node, problems)), Some(0))

@@ -9,7 +9,8 @@ use pattoo_wire::check_name;
 use super::clock::clock;
 use super::commands::commands;
 use super::{
-    BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, uplink,
+    BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, traps,
+    uplink,
 };
 use crate::link_log::Level;
 use crate::profile::Found;
@@ -19,7 +20,7 @@ use crate::yaml::{self, Field, Fields, Problem, Problems, quoted};
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// Content of a file of at most so many bytes, as the caller reads it.
-pub(super) type Files<'f> = &'f dyn Fn(&Path, usize) -> Result<Vec<u8>, Problem>;
+pub(crate) type Files<'f> = &'f dyn Fn(&Path, usize) -> Result<Vec<u8>, Problem>;
 
 /// Name of the link to this machine itself.
 pub(super) const HOST_LINK: &str = "host";
@@ -30,7 +31,7 @@ const MIN_BUFFER_BYTES: u64 = 1 << 20;
 /// Largest buffer: 1 TiB.
 const MAX_BUFFER_BYTES: u64 = 1 << 40;
 
-const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "commands", "links", "devices"];
+const KEYS: &[&str] = &["gateway", "uplink", "buffer", "batch", "clock", "commands", "links", "devices", "traps"];
 
 pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -58,6 +59,9 @@ pub(crate) fn read(
     let mut links = Links::read(fields.optional("links"), &mut problems);
     let mut points = devices::Writable::new();
     let devices = devices::read(&fields, &mut links, (found, files), &mut points, &mut problems);
+    if let (Some(gateway), Some(buffer)) = (&gateway, &buffer) {
+        traps::link(&fields, (gateway, buffer, &devices), &mut links, files, &mut problems);
+    }
     match (gateway, uplink, buffer, batch, clock, commands) {
         (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock), Some(commands)) if usable => {
             let commands = Commands { points, ..commands };

@@ -272,6 +272,49 @@ fn security(version: u8, fields: &Fields<'_>, secrets: Secrets, problems: &mut P
     Some(if version == 1 { Security::V1(community) } else { Security::V2c(community) })
 }
 
+/// A user with its passwords from the file that `secrets` names.
+pub(super) fn user_with_secrets(fields: &Fields<'_>, files: Files<'_>, problems: &mut Problems<'_>) -> Option<User> {
+    let secrets = match fields.optional("secrets") {
+        Some(field) => secrets(&field, files, problems)?,
+        None => Secrets::default(),
+    };
+    user(fields, secrets, problems)
+}
+
+/// The agent that this mapping says, and the file of secrets in it.
+pub(crate) fn read_agent(text: &str, files: Files<'_>) -> Result<Agent, Vec<Problem>> {
+    let place = Path::new("(command line)");
+    let node = yaml::parse(place, text.as_bytes(), MAX_SECRETS_BYTES).map_err(|problem| vec![problem])?;
+    let mut problems = Problems::of(place);
+    agent(&node, "agent", files, &mut problems).ok_or_else(|| problems.into_list())
+}
+
+/// A list of communities.
+pub(super) fn communities(field: &Field<'_>, most: usize, problems: &mut Problems<'_>) -> Option<Vec<Secret>> {
+    let items = field.list("a list of communities", problems)?;
+    if items.len() > most {
+        field.problem(&format!("found {} communities, expected at most {most}", items.len()), problems);
+        return None;
+    }
+    items.iter().map(|item| community(&field.item(item), problems)).collect()
+}
+
+/// The communities of a file of secrets: `{ communities: [...] }`.
+pub(super) fn secret_communities(field: &Field<'_>, most: usize, files: Files<'_>, problems: &mut Problems<'_>) -> Option<Vec<Secret>> {
+    let file = path(field, problems)?;
+    let read = || -> Result<Vec<Secret>, Vec<Problem>> {
+        let bytes = files(&file, MAX_SECRETS_BYTES).map_err(|problem| vec![problem])?;
+        let node = yaml::parse(&file, &bytes, MAX_SECRETS_BYTES).map_err(|problem| vec![problem])?;
+        let mut problems = Problems::of(&file);
+        let found = Fields::read(&node, "", &["communities"], &mut problems).and_then(|fields| {
+            let field = fields.required("communities", "a list of communities", &mut problems)?;
+            communities(&field, most, &mut problems)
+        });
+        found.ok_or_else(|| problems.into_list())
+    };
+    read().map_err(|own| own.into_iter().for_each(|problem| problems.push(problem))).ok()
+}
+
 /// The user of version 3 that these keys say.
 fn user(fields: &Fields<'_>, secrets: Secrets, problems: &mut Problems<'_>) -> Option<User> {
     let choice = |key| fields.optional(key);

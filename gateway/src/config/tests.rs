@@ -299,15 +299,15 @@ fn files_that_are_no_text_at_all_are_refused_clearly() {
     for (content, expected) in [
         (
             b"".as_slice(),
-            "gateway.yaml:1:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices",
+            "gateway.yaml:1:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices, traps",
         ),
         (
             b"# later\n",
-            "gateway.yaml:2:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices",
+            "gateway.yaml:2:1: found nothing, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices, traps",
         ),
         (
             b"- a\n",
-            "gateway.yaml:1:1: found a list, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices",
+            "gateway.yaml:1:1: found a list, expected a mapping with these keys: gateway, uplink, buffer, batch, clock, commands, links, devices, traps",
         ),
         (b"\0\0\0", "gateway.yaml:1:1: not valid YAML: unexpected character: `\\u{0}'"),
         (latin1, "gateway.yaml:2:24: found the byte 0xF6, expected text in UTF-8"),

@@ -274,7 +274,7 @@ impl<'a> Poll<'a> {
     fn read_of(&self, point: PointIndex) -> Option<&'a ModbusRead> {
         match &self.device.profile.points.get(point.0)?.read {
             Read::Modbus(read) => Some(read),
-            Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Bacnet(_) | Read::Line(_) => None,
+            Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Trap(_) | Read::Bacnet(_) | Read::Line(_) => None,
         }
     }
 

@@ -16,17 +16,20 @@ pub mod wire;
 pub(crate) use self::get::MAX_OBJECTS;
 pub(crate) use self::walk::MAX_BINDINGS;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use self::agent::Agent;
+use pattoo_wire::Reason;
+
+use self::agent::{Agent, Question};
 use self::known::Known;
 use self::session::Keeper;
 use super::{Clock, Driver};
 use crate::config::{Device, snmp};
 use crate::health::Waiting;
+use crate::profile::snmp::{Oid, Value};
 use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// An agent as a driver.
@@ -57,6 +60,29 @@ pub async fn read<A: Agent>(
     now_ms: impl Fn() -> i64,
 ) -> Vec<Transaction> {
     poll::poll(agent, &mut memory.0, device, points, now_ms).await
+}
+
+/// What an agent that is no device yet says of these objects, and below which of these roots it has something.
+///
+/// # Errors
+/// It does not answer.
+pub(crate) async fn look(agent: snmp::Agent, objects: &[Oid], roots: &[Oid]) -> Result<(Vec<(Oid, Value)>, BTreeSet<Oid>), Reason> {
+    let clock: Clock = Box::new(|| 0);
+    let mut keeper = Keeper::new(agent);
+    let mut session = keeper.open(&clock).await;
+    let mut values = Vec::new();
+    // One by one: version 1 refuses all of a question for one object that is not there.
+    for object in objects {
+        values.extend(session.ask(&Question::Get(vec![object.clone()])).await?.bindings);
+    }
+    let mut has = BTreeSet::new();
+    for root in roots {
+        let behind = session.ask(&Question::Next(root.clone())).await.map(|answer| answer.bindings).unwrap_or_default();
+        if behind.first().is_some_and(|(oid, value)| oid.below(root).is_some() && value.present().is_ok()) {
+            has.insert(root.clone());
+        }
+    }
+    Ok((values, has))
 }
 
 impl Driver for Snmp {

@@ -42,6 +42,7 @@ impl LinkCost {
             | Transport::ModbusTls { .. }
             | Transport::RtuOverTcp { .. }
             | Transport::Snmp(_)
+            | Transport::SnmpTraps(_)
             | Transport::Bacnet(_)
             | Transport::Host
             | Transport::Exec(_)

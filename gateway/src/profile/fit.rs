@@ -20,7 +20,7 @@ fn one_protocol(points: &[(Position, Point)], problems: &mut Problems<'_>) {
         Read::Modbus(_) => "registers",
         Read::SunSpec(_) => "SunSpec models",
         Read::Host(_) => "host metrics",
-        Read::Snmp(_) => "an SNMP agent",
+        Read::Snmp(_) | Read::Trap(_) => "an SNMP agent",
         Read::Bacnet(_) => "BACnet objects",
         Read::Line(_) => "fields of lines",
     };
@@ -59,7 +59,7 @@ fn within_limits(points: &[(Position, Point)], limits: &ModbusLimits, problems: 
 fn no_overlap(points: &[(Position, Point)], problems: &mut Problems<'_>) {
     let plain = points.iter().filter_map(|(at, point)| match &point.read {
         Read::Modbus(read) => Some((read, *at, point)),
-        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Bacnet(_) | Read::Line(_) => None,
+        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Trap(_) | Read::Bacnet(_) | Read::Line(_) => None,
     });
     no_clash(plain, problems);
     let places = || {

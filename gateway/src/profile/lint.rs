@@ -23,7 +23,7 @@ impl Profile {
             .filter_map(|point| match &point.read {
                 Read::Modbus(read) => Some((point.name.as_str(), read)),
                 // A device itself says where its SunSpec models are.
-                Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Bacnet(_) | Read::Line(_) => None,
+                Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Trap(_) | Read::Bacnet(_) | Read::Line(_) => None,
             })
             .collect();
         let mut warnings = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pattoo_wire::{CLASS_ALARM, Kind, Repr};
 
 use super::source::{self, Marks};
-use super::{BacnetLimits, ModbusLimits, Parity, Point, Profile, Read, Serial, bacnet, fit, signature, snmp, writable};
+use super::{BacnetLimits, ModbusLimits, Parity, Point, Profile, Read, Serial, bacnet, fit, signature, snmp, trap, writable};
 use crate::config::{MAX_INTERVAL, MIN_INTERVAL};
 use crate::yaml::{self, Field, Fields, Node, Position, Problem, Problems, quoted};
 
@@ -27,7 +27,7 @@ pub(super) const MAX_ITEMS: usize = 256;
 const MAX_GAP_TIME: Duration = Duration::from_secs(10);
 
 pub(super) const KEYS: &[&str] = &["schema", "id", "manufacturer", "model", "modbus", "snmp", "bacnet", "match", "points"];
-pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable"];
+pub(super) const POINT_KEYS: &[&str] = &["name", "unit", "kind", "class", "read", "every", "states", "range", "writable", trap::HASTENS];
 pub(super) const CLASSES: &[(&str, bool)] = &[(CLASS_ALARM, true)];
 pub(super) const MODBUS_KEYS: &[&str] = &["max_registers", "max_gap", "min_gap", "blocks", "serial", "invalid", "checked"];
 pub(super) const KINDS: &[(&str, Kind)] =
@@ -71,7 +71,7 @@ fn profile(node: &Node, file: &Path, problems: &mut Problems<'_>) -> Option<Prof
     let (misplaced, reads) = match points.first().map(|p| &p.read) {
         Some(Read::Host(_)) => (vec![section, agent, own, matching], "host metrics"),
         Some(Read::Line(_)) => (vec![section, agent, own, matching], "fields of lines"),
-        Some(Read::Snmp(_)) => (vec![section, own], "an SNMP agent"),
+        Some(Read::Snmp(_) | Read::Trap(_)) => (vec![section, own], "an SNMP agent"),
         Some(Read::Bacnet(_)) => (vec![section, agent], "BACnet objects"),
         Some(Read::Modbus(_) | Read::SunSpec(_)) | None => (vec![agent, own], "registers"),
     };
@@ -183,6 +183,7 @@ fn points(
     }
     let mut lines: HashMap<String, u32> = HashMap::new();
     let mut points: Vec<(Position, Point)> = Vec::new();
+    let mut nodes = Vec::new();
     for (index, node) in items.iter().enumerate() {
         let what = name_of(node).map_or_else(|| format!("point {}", index + 1), |name| format!("point {}", quoted(name)));
         let Some(point) = point(node, &what, marks, tables, problems) else { continue };
@@ -190,7 +191,9 @@ fn points(
             problems.add(node.at, format!("{what}: this name is there twice, first in line {line}"));
         }
         points.push((node.at, point));
+        nodes.push(node);
     }
+    trap::hastens(&mut points, &nodes, problems);
     fit::together(&points, limits, problems);
     Some(points.into_iter().map(|(_, point)| point).collect())
 }
@@ -215,6 +218,8 @@ fn point(node: &Node, what: &str, marks: &Marks, tables: &snmp::Tables, problems
     let read = fields.required("read", "where the point is read from, such as { input: 0, type: f32 }", problems)?;
     let read = if snmp::is_read(read.node) {
         snmp::read(read.node, what, tables, problems)?
+    } else if trap::is_trap(read.node) {
+        Read::Trap(Box::new(trap::read(read.node, what, problems)?))
     } else {
         source::read(read.node, what, marks, problems)?
     };
@@ -223,6 +228,7 @@ fn point(node: &Node, what: &str, marks: &Marks, tables: &snmp::Tables, problems
         Read::SunSpec(places) => places.first()?.read.repr(),
         Read::Host(metric) => metric.repr(),
         Read::Snmp(read) => read.repr(),
+        Read::Trap(read) => read.repr(),
         Read::Bacnet(read) => read.repr(),
         Read::Line(read) => read.repr(),
     };

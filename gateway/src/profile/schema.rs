@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::bacnet;
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
-use super::signature::{IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
+use super::signature::{AGENT_KEYS, IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
 use super::snmp;
 use super::source::{BYTES, HOW, IN_MODEL, MAX_AT, MAX_TEXT_REGISTERS, PLACES, SUNSPEC, TYPES, WORDS, has_marks};
 use super::sunspec::{END, HEADER};
+use super::trap;
 use super::writable::{FUNCTIONS, WRITABLE_KEYS};
 use crate::driver::host::Metric;
 use crate::lines::{FIELD, FIELD_KEYS, MAX_DECIMALS, MAX_NAME_BYTES as MAX_NAME, MAX_TAGS, TYPES as FIELD_TYPES};
@@ -163,6 +164,27 @@ fn writable_key(key: &str) -> Value {
     }
 }
 
+/// What a notification brings.
+fn trap_read() -> Value {
+    let oid = json!({ "type": "string", "pattern": r"^\.?[0-2](\.[0-9]+)+$" });
+    let several = json!({ "anyOf": [oid, { "type": "array", "items": oid, "minItems": 1 }] });
+    object(trap::KEYS, &[trap::TRAP], |key| match key {
+        trap::TRAP => json!({
+            "description": "A notification, or several; any: what no other point takes; or the number that each is.",
+            "anyOf": [
+                oid, { "const": trap::ANY }, { "type": "array", "items": oid, "minItems": 1 },
+                { "type": "object", "minProperties": 1, "propertyNames": oid, "additionalProperties": { "type": "integer" } },
+            ],
+        }),
+        "row" => about(several.clone(), "Objects whose value makes the series, tried in turn: its text, else its index."),
+        "value" => about(oid.clone(), "The object whose value is the reading; the whole notification as a text where absent."),
+        "type" => about(names(snmp::Syntax::NAMES), "What the value means; text where absent."),
+        "scale" => json!({ "type": "number", "not": { "const": 0 }, "description": "Multiplier, an exact decimal such as 0.1." }),
+        "invalid" => json!({ "type": "integer", "description": "The raw number that says \"no value\"." }),
+        other => panic!("{other} is not described"),
+    })
+}
+
 fn point_key(key: &str) -> Value {
     match key {
         "name" => json!({ "type": "string", "pattern": format!("^[a-z][a-z0-9_]{{0,{}}}$", MAX_NAME_BYTES - 1) }),
@@ -174,7 +196,7 @@ fn point_key(key: &str) -> Value {
             json!({
                 "description": "Where the point is read from; several places in SunSpec models where devices differ, best first.",
                 "if": { "type": "array" },
-                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else/else/else/else" }, "minItems": 1 },
+                "then": { "items": { "$ref": "#/properties/points/items/properties/read/else/else/else/else/else" }, "minItems": 1 },
                 "else": {
                     "if": { "type": "object", "required": [FIELD] },
                     "then": field(),
@@ -184,12 +206,20 @@ fn point_key(key: &str) -> Value {
                         "else": {
                             "if": { "type": "object", "required": [bacnet::OBJECT] },
                             "then": object(bacnet::KEYS, &[bacnet::OBJECT], bacnet_read_key),
-                            "else": read,
+                            "else": {
+                                "if": { "type": "object", "required": [trap::TRAP] },
+                                "then": trap_read(),
+                                "else": read,
+                            },
                         },
                     },
                 },
             })
         }
+        trap::HASTENS => json!({
+            "description": "Points that are read at once when this notification comes.",
+            "type": "array", "items": { "type": "string" }, "minItems": 1,
+        }),
         "every" => duration("How often it is read, such as 60s; the device's interval where absent."),
         "states" => json!({
             "description": "Texts of whole numbers.",
@@ -252,6 +282,21 @@ fn match_key(key: &str) -> Value {
             "What the device calls itself: function 43/14, 17, or the SunSpec common model.",
         ),
         "sunspec" => json!({ "type": "boolean", "description": "It has the SunSpec marker." }),
+        "snmp" => about(
+            object(AGENT_KEYS, &[], |key| {
+                let oid = json!({ "type": "string", "pattern": r"^\.?[0-2](\.[0-9]+)+$" });
+                match key {
+                    "sys_object_id" => about(oid, "What its sysObjectID is below."),
+                    "sys_descr" => text(MAX_TEXT_CHARS, "A part of its sysDescr; letter case does not matter."),
+                    "has" => json!({
+                        "description": "Objects that it has something below; all must be there.",
+                        "anyOf": [oid, { "type": "array", "minItems": 1, "maxItems": MAX_CHECKS, "items": oid }],
+                    }),
+                    other => panic!("{other} is not described"),
+                }
+            }),
+            "How an SNMP agent of this model is recognised.",
+        ),
         "registers" => json!({
             "description": "What its registers hold; all must.",
             "type": "array", "minItems": 1, "maxItems": MAX_CHECKS,

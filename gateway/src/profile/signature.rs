@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `identity` | `vendor`, `product`: parts of what the device calls itself (function 43/14, 17, or the common model of `SunSpec`); letter case does not matter |
 //! | `sunspec` | `true`: a device with the `SunSpec` marker |
+//! | `snmp` | `sys_object_id`: what the id of the agent is below; `sys_descr`: a part of its description; `has`: objects that it has something below |
 //! | `registers` | places like those of a point's `read:`, each with one of `equals`, `between` (numbers or ranges, or lists of them) and `contains` (texts) |
 //!
 //! All registers must hold. An identity decides alone where the device tells one; where it tells none, the registers do.
@@ -11,6 +12,7 @@
 use pattoo_wire::{Decimal, Repr, Sample, Value};
 
 use super::read::{MAX_ITEMS, MAX_TEXT_CHARS, pair};
+use super::snmp::{self, Oid};
 use super::source::{self, Marks};
 use super::{Encoding, ModbusRead, Read};
 use crate::yaml::{Field, Fields, Node, Problems, Tree};
@@ -21,8 +23,9 @@ pub(super) const MAX_CHECKS: usize = 8;
 /// Most bits that one register says.
 const MAX_WEIGHT: u32 = 20;
 
-pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers"];
+pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers", "snmp"];
 pub(super) const IDENTITY_KEYS: &[&str] = &["vendor", "product"];
+pub(super) const AGENT_KEYS: &[&str] = &["sys_object_id", "sys_descr", "has"];
 pub(super) const WANT_KEYS: &[&str] = &["equals", "between", "contains"];
 
 /// How a scan recognises a device model.
@@ -36,6 +39,19 @@ pub struct Signature {
     pub sunspec: bool,
     /// What its registers hold.
     pub registers: Vec<Check>,
+    /// How an SNMP agent of this model is recognised.
+    pub snmp: Option<AgentSignature>,
+}
+
+/// How a scan recognises an SNMP agent; all of it must be so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentSignature {
+    /// What its `sysObjectID` is below.
+    pub sys_object_id: Option<Oid>,
+    /// Part of its `sysDescr`; letter case does not matter.
+    pub sys_descr: Option<String>,
+    /// Objects that it has something below.
+    pub has: Vec<Oid>,
 }
 
 /// What some registers of a device model hold.
@@ -137,10 +153,32 @@ pub(super) fn read(node: &Node, problems: &mut Problems<'_>) -> Option<Signature
     if let Some(field) = fields.optional("registers") {
         signature.registers = checks(&field, problems).unwrap_or_default();
     }
+    if let Some(field) = fields.optional("snmp") {
+        signature.snmp = agent(&field, problems);
+    }
     if problems.count() == before && signature == Signature::default() {
-        problems.add(node.at, "match: found nothing to recognise a device by, expected identity, sunspec or registers".to_owned());
+        problems.add(node.at, "match: found nothing to recognise a device by, expected identity, sunspec, registers or snmp".to_owned());
     }
     (problems.count() == before).then_some(signature)
+}
+
+fn agent(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<AgentSignature> {
+    let own = Fields::read(field.node, "match, snmp", AGENT_KEYS, problems)?;
+    let mut signature = AgentSignature::default();
+    if let Some(field) = own.optional("sys_object_id") {
+        signature.sys_object_id = Some(snmp::oid(&field, problems)?);
+    }
+    if let Some(field) = own.optional("sys_descr") {
+        signature.sys_descr = Some(text(&field, problems)?);
+    }
+    if let Some(field) = own.optional("has") {
+        signature.has = snmp::items(&field, MAX_CHECKS, problems)?.iter().map(|item| snmp::oid(item, problems)).collect::<Option<_>>()?;
+    }
+    if signature == AgentSignature::default() {
+        field.problem("found nothing, expected sys_object_id, sys_descr or has", problems);
+        return None;
+    }
+    Some(signature)
 }
 
 fn text(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<String> {

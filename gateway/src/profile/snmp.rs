@@ -19,7 +19,7 @@ pub(super) use read::KEY as SECTION;
 use read::MAX_REPETITIONS;
 #[cfg(test)]
 use read::{INDEX_KEYS, LABEL_KEYS, ONLY_KEYS, OR_KEYS, READ_KEYS, SCALE_KEYS, SECTION_KEYS, TABLE_KEYS, UNIT_KEYS};
-pub(super) use read::{Tables, is_read, read, tables};
+pub(super) use read::{Tables, is_read, items, oid, read, tables};
 pub use value::{Factor, How, Syntax, Value, hex, printable};
 
 /// Default of `max_repetitions`: rows that one answer of a walk brings, at first.
@@ -125,7 +125,7 @@ impl super::Profile {
     /// Whether it reads an SNMP agent.
     #[must_use]
     pub fn is_snmp(&self) -> bool {
-        matches!(self.points.first().map(|point| &point.read), Some(super::Read::Snmp(_)))
+        matches!(self.points.first().map(|point| &point.read), Some(super::Read::Snmp(_) | super::Read::Trap(_)))
     }
 }
 

@@ -100,7 +100,7 @@ impl Point {
         let read = match &self.read {
             Read::Modbus(read) => read,
             Read::Bacnet(read) => return self.held(read, &value).ok_or_else(|| format!("the property of this point cannot hold {said}")),
-            Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Line(_) => {
+            Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Trap(_) | Read::Line(_) => {
                 return Err("only values in registers and properties are written".to_owned());
             }
         };
@@ -211,7 +211,7 @@ fn place(point: &Point) -> Result<Option<&ModbusRead>, &'static str> {
     let read = match &point.read {
         Read::Modbus(read) => read,
         Read::Bacnet(read) => return bacnet::never_written(read, point).map_or(Ok(None), Err),
-        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Line(_) => {
+        Read::SunSpec(_) | Read::Host(_) | Read::Snmp(_) | Read::Trap(_) | Read::Line(_) => {
             return Err("only registers and coils whose addresses stand in the profile are writable");
         }
     };

@@ -119,9 +119,12 @@ impl Session {
             Transport::ModbusTls { endpoint, timeout, security } => (Way::Tcp(Tcp::secured(endpoint.clone(), security.clone())), *timeout),
             Transport::RtuOverTcp { endpoint, timeout } => (Way::Rtu(Rtu::over_tcp(endpoint.clone(), *timeout)), *timeout),
             Transport::ModbusRtu { line, timeout } => (Way::Rtu(Rtu::serial(line.clone(), *timeout)), *timeout),
-            Transport::Snmp(_) | Transport::Bacnet(_) | Transport::Host | Transport::Exec(_) | Transport::Input(_) => {
-                (Way::Foreign, Duration::ZERO)
-            }
+            Transport::Snmp(_)
+            | Transport::SnmpTraps(_)
+            | Transport::Bacnet(_)
+            | Transport::Host
+            | Transport::Exec(_)
+            | Transport::Input(_) => (Way::Foreign, Duration::ZERO),
         };
         Self { way, timeout, clock, quiet_since: None, ear: None, patience: HashMap::new(), busy: None }
     }

@@ -88,8 +88,12 @@ impl<'p> Asked<'p> {
         let told = known.get(&[][..]);
         let places = self.read.sources.iter().enumerate().filter(|(place, _)| told.is_none_or(|told| told.source == *place));
         let mut why = Reason::Unavailable;
+        let last = self.read.sources.len() - 1;
         for (place, source) in places {
+            // A device that has only a "not supported" there may have another place, and is asked for it as long as it has said nothing else.
+            let says_nothing = |cell: &Cell| source.how.raw(&cell.value) == Err(Reason::NotAValue);
             match object(&source.oid).and_then(|cell| cell.value.present().map(|()| cell)) {
+                Ok(cell) if told.is_none() && place < last && says_nothing(&cell) => why = Reason::NotAValue,
                 Ok(cell) => {
                     let (sample, look) = self.sample(place, &cell, Factor::default(), None, told);
                     known.insert(Index::default(), Told { row: None, source: place, look });

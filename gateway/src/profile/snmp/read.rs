@@ -133,7 +133,7 @@ fn table(name: &str, node: &Node, what: &str, max_repetitions: u16, problems: &m
 }
 
 /// The items of a list, or the one that stands for a list of one.
-fn items<'t>(field: &Field<'t>, most: usize, problems: &mut Problems<'_>) -> Option<Vec<Field<'t>>> {
+pub(in crate::profile) fn items<'t>(field: &Field<'t>, most: usize, problems: &mut Problems<'_>) -> Option<Vec<Field<'t>>> {
     let Tree::List(list) = &field.node.tree else { return Some(vec![field.clone()]) };
     if list.is_empty() || list.len() > most {
         field.problem(&format!("found {} items, expected 1 to {most}", list.len()), problems);
@@ -253,7 +253,13 @@ pub(in crate::profile) fn read(node: &Node, what: &str, tables: &Tables, problem
     if let Some(field) = fields.optional("or") {
         for item in items(&field, MAX_SOURCES - 1, problems)? {
             let fields = Fields::read(item.node, &format!("{what}, or"), OR_KEYS, problems)?;
-            let source = source(&fields, table.is_some(), Some(&first), &beside, problems)?;
+            let mut source = source(&fields, table.is_some(), Some(&first), &beside, problems)?;
+            // Whole units beside tenths are tenths too.
+            let more = source.how.exponent().saturating_sub(first.exponent());
+            if let (1..=9, Ok(power)) = (more, u32::try_from(more)) {
+                let (mantissa, exponent) = source.how.scale;
+                source.how.scale = (mantissa.saturating_mul(10i64.pow(power)), exponent - more);
+            }
             if !rate && source.how.repr() != first.repr() {
                 item.problem(
                     "is represented in another way than the first place: a device may have either, expected the same decimals",

@@ -87,7 +87,7 @@ fn scale_offset_factors_and_decimals_are_exact() {
     for (how, value, factor, expected) in [
         (scaled((1, -1), (0, 0)), Value::Integer(2301), Factor::default(), "230.1"),
         (scaled((1, 0), (-40, 0)), Value::Integer(65), Factor::default(), "25"),
-        (scaled((1, -1), (-273_15, -2)), Value::Integer(2931), Factor::default(), "19.95"),
+        (scaled((1, -1), (-27_315, -2)), Value::Integer(2931), Factor::default(), "19.95"),
         (scaled((1024, 0), (0, 0)), Value::Gauge(u32::MAX), Factor::default(), "4398046510080"),
         (scaled((i64::MAX, 0), (0, 0)), Value::Gauge(2), Factor::default(), "(overflow)"),
         // ENTITY-SENSOR-MIB: precision 1; scale milli.
