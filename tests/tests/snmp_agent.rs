@@ -15,6 +15,7 @@ use pattoo_gateway::driver::{Driver, boot_clock};
 use pattoo_gateway::profile::Profile;
 use pattoo_gateway::reading::{DeviceIndex, PointIndex};
 use pattoo_tests::snmpd::Snmpd;
+use pattoo_tests::udp_link::{Faults, UdpLink};
 use pattoo_wire::{Reason, Sample};
 
 const AUTH: &str = "authpass12";
@@ -269,5 +270,50 @@ async fn a_silent_agent_costs_its_tries_and_no_more() {
         // Three tries of 300 ms for the first question, and no second one.
         assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
         assert_eq!(misses(&driver), BTreeMap::from([("timeout", 3)]));
+    }
+}
+
+#[tokio::test]
+async fn a_poll_ends_at_its_deadline() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let endpoint = silent.local_addr().unwrap().to_string();
+    let (timeout, deadline) = (Duration::from_millis(200), Duration::from_millis(500));
+    let mut driver = Snmp::new(Agent { endpoint, security: v2c("public"), timeout, retries: 10, deadline }, boot_clock());
+    assert_eq!(name(&mut driver).await, "(timeout)");
+    assert_eq!(misses(&driver), BTreeMap::from([("deadline", 1), ("timeout", 3)]));
+}
+
+/// A fifth of the datagrams lost, a tenth of the others doubled or too late, each way: what is good is right, what is bad is a timeout, and
+/// what went wrong is counted.
+#[tokio::test]
+async fn loss_and_late_answers_give_no_wrong_value_and_wedge_nothing() {
+    let objects: String = TYPES.iter().map(|(n, kind, value, ..)| format!("{BASE}.1.{n}.0 {kind} {value}\n")).collect();
+    let agent = Snmpd::start(&conf(), &objects).unwrap();
+    let point = |(n, _, _, kind, ..): &(u32, &str, &str, &str, &str, &str)| {
+        format!("  - {{ name: p{n}, read: {{ oid: {BASE}.1.{n}.0, type: {kind} }} }}\n")
+    };
+    let device = device(&format!("points:\n{}", TYPES.iter().map(point).collect::<String>()));
+    let right: BTreeMap<_, _> = TYPES.iter().map(|(n, .., meant)| (format!("p{n}"), (*meant).to_owned())).collect();
+    for security in [v2c("public"), user("u3", AUTH, PRIV)] {
+        let faults = Faults { lost_percent: 20, troubled_percent: 10, late_by: Duration::from_millis(250), seed: 7 };
+        let link = UdpLink::to(format!("127.0.0.1:{}", agent.port).parse().unwrap(), faults).unwrap();
+        let (timeout, deadline) = (Duration::from_millis(200), Duration::from_secs(20));
+        let patient = Agent { endpoint: link.address().to_string(), security, timeout, retries: 2, deadline };
+        let mut driver = Snmp::new(patient, boot_clock());
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..60 {
+            for (name, value) in read(&mut driver, &device).await {
+                if value == "(timeout)" {
+                    bad += 1;
+                } else {
+                    assert_eq!(value, right[&name], "{name}");
+                    good += 1;
+                }
+            }
+        }
+        let misses = misses(&driver);
+        let lost = link.counts().lost.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(good > 60 * TYPES.len() * 3 / 4, "{good} good, {bad} bad, {misses:?}");
+        assert!(lost > 10 && misses["timeout"] >= lost / 2, "{lost} lost, {misses:?}");
     }
 }

@@ -151,3 +151,6 @@ impl SnmpRead {
         own.into_iter().flatten().chain(self.unit.as_ref().map(|unit| &unit.column)).chain(discontinuity).chain(only)
     }
 }
+
+#[cfg(test)]
+mod tests;
