@@ -11,6 +11,9 @@ use crate::profile::snmp::Oid;
 /// Most objects of one question.
 pub(crate) const MAX_OBJECTS: usize = 24;
 
+/// Most objects of one get that cannot be understood and are asked for alone: the rest of a table full of them is not.
+const MAX_MALFORMED: usize = 32;
+
 /// What each object is, or why that is not known.
 pub(super) type Objects = HashMap<Oid, Result<Cell, Reason>>;
 
@@ -21,6 +24,7 @@ pub(super) async fn get<A: Agent>(agent: &mut A, oids: BTreeSet<Oid>, most: &mut
     let all: Vec<Oid> = oids.into_iter().collect();
     let mut left: VecDeque<Vec<Oid>> = all.chunks((*most).clamp(1, MAX_OBJECTS)).map(<[Oid]>::to_vec).collect();
     let mut objects = Objects::new();
+    let mut malformed = 0;
     while let Some(mut asked) = left.pop_front() {
         if let Presence::Silent(reason) = *presence {
             objects.extend(asked.into_iter().map(|oid| (oid, Err(reason))));
@@ -49,7 +53,8 @@ pub(super) async fn get<A: Agent>(agent: &mut A, oids: BTreeSet<Oid>, most: &mut
                 continue;
             }
             agent.miss("malformed");
-            if alone {
+            malformed += usize::from(alone);
+            if alone || malformed >= MAX_MALFORMED {
                 objects.extend(missing.into_iter().map(|oid| (oid, Err(Reason::Malformed))));
             } else {
                 // A value that cannot be understood hides those behind it: alone it costs only itself.

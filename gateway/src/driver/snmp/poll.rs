@@ -40,11 +40,13 @@ pub(super) async fn poll<A: Agent>(
     let mut most = known.most.unwrap_or(MAX_OBJECTS);
     let objects = get(agent, oids, &mut most, &mut presence).await;
     known.most = Some(most);
-    if let Some(Ok(Cell { value: Value::Ticks(ticks), at_ms })) = clock.and_then(|clock| objects.get(&clock)) {
-        known.uptime = Some(Uptime::after(known.uptime, *ticks, *at_ms));
-    }
+    let uptime = match clock.and_then(|clock| objects.get(&clock)) {
+        Some(Ok(Cell { value: Value::Ticks(ticks), at_ms })) => Some(Uptime::after(known.uptime, *ticks, *at_ms)),
+        _ => None,
+    };
+    known.uptime = uptime.or(known.uptime);
     for asked in &mut asked {
-        asked.uptime = known.uptime;
+        asked.uptime = uptime;
         asked.now_ms = now_ms();
     }
     let mut readings: Vec<Timed> = Vec::new();
@@ -73,7 +75,7 @@ fn asked(device: &Device, index: PointIndex) -> Option<Asked<'_>> {
 async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_>], presence: &mut Presence) -> Vec<Timed> {
     let Some((first, table)) = asked.first().and_then(|first| Some((first, first.read.table.as_deref()?))) else { return Vec::new() };
     let own = known.tables.entry(table.name.clone()).or_default();
-    let life = first.uptime.map_or(0, |uptime| uptime.lives);
+    let life = known.uptime.map_or(0, |uptime| uptime.lives);
     let due = own.learned.is_none_or(|(at_ms, in_life)| in_life != life || first.now_ms - at_ms > LEARN_MS);
     let mut wanted: BTreeSet<&Oid> = asked.iter().flat_map(|asked| asked.wanted(known.points.get(&asked.index), due)).collect();
     wanted.extend(asked.iter().flat_map(|asked| asked.read.beside()));

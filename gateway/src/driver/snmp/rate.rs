@@ -1,7 +1,7 @@
 //! Two looks at a counter -> its rate, or why there is none. Pure.
 //!
-//! Time is the agent's own where it has a clock: what it takes to ask it is no part of it. A counter that wrapped is told from one that
-//! began anew by the agent's uptime and the row's discontinuity time; without both by how far it would have come.
+//! Time is the agent's own where it has a clock: what it takes to ask it is no part of it. A counter that went back has wrapped only where the
+//! agent's uptime shows that it has not begun anew, and the row's discontinuity time is the same.
 
 use std::time::Duration;
 
@@ -76,6 +76,10 @@ impl Look {
         if anew || before.discontinuity != self.discontinuity {
             return Err(Reason::CounterReset);
         }
+        // Without the agent's clock nobody knows whether it has begun anew meanwhile.
+        if before.life.is_some() != self.life.is_some() {
+            return Err(Reason::MissedLook);
+        }
         let passed_ms = u128::try_from(self.at_ms - before.at_ms).map_err(|_| Reason::FirstLook)?;
         if passed_ms * 100 > every.as_millis() * LATE_PERCENT {
             return Err(Reason::MissedLook);
@@ -87,14 +91,13 @@ impl Look {
         if elapsed_ms <= 0 {
             return Err(Reason::FirstLook);
         }
-        let known = before.life.is_some() && self.life.is_some();
-        let grown = grown(before.count, self.count, bits, known).ok_or(Reason::CounterReset)?;
+        let grown = grown(before.count, self.count, bits, self.life.is_some()).ok_or(Reason::CounterReset)?;
         Ok(grown as f64 * 1000.0 / elapsed_ms as f64)
     }
 }
 
-/// How far a counter has come. One that went back wrapped, where nothing says otherwise: of 32 bits always when the agent's uptime shows that
-/// it has not begun anew, else and of 64 bits only when that is no more than half of its way.
+/// How far a counter has come. One that went back has wrapped where it is known that the agent has not begun anew; of 64 bits only when that
+/// is no more than half of its way, because no counter comes that far.
 fn grown(before: u64, now: u64, bits: u32, known: bool) -> Option<u64> {
     if now >= before {
         return Some(now - before);
@@ -102,7 +105,7 @@ fn grown(before: u64, now: u64, bits: u32, known: bool) -> Option<u64> {
     let mask = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
     let grown = now.wrapping_sub(before) & mask;
     let fits = before <= mask && now <= mask;
-    (fits && (bits < 64 && known || grown <= mask / 2)).then_some(grown)
+    (known && fits && (bits < 64 || grown <= mask / 2)).then_some(grown)
 }
 
 #[cfg(test)]
@@ -131,10 +134,11 @@ mod tests {
             (Some(look(u64::MAX, 0, life(0))), look(2_999, 30_000, life(30_000)), 64, Ok(100.0)),
             // A counter of 64 bits that was cleared.
             (Some(look(1 << 40, 0, life(0))), look(5, 30_000, life(30_000)), 64, Err(Reason::CounterReset)),
-            // Without uptime half of the way decides.
-            (Some(look(top, 0, None)), look(2_999, 30_000, None), 32, Ok(100.0)),
-            (Some(look(1 << 31, 0, None)), look(0, 30_000, None), 32, Err(Reason::CounterReset)),
-            (Some(look(1 << 30, 0, None)), look(0, 30_000, None), 32, Err(Reason::CounterReset)),
+            // Without uptime nobody can tell.
+            (Some(look(0, 0, None)), look(3_000, 30_000, None), 32, Ok(100.0)),
+            (Some(look(top, 0, None)), look(2_999, 30_000, None), 32, Err(Reason::CounterReset)),
+            (Some(look(5, 0, life(0))), look(9, 30_000, None), 32, Err(Reason::MissedLook)),
+            (Some(look(5, 0, None)), look(9, 30_000, life(0)), 32, Err(Reason::MissedLook)),
             // The agent was started anew, or the row.
             (Some(look(top, 0, life(0))), look(5, 30_000, Some((1, 100))), 32, Err(Reason::CounterReset)),
             (Some(Look { discontinuity: Some(9), ..look(5, 0, life(0)) }), look(9, 30_000, life(30_000)), 32, Err(Reason::CounterReset)),

@@ -192,7 +192,10 @@ impl Column {
         }
         match oid.below(&self.root).map(Index::from) {
             None => self.end = Some(End::Whole),
-            Some(_) if self.cells.len() >= MAX_ROWS => self.end = Some(End::Full),
+            Some(_) if self.cells.len() >= MAX_ROWS => {
+                self.end = Some(End::Full);
+                return Some("too many rows");
+            }
             Some(index) => {
                 self.last = oid;
                 self.cells.insert(index, Cell { value, at_ms });
