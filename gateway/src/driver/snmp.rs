@@ -24,7 +24,7 @@ use std::sync::Arc;
 use pattoo_wire::Reason;
 
 use self::agent::{Agent, Question};
-use self::known::Known;
+use self::known::{Known, KnownPoint};
 use self::session::Keeper;
 use super::{Clock, Driver};
 use crate::config::{Device, snmp};
@@ -107,7 +107,7 @@ impl Driver for Snmp {
     fn series(&self, index: DeviceIndex, _device: &Device, points: &[PointIndex]) -> Vec<(PointIndex, Option<Arc<Row>>)> {
         let known = self.known.get(&index);
         let of = |point: &PointIndex| {
-            let rows: Vec<_> = known.and_then(|known| known.points.get(point)).into_iter().flatten().collect();
+            let rows: Vec<_> = known.and_then(|known| known.points.get(point)).into_iter().flat_map(KnownPoint::rows).collect();
             match rows.as_slice() {
                 [] => vec![(*point, None)],
                 rows => rows.iter().map(|(_, told)| (*point, told.row.clone())).collect(),

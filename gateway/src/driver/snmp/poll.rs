@@ -6,7 +6,7 @@ use pattoo_wire::Reason;
 
 use super::agent::{Agent, Presence};
 use super::get::{MAX_OBJECTS, get};
-use super::known::{Asked, Known, KnownTable, Timed};
+use super::known::{Asked, Known, KnownPoint, KnownTable, Timed};
 use super::rate::Uptime;
 use super::rows::{Columns, rows};
 use super::walk::{Cell, Column, End, Index, Walk};
@@ -121,7 +121,7 @@ async fn in_table<A: Agent>(agent: &mut A, known: &mut Known, asked: &[&Asked<'_
 /// Whether a row is gone of a column that was read in whole.
 fn gone(asked: &[&Asked<'_>], known: &Known, columns: &Columns) -> bool {
     asked.iter().any(|asked| {
-        known.points.get(&asked.index).into_iter().flatten().any(|(index, told)| {
+        known.points.get(&asked.index).into_iter().flat_map(KnownPoint::rows).any(|(index, told)| {
             let column = asked.read.sources.get(told.source).and_then(|source| columns.get(&source.oid));
             column.is_some_and(|column| column.end == Some(End::Whole) && !column.cells.contains_key(index))
         })
