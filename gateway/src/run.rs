@@ -40,8 +40,8 @@ pub use self::turns::poll;
 const MAX_QUEUED_TRANSACTIONS: usize = 256;
 /// How long what fills the buffer may take to stop, and then the uplink, before either is ended; nothing buffered is lost by that.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
-/// Enough for the most links, the buffer and the uplink.
-const OPEN_FILES: u64 = MAX_LINKS as u64 + 64;
+/// Enough for the most links, of which one to a program has two pipes and a handle, for clients of a socket, the buffer and the uplink.
+const OPEN_FILES: u64 = 3 * MAX_LINKS as u64 + 256;
 
 /// Runs until `stop` turns true, then stops in reverse order of start.
 ///

@@ -35,6 +35,8 @@ use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// Most bytes that a program may print in one run.
 const MAX_RUN_BYTES: usize = 1 << 20;
+/// Most lines of a run.
+const MAX_RUN_LINES: usize = 20_000;
 /// Pause before a program is started again that is to be kept running.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest such pause.
@@ -184,8 +186,9 @@ async fn listen(process: &mut Process, voice: &mut Voice, deadline: Instant) -> 
             Ok(Event::Out(out)) => {
                 bytes += out.len();
                 printed.extend(lines.push(&out));
-                if bytes > MAX_RUN_BYTES {
-                    voice.say(format_args!("printed more than {MAX_RUN_BYTES} bytes in one run and is killed"));
+                if bytes > MAX_RUN_BYTES || printed.len() > MAX_RUN_LINES {
+                    voice.say(format_args!("printed more than {MAX_RUN_BYTES} bytes or {MAX_RUN_LINES} lines in one run and is killed"));
+                    printed.truncate(MAX_RUN_LINES);
                     break Some(("too much output", Reason::ProgramFailed));
                 }
             }

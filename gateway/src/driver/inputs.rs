@@ -27,6 +27,8 @@ use crate::reading::{DeviceIndex, PointIndex, Row, Transaction};
 
 /// Pause before a socket or a connection that could not be had is tried again; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Of so many wrong lines that come at once it is said what is wrong; all are counted.
+const MAX_ANSWERS: usize = 100;
 /// How often it is told that something went wrong while nothing is heard.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// Longest such pause.
@@ -54,8 +56,15 @@ enum Ways {
 enum Event {
     /// Lines of a client of the socket.
     Lines(usize, Vec<Cut>, usize),
-    /// A message: the device that its topic names, its lines, their bytes.
-    Message(Option<String>, Vec<Cut>, usize),
+    /// A message.
+    Message {
+        /// The device that its topic names.
+        device: Option<String>,
+        lines: Vec<Cut>,
+        /// These are all of its lines.
+        whole: bool,
+        bytes: usize,
+    },
     /// It is open.
     Open(String),
     /// It could not be had, or is no more.
@@ -116,8 +125,12 @@ impl Inputs {
                     door.answer(client, &refused);
                 }
             }
-            Event::Message(device, lines, bytes) => {
+            Event::Message { device, lines, whole, bytes } => {
                 self.allowance.take(bytes, Instant::now().into_std());
+                if !whole {
+                    self.intake.count(None, "message too long");
+                    self.say(&format!("told more than {} lines in one message: the rest is not read", bus::MAX_LINES));
+                }
                 self.take(lines, device.as_deref());
             }
             Event::Open(what) => {
@@ -139,7 +152,9 @@ impl Inputs {
         let now = self.now();
         let mut refused = Vec::new();
         for line in lines {
-            refused.extend(self.intake.take(line, device, now).iter().map(ToString::to_string));
+            let more = self.intake.take(line, device, now);
+            let room = MAX_ANSWERS.saturating_sub(refused.len());
+            refused.extend(more.iter().take(room).map(ToString::to_string));
         }
         for text in &refused {
             self.say(&format!("told what is not taken: {text}"));

@@ -39,6 +39,9 @@ struct Own {
     profile: Arc<Profile>,
     known: Known,
     stale_after_ms: Option<i64>,
+    declared_ms: i64,
+    /// That it has not told anything yet is counted already.
+    silent: bool,
     misses: Misses,
 }
 
@@ -74,6 +77,8 @@ impl Intake {
             profile: Arc::clone(profile),
             known: Known::of(profile, now.boot_ms),
             stale_after_ms: stale_after.map(|time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX)),
+            declared_ms: now.boot_ms,
+            silent: false,
             misses: Misses::new(),
         };
         self.devices.insert(index, own);
@@ -149,6 +154,12 @@ impl Intake {
     pub fn look(&mut self, now: Now) {
         for (device, own) in &mut self.devices {
             let Some(after_ms) = own.stale_after_ms else { continue };
+            // No series can say it.
+            if own.known.0.is_empty() && !own.silent && now.boot_ms - own.declared_ms >= after_ms {
+                own.silent = true;
+                *own.misses.entry("silent").or_default() += 1;
+                self.news = true;
+            }
             for series in own.known.0.values_mut().filter(|series| !series.stale && now.boot_ms - series.heard_ms >= after_ms) {
                 series.stale = true;
                 self.ready.push((*device, now.boot_ms, series.bad(Reason::Stale)));
@@ -160,7 +171,8 @@ impl Intake {
     #[must_use]
     pub fn next_look(&self, now: Now) -> Duration {
         let due = |own: &Own| {
-            let heard_ms = own.known.0.values().filter(|series| !series.stale).map(|series| series.heard_ms).min()?;
+            let never_ms = (own.known.0.is_empty() && !own.silent).then_some(own.declared_ms);
+            let heard_ms = own.known.0.values().filter(|series| !series.stale).map(|series| series.heard_ms).min().or(never_ms)?;
             Some((heard_ms + own.stale_after_ms? - now.boot_ms).max(0))
         };
         let ms = self.devices.values().filter_map(due).min();

@@ -158,6 +158,9 @@ async fn a_program_that_floods_is_stopped() {
     let mut exec = once("head -c 300000 /dev/zero | tr '\\0' x; echo; echo m x=1", PATIENCE);
     assert_eq!(poll(&mut exec).await, [good("m.x", 1.0)], "a line without end costs only itself");
     assert_eq!(exec.waiting(&device()).misses, [("line too long", 1)].into());
+    let mut exec = once("head -c 100000 /dev/zero | tr '\\0' '\\n'", PATIENCE);
+    poll(&mut exec).await;
+    assert_eq!(exec.waiting(&device()).misses, [("too much output", 1)].into(), "lines without anything are lines");
     let mut exec = once("head -c 3000000 /dev/zero | tr '\\0' '\\n' >&2; echo m x=1", PATIENCE);
     assert_eq!(poll(&mut exec).await, [good("m.x", 1.0)], "stderr may be long");
 }

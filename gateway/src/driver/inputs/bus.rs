@@ -17,6 +17,8 @@ use crate::lines::{Cut, Lines, MAX_LINE_BYTES};
 
 /// Largest message, in bytes.
 const MAX_PACKET_BYTES: u32 = 1 << 20;
+/// Most lines of one message.
+pub(super) const MAX_LINES: usize = 10_000;
 /// Requests that the client queues: acknowledgements of what it may receive at once, and a subscription.
 const QUEUE: usize = 128;
 /// Messages that the broker may send before they are acknowledged.
@@ -126,11 +128,18 @@ impl Bus {
         }
         let topic = String::from_utf8_lossy(&publish.topic);
         let device = self.device_from.map(|level| topic.split('/').nth(level.saturating_sub(1)).unwrap_or_default().to_owned());
-        let mut lines = Lines::default();
-        let mut cut: Vec<Cut> = lines.push(&publish.payload);
-        cut.extend(lines.finish());
-        Event::Message(device, cut, publish.payload.len())
+        let (cut, whole) = cut(&publish.payload);
+        Event::Message { device, lines: cut, whole, bytes: publish.payload.len() }
     }
+}
+
+/// The lines of a message, and whether these are all.
+pub(super) fn cut(payload: &[u8]) -> (Vec<Cut>, bool) {
+    let end = payload.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(MAX_LINES - 1).map_or(payload.len(), |(at, _)| at + 1);
+    let mut lines = Lines::default();
+    let mut cut = lines.push(payload.get(..end).unwrap_or_default());
+    cut.extend(lines.finish());
+    (cut, end == payload.len())
 }
 
 const _: () = assert!(MAX_PACKET_BYTES as usize >= MAX_LINE_BYTES);

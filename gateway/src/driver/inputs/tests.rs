@@ -163,6 +163,20 @@ async fn who_comes_when_all_places_are_taken_takes_that_of_the_most_silent_one()
     assert_eq!(site.answer(&mut gone).await, "", "that one was");
 }
 
+#[test]
+fn a_message_has_so_many_lines() {
+    for (payload, lines, whole) in [
+        (String::new(), 0, true),
+        ("m f=1".to_owned(), 1, true),
+        ("x\n".repeat(bus::MAX_LINES), bus::MAX_LINES, true),
+        ("x\n".repeat(bus::MAX_LINES) + "y", bus::MAX_LINES, false),
+        ("\n".repeat(1 << 20), bus::MAX_LINES, false),
+    ] {
+        let found = bus::cut(payload.as_bytes());
+        assert_eq!((found.0.len(), found.1), (lines, whole));
+    }
+}
+
 #[tokio::test]
 async fn a_dead_socket_is_replaced_and_nothing_else_that_has_its_name() {
     let mut site = site("{ name: a, link: in }", "0660");

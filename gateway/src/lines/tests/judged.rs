@@ -303,6 +303,20 @@ fn a_series_that_is_silent_is_bad_once_until_it_is_heard_again() {
 }
 
 #[test]
+fn a_device_that_never_tells_anything_is_silent() {
+    let mut intake = intake(&super::super::readings(), &["a", "b"]);
+    let later = |ms: i64| Now { boot_ms: NOW.boot_ms + ms, ..NOW };
+    intake.look(later(59_999));
+    assert!(!intake.news());
+    assert_eq!(intake.next_look(later(59_999)), Duration::from_millis(1));
+    intake.look(later(60_000));
+    assert!(intake.news() && intake.transactions().is_empty());
+    intake.look(later(90_000));
+    assert!(!intake.news(), "counted once");
+    assert_eq!((intake.misses("a"), intake.misses("b")), ([("silent", 1)].into(), Default::default()));
+}
+
+#[test]
 fn a_run_that_does_not_tell_a_series_leaves_it_bad_and_one_that_fails_leaves_doubt() {
     let profile = profile();
     let mut intake = intake(&profile, &["a"]);
