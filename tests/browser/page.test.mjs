@@ -159,4 +159,15 @@ test('a device or point that is not there is named, and breaks nothing', async (
   });
 });
 
+test('an empty server says what to do next', async () => {
+  await withBrowser({}, async (page, complaints) => {
+    for (const what of ['gateways', 'devices']) await page.route(new RegExp(`/api/v1/${what}$`), (route) => route.fulfill({ json: { [what]: [] } }));
+    await page.goto(url);
+    await page.getByText('No gateway has reported yet').waitFor();
+    for (const word of ['/etc/pattoo/gateway.yaml', 'pattoo-gateway check', 'pattoo-gateway run']) assert.ok((await page.locator('main').textContent()).includes(word), word);
+    await keep(page, 'empty');
+    assert.deepEqual(complaints, []);
+  });
+});
+
 after(() => console.log(`# the page of ${url} with ${listed?.series.length ?? 0} points`));

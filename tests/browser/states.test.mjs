@@ -30,7 +30,11 @@ test('states are strips with their texts, and what happened is listed', async ()
     const message = byAttribute(page, 'data-strip', point('message').id);
     assert.ok((await message.locator('.piece').evaluateAll((pieces) => pieces.map((piece) => piece.title))).some((t) => t.includes('<b>check</b>')));
     assert.equal(await message.locator('.piece b').count(), 0);
-    await page.getByText(/Events in this window/).click();
+    // Over a whole day states come in steps; a text still is a text.
+    await open(page, devicePath(point('state'), '&from=now-24h'));
+    await page.getByText(/^In steps of/).waitFor();
+    await message.locator('.piece', { hasText: 'ready' }).first().waitFor();
+    await open(page, devicePath(point('state'), '&from=now-3h'));
     await page.locator('.plot canvas').nth(1).waitFor();
     await keep(page, 'states');
     assert.deepEqual(complaints, []);

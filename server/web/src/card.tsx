@@ -33,6 +33,8 @@ interface Props {
   known: boolean;
   height: number;
   level: 1 | 2;
+  /** One of many: what all of them would say is said elsewhere. */
+  brief?: boolean;
   onRemove?: (id: number) => void;
   tools?: ComponentChildren;
 }
@@ -98,7 +100,7 @@ export function Card(props: Props) {
       {plot && <p class="scale">{scaleLine(plot, width)}</p>}
       {error && plot && <p class="banner" role="alert">{error}</p>}
       <Legend {...{ ids, series, plot, hovered, known, alone: single, latest: props.latest, live: isLive(view.span) }} onFocus={setFocus} onAlone={setAlone} onRemove={props.onRemove} />
-      {plot && <Notes plot={plot} series={series} />}
+      {plot && <Notes plot={plot} series={series} brief={props.brief ?? false} />}
     </section>
   );
 }

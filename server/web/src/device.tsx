@@ -16,12 +16,14 @@ import { Quality } from './quality.tsx';
 import { SpanBar } from './spanbar.tsx';
 import { stamp } from './time.ts';
 import { toExplore, toFleet, type View } from './view.ts';
-import { useWindow } from './window.ts';
+import { EXACT, useWindow } from './window.ts';
 
 /** Charts before "show more": a switch with many ports has hundreds. */
 const MAX_CHARTS = 24;
-/** States and texts whose history is shown: as many as one request may name. */
+/** States whose history is shown: as many as one request may name. */
 const MAX_HISTORIES = 50;
+/** Texts come reading by reading. */
+const MAX_TEXTS = 8;
 /** Parts of time that a strip can show. */
 const MAX_SLICES = 1600;
 
@@ -38,8 +40,13 @@ export function DevicePage({ view, setView, devices }: Props) {
   const series = asked.data ?? [];
   const known = useMemo(() => new Map(series.map((s) => [s.id, s])), [asked.data]);
   const groups = useMemo(() => grouped(series), [asked.data]);
-  const latest = useLatest(useMemo(() => series.map((s) => s.id), [asked.data]));
   const [most, setMost] = useState(MAX_CHARTS);
+  // Of a device with very many points, those on screen come first.
+  const wanted = useMemo(() => {
+    const shown = [...groups.charts.slice(0, most).flatMap((group) => group.series), ...groups.states, ...groups.texts, ...groups.counters];
+    return [...new Set([...shown, ...series].map((s) => s.id))];
+  }, [asked.data, most]);
+  const latest = useLatest(wanted);
   const labels = labelText(device?.labels ?? {});
   const ready = asked.data !== null && series[0]?.device === view.device && series[0].gateway === view.gateway;
   return (
@@ -62,7 +69,7 @@ export function DevicePage({ view, setView, devices }: Props) {
             {groups.charts.slice(0, most).map((group) => (
               <Card
                 key={group.series.map((s) => s.id).join()} title={group.title} ids={group.series.map((s) => s.id)} series={known} known latest={latest.values}
-                view={view} setView={setView} height={230} level={2}
+                view={view} setView={setView} height={230} level={2} brief
                 tools={<Go view={toExplore(view, group.series.map((s) => s.id))} setView={setView} label={`Explore ${group.title}`}>Explore</Go>}
               />
             ))}
@@ -87,13 +94,20 @@ interface HistoryProps {
 
 /** What is no number: drawn as strips, listed as events. Losses are the gateway's, so any series tells them. */
 function History({ view, series, states, texts }: HistoryProps) {
-  const told = useMemo(() => [...states, ...texts].slice(0, MAX_HISTORIES), [states, texts]);
-  const ids = told.length ? told.map((s) => s.id) : series.slice(0, 1).map((s) => s.id);
-  const { answer, error } = useWindow(ids, view.span, Math.min(MAX_SLICES, Math.max(100, innerWidth)));
+  const told = useMemo(() => [states.slice(0, MAX_HISTORIES), texts.slice(0, MAX_TEXTS)] as const, [states, texts]);
+  const [first, second] = told;
+  const ids = (first.length ? first : series.slice(0, 1)).map((s) => s.id);
+  const changing = useWindow(ids, view.span, Math.min(MAX_SLICES, Math.max(100, innerWidth)));
+  const written = useWindow(second.map((s) => s.id), view.span, EXACT);
+  const parts = [
+    { answer: changing.answer, series: first },
+    { answer: written.answer, series: second },
+  ];
+  const left = states.length + texts.length - first.length - second.length;
   return (
     <>
-      {told.length > 0 && <Strips answer={answer} error={error} series={told} left={states.length + texts.length - told.length} />}
-      {answer && <Events answer={answer} series={told} />}
+      {first.length + second.length > 0 && <Strips parts={parts} error={changing.error ?? written.error} left={left} />}
+      <Events parts={parts} />
     </>
   );
 }

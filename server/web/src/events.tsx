@@ -14,25 +14,23 @@ const MAX_EVENTS = 100;
 /** Most spells of one strip that are drawn; more of them are thinner than a pixel. */
 const MAX_SPELLS = 2000;
 
-interface StripsProps {
+/** Series that were asked for together, and what came of it. */
+export interface Part {
   answer: Answer | null;
-  error: string | null;
   series: Series[];
-  left: number;
 }
 
-export function Strips({ answer, error, series, left }: StripsProps) {
+export function Strips({ parts, error, left }: { parts: Part[]; error: string | null; left: number }) {
+  const answers = parts.flatMap(({ answer, series }) => (answer && series.length ? [answer] : []));
+  const steps = answers.flatMap((answer) => (isBuckets(answer) ? [answer.step_ms] : []));
   return (
     <section class="card strips" aria-label="States">
       <h2>States</h2>
-      {!answer && <p class="quiet">{error ?? 'Loading…'}</p>}
-      {answer && (
-        <>
-          {series.map((s) => <Strip key={s.id} answer={answer} s={s} />)}
-          {isBuckets(answer) && <p class="scale">In steps of {duration(answer.step_ms)}; a step with more than one state is striped.</p>}
-          {left > 0 && <p class="scale">{left} more are in the list of all points.</p>}
-        </>
-      )}
+      {answers.length === 0 && <p class="quiet">{error ?? 'Loading…'}</p>}
+      {parts.map(({ answer, series }) => answer && series.map((s) => <Strip key={s.id} answer={answer} s={s} />))}
+      {steps.map((step) => <p key={step} class="scale">In steps of {duration(step)}; a step with more than one state is striped.</p>)}
+      {answers.some((answer) => !isBuckets(answer) && answer.truncated) && <p class="scale warn">Not all texts fit into one answer; choose a shorter range.</p>}
+      {left > 0 && <p class="scale">{left} more are in the list of all points.</p>}
     </section>
   );
 }
@@ -77,9 +75,14 @@ function toneOf(spell: Spell): number {
 const SIGNS = { change: '→', bad: '✕', loss: '▨', clock: '◷' } as const;
 const NAMES = { change: 'change', bad: 'bad', loss: 'loss', clock: 'clock' } as const;
 
-export function Events({ answer, series }: { answer: Answer; series: Series[] }) {
+export function Events({ parts }: { parts: Part[] }) {
   const { zone } = useContext(LookOf);
-  const all = useMemo(() => happenings(answer, series), [answer, series]);
+  const answers = parts.map((part) => part.answer);
+  const all = useMemo(() => {
+    // Each answer tells the same losses.
+    const told = parts.map(({ answer, series }, n) => (answer ? happenings(n === 0 ? answer : { ...answer, gaps: [] }, series) : []));
+    return told.flat().sort((a, b) => b.t - a.t);
+  }, answers);
   if (all.length === 0) return null;
   return (
     <details class="card events" open={all.length <= 10}>

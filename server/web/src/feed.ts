@@ -6,6 +6,8 @@ import type { News } from './api.ts';
 type State = 'resting' | 'live' | 'broken';
 
 export interface Listener {
+  /** Comes first where all together want more than one stream may follow. */
+  first: boolean;
   news: (news: News[]) => void;
   /** What came before this is not told: ask for the whole window. */
   start: () => void;
@@ -36,6 +38,11 @@ export class Feed {
   /** The server's time, as well as it is known. */
   now = (): number => Date.now() + this.#ahead;
 
+  /** An answer of the server told its time. */
+  heard(now: number) {
+    this.#ahead = now - Date.now();
+  }
+
   state = () => this.#state;
 
   /** Told when the state changes. */
@@ -59,7 +66,8 @@ export class Feed {
   }
 
   #open() {
-    const ids = [...new Set([...this.#wanted.values()].flat())].sort((a, b) => a - b).slice(0, MAX_FOLLOWED);
+    const wanted = [...this.#wanted].sort(([a], [b]) => Number(b.first) - Number(a.first));
+    const ids = [...new Set(wanted.flatMap(([, ids]) => ids))].slice(0, MAX_FOLLOWED).sort((a, b) => a - b);
     const followed = document.hidden ? '' : ids.join();
     if (followed === this.#followed && this.#source?.readyState !== EventSource.CLOSED) return;
     // A series that is new here has no place in the past of the stream: whoever wants it asks for its window anyway.
@@ -92,7 +100,7 @@ export class Feed {
   #note<T extends { now: number }>(event: MessageEvent<string>): T {
     this.#after = event.lastEventId;
     const data = JSON.parse(event.data) as T;
-    this.#ahead = data.now - Date.now();
+    this.heard(data.now);
     return data;
   }
 

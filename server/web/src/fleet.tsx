@@ -98,7 +98,7 @@ function Figures({ gateway: g, devices }: { gateway: api.Gateway; devices: api.D
       <Figure name="Last seen" value={g.last_seen === null ? 'not since the server started' : ago(g.last_seen, now)} warn={!g.online} />
       <Figure name="Backlog" value={g.buffer_batches === null ? '–' : g.buffer_batches === 0 ? 'none' : `${counted(g.buffer_batches, 'batch', 'batches')}, ${bytes(g.buffer_bytes ?? 0)}`} />
       <Figure name="Error rate" value={share(failures, polls)} warn={polls > 0 && failures / polls > 0.01} />
-      <Figure name="Clock" value={g.clock ? `${g.clock.offset > 0 ? 'behind' : 'ahead'} by ${duration(Math.abs(g.clock.offset))}, ${g.clock.source}` : '–'} warn={off === true} />
+      <Figure name="Clock" value={g.clock ? `${g.clock.offset > 0 ? 'behind' : 'ahead'} by ${duration(Math.abs(g.clock.offset))}, ${g.clock.source === 'none' ? 'not trusted yet' : `by ${g.clock.source}`}` : '–'} warn={off === true} />
       <Figure name="Version" value={g.version ?? '–'} />
       {(g.dropped_readings ?? 0) > 0 && <Figure name="Dropped" value={`▲ ${counted(g.dropped_readings ?? 0, 'reading')}`} warn />}
       {rejects > 0 && <Figure name="Refused" value={counted(rejects, 'message')} warn />}

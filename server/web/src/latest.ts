@@ -55,7 +55,7 @@ export function useLatest(wanted: number[]): LatestValues {
         return { values, error: null };
       });
     void load();
-    const leave = feed.follow(ids, { news, start: () => void load() });
+    const leave = feed.follow(ids, { first: false, news, start: () => void load() });
     return () => {
       stop.abort();
       clearTimeout(timer);

@@ -2,6 +2,7 @@
 
 import type uPlot from 'uplot';
 
+import type { Gap } from './api.ts';
 import type { Plot } from './plot.ts';
 
 export interface Inks {
@@ -20,7 +21,8 @@ export function drawLost(u: uPlot, plot: Plot, inks: Inks): void {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const gap of plot.gaps.filter((gap) => gap.missing)) {
+  const perPixel = (plot.to - plot.from) / Math.max(1, bbox.width);
+  for (const gap of joined(plot.gaps.filter((gap) => gap.missing), 3 * devicePixelRatio * perPixel)) {
     const from = Math.max(bbox.left, u.valToPos(gap.from, 'x', true));
     const to = Math.min(bbox.left + bbox.width, Math.max(u.valToPos(gap.to, 'x', true), from + 3 * devicePixelRatio));
     ctx.save();
@@ -31,7 +33,8 @@ export function drawLost(u: uPlot, plot: Plot, inks: Inks): void {
     ctx.lineWidth = devicePixelRatio;
     ctx.beginPath();
     const apart = 9 * devicePixelRatio;
-    for (let x = from - bbox.height; x < to; x += apart) {
+    // From the frame on, so that neighbours look like one.
+    for (let x = bbox.left - bbox.height; x < to; x += apart) {
       ctx.moveTo(x, bbox.top + bbox.height);
       ctx.lineTo(x + bbox.height, bbox.top);
     }
@@ -45,6 +48,17 @@ export function drawLost(u: uPlot, plot: Plot, inks: Inks): void {
     ctx.restore();
   }
   ctx.restore();
+}
+
+/** Losses of one reason that follow each other within `near` ms are one. */
+export function joined(gaps: Gap[], near: number): Gap[] {
+  const found: Gap[] = [];
+  for (const gap of gaps.toSorted((a, b) => a.from - b.from)) {
+    const before = found.findLast((earlier) => earlier.reason === gap.reason && earlier.gateway === gap.gateway);
+    if (before && gap.from <= before.to + near) before.to = Math.max(before.to, gap.to);
+    else found.push({ ...gap });
+  }
+  return found;
 }
 
 /** A cross at the foot for a bad reading, a diamond on the line for an uncertain one. */

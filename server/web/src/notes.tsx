@@ -11,12 +11,14 @@ import { clock, stamp } from './time.ts';
 /** More losses than anybody reads; the hatching shows them all. */
 const MAX_SHOWN = 20;
 
-export function Notes({ plot, series }: { plot: Plot; series: Map<number, Series> }) {
+/** `brief` counts the losses only: they are the gateway's, and listed once for all its charts. */
+export function Notes({ plot, series, brief }: { plot: Plot; series: Map<number, Series>; brief: boolean }) {
   const { zone } = useContext(LookOf);
   const notes = plot.traces.flatMap((trace) => doubts(trace, series.get(trace.id)));
   const silent = plot.traces.filter((t) => t.count + t.bad === 0);
   if (notes.length + silent.length + plot.gaps.length === 0) return null;
-  const hidden = plot.gapsLeftOut + Math.max(0, plot.gaps.length - MAX_SHOWN);
+  const shown = brief ? [] : plot.gaps.slice(-MAX_SHOWN);
+  const hidden = plot.gapsLeftOut + plot.gaps.length - shown.length;
   return (
     <div class="notes">
       <h3>In this window</h3>
@@ -25,8 +27,8 @@ export function Notes({ plot, series }: { plot: Plot; series: Map<number, Series
           <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.point}</b> has no reading here.</li>
         ))}
         {notes}
-        {hidden > 0 && <li>{counted(hidden, 'older record')} of losses not listed; choose a shorter range.</li>}
-        {plot.gaps.slice(-MAX_SHOWN).map((gap) => (
+        {hidden > 0 && <li><span class="sign hatched" aria-hidden="true" /> {counted(hidden, brief ? 'record' : 'older record')} of losses{brief ? ', listed above' : ' not listed; choose a shorter range'}.</li>}
+        {shown.map((gap) => (
           <li key={`${gap.gateway}${gap.from}${gap.reason}`}>
             <span class="sign hatched" aria-hidden="true" />{' '}
             {gap.missing

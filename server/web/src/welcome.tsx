@@ -15,7 +15,7 @@ devices:
     profile: linux-host
     every: 10s`;
   return (
-    <section class="welcome">
+    <main class="welcome">
       <Line />
       <h1>No gateway has reported yet</h1>
       <p>This server is running and waits for its first gateway. On the box beside your devices:</p>
@@ -28,7 +28,7 @@ devices:
         <li><p>Start it: <code>pattoo-gateway run</code></p></li>
       </ol>
       <p class="quiet">A server without a configuration listens on its own machine only. The gateway appears here by itself.</p>
-    </section>
+    </main>
   );
 }
 

@@ -25,8 +25,12 @@ const [MIN_TAIL_MS, MAX_TAIL_MS] = [1000, 15_000];
 
 export const whyNot = (e: unknown): string => (e instanceof api.Refused ? e.message : 'The server does not answer. Trying again…');
 
+/** In place of pixels: exact readings, as many as one answer may hold. Texts have no other form. */
+export const EXACT = Infinity;
+
 /** The form that suits the window: exact readings while there are no more than pixels, else buckets. */
 async function load(ids: number[], span: Span, pixels: number, signal: AbortSignal): Promise<Answer> {
+  if (pixels === EXACT) return api.raw(ids, span.from, span.to, signal);
   const coarse = await api.buckets(ids, span.from, span.to, pixels, signal);
   if (!exact(rows(coarse), pixels)) return coarse;
   const fine = await api.raw(ids, coarse.from, coarse.to, signal);
@@ -74,6 +78,7 @@ function keep(ids: number[], span: Span, pixels: number, change: Change): () => 
     try {
       const found = await load(ids, span, pixels, signal);
       loading = false;
+      if (isLive(span)) feed.heard(found.to);
       show(found);
       if (late) void reload();
       else if (waiting.length) take([]);
@@ -123,9 +128,10 @@ function keep(ids: number[], span: Span, pixels: number, change: Change): () => 
     late = loading;
     void reload();
   };
-  const leave = feed.follow(ids, { news: take, start });
+  const leave = feed.follow(ids, { first: true, news: take, start });
   const [from, to] = resolved(span, 0);
-  const tick = setInterval(() => answer && !loading && !document.hidden && feed.state() !== 'broken' && show(answer), Math.max(TICK_MS, (to - from) / pixels));
+  const perPixel = Number.isFinite(pixels) ? (to - from) / pixels : (to - from) / 1000;
+  const tick = setInterval(() => answer && !loading && !document.hidden && feed.state() !== 'broken' && show(answer), Math.max(TICK_MS, perPixel));
   return () => {
     stop.abort();
     leave();

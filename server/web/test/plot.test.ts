@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import type { Buckets, Raw } from '../src/api.ts';
+import { joined } from '../src/marks.ts';
 import { at, bridged, exact, fromBuckets, fromRaw, rows } from '../src/plot.ts';
 import { series } from './made.ts';
 
@@ -62,4 +63,10 @@ test('readings are drawn one by one while there are no more than pixels', () => 
   assert.equal(exact([1001], 1000), false);
   assert.equal(exact(new Array<number>(30).fill(900), 1000), false);
   assert.equal(exact([], 1000), true);
+});
+
+test('losses that follow each other are drawn as one, those of another reason or gateway are not', () => {
+  const gap = (from: number, to: number, reason = 'buffer full', gateway = 'g') => ({ gateway, from, to, reason, readings: 1, missing: true });
+  const found = joined([gap(30, 40), gap(0, 10), gap(15, 20), gap(16, 18, 'too old'), gap(12, 14, 'buffer full', 'h')], 5);
+  assert.deepEqual(found.map((g) => [g.from, g.to, g.reason, g.gateway]), [[0, 20, 'buffer full', 'g'], [12, 14, 'buffer full', 'h'], [16, 18, 'too old', 'g'], [30, 40, 'buffer full', 'g']]);
 });
