@@ -3,6 +3,7 @@
 //!
 //! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document.
 
+mod counters;
 mod error;
 mod follow;
 pub mod listener;

@@ -1,6 +1,10 @@
 //! Windows over readings: which step suits a chart, and readings folded into buckets of it.
 //! Pure: it gets readings in order of time and never looks into a store.
 
+pub mod calendar;
+pub mod counter;
+pub mod spread;
+
 use crate::store::{Bucket, Reading};
 use pattoo_wire::Quality;
 

@@ -73,6 +73,7 @@ const PURE: &[&str] = &[
     "server/src/store/log/recovery.rs",
     "server/src/store/part.rs",
     "server/src/store/part",
+    "server/src/query",
 ];
 
 /// What a pure room never says.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+use super::counters::{self, As, Consumptions, Period, Rates};
 use super::error::ErrorBody;
 use super::params::{Strict, ids, time};
 use super::values::{Scalar, known, number};
@@ -46,9 +47,18 @@ pub(super) struct RangeQuery {
     points: Option<usize>,
     /// Exact readings in place of buckets.
     raw: Option<bool>,
+    /// Counters as their `rate` per second, or as their `consumption` in periods.
+    #[param(inline)]
+    counter: Option<As>,
+    /// Periods of consumption: `hour`, `day` or `month`.
+    #[param(inline)]
+    every: Option<Period>,
+    /// Time zone of the periods, as in `Europe/Vienna`; UTC where not said.
+    #[param(example = "UTC")]
+    zone: Option<String>,
 }
 
-/// Buckets, or with `raw=true` readings.
+/// Buckets, or with `raw=true` readings, or with `counter` what counters counted.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Range {
@@ -56,6 +66,10 @@ pub(super) enum Range {
     Buckets(Buckets),
     /// Readings.
     Raw(Raw),
+    /// Rates of counters.
+    Rates(Rates),
+    /// Consumption of counters.
+    Consumptions(Consumptions),
 }
 
 /// Columns of buckets on one grid: bucket `i` covers `[t0 + i * step_ms, t0 + (i + 1) * step_ms)`, aligned to 1970.
@@ -152,7 +166,7 @@ pub(super) struct GapRecord {
     missing: bool,
 }
 
-/// Readings of a window, in buckets or raw.
+/// Readings of a window: in buckets, raw, or of counters what they counted.
 #[utoipa::path(get, path = "/api/v1/range", params(RangeQuery), responses(
     (status = 200, body = Range), (status = 400, body = ErrorBody, description = "a parameter is not known, wrong or too large"),
     (status = 404, body = ErrorBody, description = "there is no such series")))]
@@ -171,6 +185,12 @@ pub(super) async fn range(State(state): State<ApiState>, Strict(query): Strict<R
     let mut gateways: Vec<String> = ids.iter().filter_map(|id| Some(state.live.series_by_id(*id)?.gateway.clone())).collect();
     gateways.sort();
     gateways.dedup();
+    if query.counter.is_some() {
+        return counted(&state, &query, ids, gateways, (from, to)).await.map(Json);
+    }
+    if query.every.is_some() || query.zone.is_some() {
+        return Err(ApiError::bad("every and zone go with counter=consumption"));
+    }
     if query.raw == Some(true) {
         return Ok(Json(Range::Raw(state.ask(move |store| raw(store, &ids, &gateways, from, to)).await?)));
     }
@@ -178,9 +198,54 @@ pub(super) async fn range(State(state): State<ApiState>, Strict(query): Strict<R
     Ok(Json(Range::Buckets(state.ask(move |store| bucketed(store, &ids, &gateways, from, to, step)).await?)))
 }
 
-fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64, step: i64) -> Result<Buckets, StoreError> {
+/// The same of counters, as what they counted.
+async fn counted(
+    state: &ApiState,
+    query: &RangeQuery,
+    ids: Vec<SeriesId>,
+    gateways: Vec<String>,
+    (from, to): (i64, i64),
+) -> Result<Range, ApiError> {
+    if query.raw == Some(true) {
+        return Err(ApiError::bad("raw and counter exclude each other: raw readings of a counter are what it stood at"));
+    }
+    let counters = counters::counters(state, &ids)?;
+    let found = match (query.counter, query.every) {
+        (Some(As::Consumption), Some(period)) => {
+            let zone = query.zone.clone().unwrap_or_else(|| "UTC".into());
+            let edges = counters::edges(period, (from, to), &zone)?;
+            let answer = state.ask(move |store| {
+                let columns = counters::consumption_columns(store, &counters, &edges)?;
+                let (gaps, gaps_left_out) = gaps(store, &gateways, from, to)?;
+                Ok(columns.map(|consumption| Range::Consumptions(Consumptions { from, to, zone, edges, consumption, gaps, gaps_left_out })))
+            });
+            answer.await?
+        }
+        (Some(As::Consumption), None) => return Err(ApiError::bad("counter=consumption needs every=hour, day or month")),
+        (_, Some(_)) => return Err(ApiError::bad("every and zone go with counter=consumption")),
+        (_, None) if query.zone.is_some() => return Err(ApiError::bad("every and zone go with counter=consumption")),
+        (_, None) => {
+            let step_ms = step_for(from, to, query.points.unwrap_or(DEFAULT_POINTS));
+            let (t0, slots) = grid(from, to, step_ms);
+            let answer = state.ask(move |store| {
+                let columns = counters::rate_columns(store, &counters, (t0, step_ms, slots))?;
+                let (gaps, gaps_left_out) = gaps(store, &gateways, from, to)?;
+                Ok(columns.map(|rates| Range::Rates(Rates { from, to, t0, step_ms, rates, gaps, gaps_left_out })))
+            });
+            answer.await?
+        }
+    };
+    found.ok_or_else(counters::too_many)
+}
+
+/// Start of the first bucket, and how many there are.
+fn grid(from: i64, to: i64, step: i64) -> (i64, usize) {
     let t0 = bucket_start(from, step);
-    let slots = usize::try_from((bucket_start(to - 1, step) - t0) / step).unwrap_or(0) + 1;
+    (t0, usize::try_from((bucket_start(to - 1, step) - t0) / step).unwrap_or(0) + 1)
+}
+
+fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64, step: i64) -> Result<Buckets, StoreError> {
+    let (t0, slots) = grid(from, to, step);
     let columns = |id: &SeriesId| Ok(Columns::of(*id, &store.buckets(*id, from, to, step)?, t0, step, slots));
     let series = ids.iter().map(columns).collect::<Result<_, StoreError>>()?;
     let (gaps, gaps_left_out) = gaps(store, gateways, from, to)?;

@@ -181,6 +181,37 @@ fn raw_readings_are_exact_and_name_reasons_and_losses() {
 }
 
 #[test]
+fn a_counter_is_read_as_its_rate_and_a_silence_stays_one() {
+    let server = Server::start();
+    let (from, to) = (server.plant.now - 900_000, server.plant.now);
+    let found = server.get(&format!("/api/v1/range?series=3&from={from}&to={to}&points=60&counter=rate")).json();
+    assert_eq!((&found["step_ms"], &found["rates"][0]["id"]), (&json!(15_000), &json!(3)));
+    let column = |key: &str| found["rates"][0][key].as_array().unwrap().clone();
+    assert_eq!(column("avg").len() as i64, (to - 1 - found["t0"].as_i64().unwrap()) / 15_000 + 1);
+    // One in a second, above 2^63 and all.
+    for key in ["avg", "min", "max"] {
+        let known: Vec<f64> = column(key).iter().filter_map(Json::as_f64).collect();
+        assert!(known.len() > 50 && known.iter().all(|rate| (rate - 1.0).abs() < 1e-9), "{key}: {known:?}");
+    }
+    let silent = column("avg").iter().zip(column("known")).filter(|(avg, known)| avg.is_null() && *known == json!(0.0)).count();
+    assert!((3..=5).contains(&silent), "61 s without readings are {silent} buckets of 15 s");
+}
+
+#[test]
+fn a_counter_is_read_as_its_consumption_and_what_is_not_over_has_no_total() {
+    let server = Server::start();
+    let found = server.get("/api/v1/range?series=3&counter=consumption&every=hour&zone=Asia/Kolkata").json();
+    let edges: Vec<i64> = found["edges"].as_array().unwrap().iter().filter_map(Json::as_i64).collect();
+    assert!(edges.windows(2).all(|pair| pair[1] - pair[0] == 3_600_000 && pair[0] % 3_600_000 == 1_800_000), "{edges:?}");
+    assert_eq!((&found["zone"], &found["consumption"][0]["id"]), (&json!("Asia/Kolkata"), &json!(3)));
+    let column = |key: &str| found["consumption"][0][key].as_array().unwrap().clone();
+    let at_least: f64 = column("at_least").iter().filter_map(Json::as_f64).sum();
+    // The silence may lie over the end of an hour: then nobody knows in which it was counted.
+    assert!((at_least - 899.0).abs() < 1e-6 || (at_least - 837.0).abs() < 1e-6, "{at_least}");
+    assert!(column("total").iter().all(Json::is_null) && column("total").len() == edges.len() - 1);
+}
+
+#[test]
 fn a_raw_answer_has_a_limit_and_says_when_it_bit() {
     let plant = Plant::made_up(crate::clock::now_ms());
     let (readings, ids) = (plant.fill(7, super::range::MAX_RAW_ROWS + 1), [crate::store::SeriesId(7)]);
@@ -207,6 +238,14 @@ fn what_cannot_be_meant_is_refused_by_name() {
         ("/api/v1/range?series=1&points=0", 400, "bad_request", "4000"),
         ("/api/v1/range?series=1&points=4001", 400, "bad_request", "4001"),
         ("/api/v1/range?series=1&raw=maybe", 400, "bad_request", "raw"),
+        ("/api/v1/range?series=3&counter=mean", 400, "bad_request", "mean"),
+        ("/api/v1/range?series=3,1&counter=rate", 400, "bad_request", "series 1 (voltage_l1) is no counter"),
+        ("/api/v1/range?series=3&counter=rate&raw=true", 400, "bad_request", "exclude"),
+        ("/api/v1/range?series=3&counter=rate&every=day", 400, "bad_request", "counter=consumption"),
+        ("/api/v1/range?series=3&zone=UTC", 400, "bad_request", "counter=consumption"),
+        ("/api/v1/range?series=3&counter=consumption", 400, "bad_request", "every=hour, day or month"),
+        ("/api/v1/range?series=3&counter=consumption&every=day&zone=Mars/Base", 400, "bad_request", "Mars/Base"),
+        ("/api/v1/range?series=3&counter=consumption&every=hour&from=0", 400, "too_much", "4000 periods"),
         (&many, 400, "too_much", "50"),
         ("/api/v1/latest", 400, "bad_request", "say which"),
         ("/api/v1/latest?series=1&gateway=plant7", 400, "bad_request", "combined"),

@@ -10,7 +10,16 @@ const EXAMPLES: [(&str, &[&str]); 10] = [
     ("/api/v1/devices", &["", "?gateway=plant7"]),
     ("/api/v1/series", &["", "?series=1,2&gateway=plant7&device=main-meter&q=v&limit=2&offset=1"]),
     ("/api/v1/latest", &["?series=1,2,3,4,5,6", "?gateway=plant7&device=pump", "?gateway=barn"]),
-    ("/api/v1/range", &["?series=1,2,3,4,5,6", "?series=1,3,4,5&from=now-1h&to=now&points=10&raw=true", "?series=1&raw=false"]),
+    (
+        "/api/v1/range",
+        &[
+            "?series=1,2,3,4,5,6",
+            "?series=1,3,4,5&from=now-1h&to=now&points=10&raw=true",
+            "?series=1&raw=false",
+            "?series=3&from=now-1h&points=10&counter=rate",
+            "?series=3&counter=consumption&every=hour&zone=Europe/Vienna",
+        ],
+    ),
     ("/api/v1/live", &["?series=1,2,3,4,5,6", "?gateway=plant7&device=pump", "?series=1&after=0.7"]),
     ("/api/v1/openapi.json", &[""]),
     ("/metrics", &[""]),
