@@ -41,7 +41,7 @@ pub use snmp::SnmpRead;
 pub(crate) use sunspec::Use;
 pub use sunspec::{BASES, COMMON, Chain, END, Layout as SunSpecLayout, MARKER, Model, Place};
 pub use trap::TrapRead;
-pub use writable::{Writable, WriteFunction, WriteLimits};
+pub use writable::{RELINQUISH, Writable, WriteFunction, WriteLimits};
 
 /// A device model. Only valid ones exist.
 #[derive(Debug, Clone, PartialEq)]

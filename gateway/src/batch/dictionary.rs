@@ -91,11 +91,14 @@ impl Growing {
 
     /// The index and representation of a series, which is added when it is new.
     pub(super) fn series(&mut self, device: DeviceIndex, point: PointIndex, row: Option<&Row>) -> Result<(u32, Repr), String> {
-        let key = (device, point, row.map(|row| (row.point.clone(), row.identity.clone())));
+        // A row without a name of its own is the point itself.
+        let named = row.filter(|row| row.point.is_some() || !row.identity.is_empty());
+        let key = (device, point, named.map(|row| (row.point.clone(), row.identity.clone())));
         if let Some(known) = self.known.get(&key) {
             let known = known.clone();
             if let (Ok((index, _)), Some(row)) = (&known, row) {
                 self.relabel(*index, device, point, row);
+                self.take_unit(*index, row);
             }
             return known;
         }
@@ -111,6 +114,16 @@ impl Growing {
     pub(super) fn other_unit(&self, index: u32, row: Option<&Row>) -> bool {
         let unit = row.and_then(|row| row.unit.as_deref());
         unit.is_some_and(|unit| self.schema.series.get(index as usize).is_some_and(|series| series.unit != shortened(unit)))
+    }
+
+    /// The unit of a series that had none until its device said it: while the device was silent, nobody knew.
+    fn take_unit(&mut self, index: u32, row: &Row) {
+        let (Some(unit), Some(series)) = (row.unit.as_deref().map(shortened), self.schema.series.get_mut(index as usize)) else { return };
+        if series.unit.is_empty() && !unit.is_empty() && self.bound_bytes + unit.len() <= MAX_SCHEMA_BYTES {
+            self.bound_bytes += unit.len();
+            series.unit = unit;
+            self.current = None;
+        }
     }
 
     /// Takes the labels of a row where they are others than before, unless the schema has no room for them.

@@ -29,6 +29,9 @@ pub(super) const FUNCTIONS: &[(&str, WriteFunction)] = &[
     ("22", WriteFunction::Mask),
 ];
 
+/// What a command, or a safe value, says to give a BACnet point back to its device.
+pub const RELINQUISH: &str = "relinquish";
+
 /// Longest time that a device may take to give a new value back; its link waits.
 const MAX_SETTLE: Duration = Duration::from_secs(2);
 
@@ -73,7 +76,8 @@ impl WriteLimits {
     /// Whether this value may be written.
     #[must_use]
     pub fn allow(&self, value: &Value) -> bool {
-        let Some(number) = value.to_f64() else { return false };
+        // The only text that is ever written: what gives a point back is always allowed.
+        let Some(number) = value.to_f64() else { return *value == Value::Text(RELINQUISH.to_owned()) };
         match self {
             Self::Range(low, high) => (*low..=*high).contains(&number),
             Self::Values(values) => values.iter().any(|value| *value as f64 == number),
@@ -96,6 +100,12 @@ impl Point {
     /// # Errors
     /// The point cannot have this value: what would be possible.
     pub fn value_of(&self, said: &Scalar) -> Result<Value, String> {
+        if let (Read::Bacnet(read), Scalar::Text(text)) = (&self.read, said)
+            && text == RELINQUISH
+            && read.is_present_value()
+        {
+            return Ok(Value::Text(RELINQUISH.to_owned()));
+        }
         let value = self.typed(said)?;
         let read = match &self.read {
             Read::Modbus(read) => read,

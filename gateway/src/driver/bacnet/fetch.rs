@@ -1,6 +1,6 @@
 //! One poll of one device: what it is asked, and what its points read from that. Shell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bacnet_rs::service::ConfirmedServiceChoice;
@@ -11,6 +11,7 @@ use super::known::{self, Known};
 use super::names::{DEVICE, MAX_APDU_LENGTH, PRESENT_VALUE, RELIABILITY, SCALE, SEGMENTATION, STATUS_FLAGS, UNITS, abort, error};
 use super::plan::{Group, answer_bytes, plan};
 use super::port::{Asked, Port};
+use super::sample::Gotten;
 use super::services::{self, Given, Property, Refusal};
 use super::tags::{ObjectId, Value};
 use super::tsm::Answer;
@@ -20,8 +21,8 @@ use crate::driver::Clock;
 use crate::profile::{BacnetRead, BacnetScale, Read, Which};
 use crate::reading::{DeviceIndex, PointIndex, Transaction};
 
-/// What properties gave, or why not, and when.
-type Gotten = BTreeMap<Property, (i64, Result<Given, Reason>)>;
+/// Error code of an object that the device does not have, by number or by name.
+const UNKNOWN_OBJECT: u8 = 31;
 
 /// A device, as long as it is asked.
 pub(super) struct Talk<'a> {
@@ -46,6 +47,7 @@ pub(super) async fn poll(
         Ok(talk) => talk,
         Err(reason) => return vec![super::bad(clock(), index, points, reason)],
     };
+    talk.adopt(device).await;
     talk.read(index, device, points).await
 }
 
@@ -57,9 +59,19 @@ impl<'a> Talk<'a> {
             None => port.find(known.config.device).await.ok_or(Reason::Timeout)?,
         };
         known.peer = Some(peer.clone());
+        let times = port.meet(known.config.device, &peer);
+        if std::mem::replace(&mut known.times, times) != times {
+            known.restarted();
+        }
         let mut talk = Self { port, clock, known, peer, given_up: None };
-        if talk.known.limits.is_none() {
-            talk.introduce(device).await?;
+        if talk.known.limits.is_none()
+            && let Err(reason) = talk.introduce(device).await
+        {
+            talk.lose();
+            return Err(reason);
+        }
+        if std::mem::take(&mut talk.known.renewed) {
+            talk.check_names().await;
         }
         Ok(talk)
     }
@@ -86,20 +98,31 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    async fn read(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
+    /// Reads these points; those whose changes the device tells only now and then.
+    pub(super) async fn read(&mut self, index: DeviceIndex, device: &Device, points: &[PointIndex]) -> Vec<Transaction> {
         let now = Instant::now();
-        let mut wanted = Vec::new();
         let mut transactions: BTreeMap<i64, Vec<_>> = BTreeMap::new();
-        for point in points {
-            let Some((own, Read::Bacnet(read))) = device.profile.points.get(point.0).map(|own| (own, &own.read)) else { continue };
+        let reads: Vec<_> = points
+            .iter()
+            .filter_map(|point| match device.profile.points.get(point.0).map(|own| (own, &own.read)) {
+                Some((own, Read::Bacnet(read))) => Some((*point, own, read)),
+                _ => None,
+            })
+            .collect();
+        let named = reads.iter().filter(|(.., read)| matches!(read.which, Which::Named(_))).map(|(.., read)| read.object).collect();
+        let unnamed = self.names(&named).await.err().unwrap_or(Reason::Bacnet(UNKNOWN_OBJECT));
+        let mut wanted = Vec::new();
+        for (point, own, read) in reads {
             match self.object(read) {
-                Some(object) => wanted.push((*point, own, read, object)),
-                None => {
-                    let sample = Sample::Bad(Reason::Bacnet(31));
-                    transactions.entry((self.clock)()).or_default().push(super::reading(*point, None, sample));
-                }
+                Some(object) => wanted.push((point, own, read, object)),
+                None => transactions.entry((self.clock)()).or_default().push(super::reading(point, None, Sample::Bad(unnamed))),
             }
         }
+        for (point, .., object) in wanted.iter().filter(|(_, _, read, _)| read.cov) {
+            self.known.subscriptions.want(*point, *object);
+        }
+        self.subscribe().await;
+        wanted.retain(|(point, ..)| self.known.subscriptions.poll(*point, std::time::Instant::now()));
         let groups = wanted.iter().map(|(_, _, read, object)| self.group(read, *object, now.into_std())).collect();
         let gotten = self.fetch(groups).await;
         self.learn(&gotten, now.into_std());
@@ -117,13 +140,21 @@ impl<'a> Talk<'a> {
         transactions.into_iter().map(|(at_ms, readings)| Transaction { device: index, at_ms, readings }).collect()
     }
 
+    /// The names of objects of these types, where they are not known yet.
+    async fn names(&mut self, types: &BTreeSet<u16>) -> Result<(), Reason> {
+        if types.is_empty() || self.known.names.is_some() {
+            return Ok(());
+        }
+        self.learn_names(types).await
+    }
+
     /// A device that is silent may be another one, or elsewhere, when it is back.
     fn lose(&mut self) {
         self.port.lose(self.known.config.device);
         self.known.forget();
     }
 
-    fn object(&self, read: &BacnetRead) -> Option<ObjectId> {
+    pub(super) fn object(&self, read: &BacnetRead) -> Option<ObjectId> {
         match &read.which {
             Which::Instance(instance) => Some(ObjectId::new(read.object, *instance)),
             Which::Itself => Some(ObjectId::new(DEVICE, self.known.config.device)),
@@ -156,6 +187,7 @@ impl<'a> Talk<'a> {
                     (UNITS, Some(Value::Unsigned(number))) => {
                         self.known.tell_unit(property.object, u32::try_from(*number).unwrap_or(u32::MAX), now);
                     }
+                    (SCALE, Some(scale)) => self.known.scales.extend(sample::scale(scale).map(|factor| (property.object, factor))),
                     _ => {}
                 },
                 // Not each object has a state and a unit.

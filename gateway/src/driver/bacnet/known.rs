@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Peer;
+use super::cov::Subscriptions;
 use super::guard::{MAX_APDU, Station};
 use super::plan::Limits;
 use super::services::{Property, Segmentation};
 use super::tags::ObjectId;
 use crate::config::BacnetPeer;
 use crate::health::Misses;
+use crate::reading::PointIndex;
 
 /// How long a unit is believed. Thermostats are switched from one scale to another without a restart.
 const UNIT_AGE: Duration = Duration::from_secs(60);
@@ -22,6 +24,19 @@ pub(crate) struct Known {
     pub(crate) peer: Option<Peer>,
     /// What it takes; none before it was asked.
     pub(crate) limits: Option<Limits>,
+    /// How often it had named itself when it was asked last.
+    pub(crate) times: u64,
+    /// It may be another than before: started anew, or changed.
+    pub(crate) renewed: bool,
+    pub(crate) subscriptions: Subscriptions,
+    /// Points that are given back at these times.
+    pub(crate) holds: BTreeMap<PointIndex, Instant>,
+    /// Nothing is done by itself before then: it could not be done a moment ago.
+    pub(crate) not_before: Option<Instant>,
+    /// What an earlier run has written was looked for.
+    pub(crate) adopted: bool,
+    /// Revision of its database when the names were learned.
+    pub(crate) revision: Option<u64>,
     /// Objects by type and name; none before they were asked for.
     pub(crate) names: Option<BTreeMap<(u16, String), ObjectId>>,
     /// What it does not have, and is not asked for again.
@@ -40,16 +55,39 @@ impl Known {
             let station = config.station.clone().map(|(network, mac)| Station { network, mac });
             Peer { address, station }
         });
-        let (names, without, units, scales, misses) = Default::default();
-        Self { config, peer, limits: None, names, without, units, scales, misses }
+        let subscriptions = Subscriptions::new(config.cov_lifetime);
+        Self {
+            config,
+            peer,
+            limits: None,
+            times: 0,
+            renewed: false,
+            subscriptions,
+            holds: BTreeMap::new(),
+            not_before: None,
+            adopted: false,
+            revision: None,
+            names: None,
+            without: BTreeSet::new(),
+            units: BTreeMap::new(),
+            scales: BTreeMap::new(),
+            misses: Misses::new(),
+        }
     }
 
-    /// The device may be another than before: it was started anew, or is silent.
+    /// The device is silent: it may be another one, or elsewhere, when it is back.
     pub(crate) fn forget(&mut self) {
         if self.config.address.is_none() {
             self.peer = None;
         }
-        (self.limits, self.names) = (None, None);
+        self.limits = None;
+        self.restarted();
+    }
+
+    /// The device has named itself: it may have been started anew.
+    pub(crate) fn restarted(&mut self) {
+        self.renewed = true;
+        self.subscriptions.lost();
         self.without.clear();
         self.units.clear();
         self.scales.clear();
@@ -66,6 +104,17 @@ impl Known {
 
     pub(crate) fn tell_unit(&mut self, object: ObjectId, number: u32, now: Instant) {
         self.units.insert(object, (number, now));
+    }
+
+    /// When something is to be done that nobody asks for: a subscription renewed, a point given back.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let next = self.holds.values().min().copied().into_iter().chain(self.subscriptions.next()).min();
+        next.map(|next| self.not_before.map_or(next, |not_before| next.max(not_before)))
+    }
+
+    /// Points whose time is over.
+    pub(crate) fn held_too_long(&self, now: Instant) -> Vec<PointIndex> {
+        self.holds.iter().filter(|(_, until)| **until <= now).map(|(point, _)| *point).collect()
     }
 
     pub(crate) fn unit(&self, object: ObjectId) -> Option<u32> {

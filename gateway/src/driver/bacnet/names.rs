@@ -59,6 +59,7 @@ pub(crate) const PROPERTIES: &[(&str, u32)] = &[
 ];
 
 pub(crate) const MAX_APDU_LENGTH: u32 = 62;
+pub(crate) const DATABASE_REVISION: u32 = 155;
 pub(crate) const OBJECT_LIST: u32 = 76;
 pub(crate) const OBJECT_NAME: u32 = 77;
 pub(crate) const PRESENT_VALUE: u32 = 85;
@@ -69,18 +70,9 @@ pub(crate) const STATUS_FLAGS: u32 = 111;
 pub(crate) const UNITS: u32 = 117;
 pub(crate) const SCALE: u32 = 187;
 
-/// Name of a type of objects; its number where it has none here.
-pub(crate) fn object_type(kind: u16) -> String {
-    OBJECT_TYPES.iter().find(|(_, number)| *number == kind).map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
-}
-
 /// Confirmed services.
 pub(crate) mod service {
     pub(crate) const COV_NOTIFICATION: u8 = 1;
-    pub(crate) const SUBSCRIBE_COV: u8 = 5;
-    pub(crate) const READ_PROPERTY: u8 = 12;
-    pub(crate) const READ_MULTIPLE: u8 = 14;
-    pub(crate) const WRITE_PROPERTY: u8 = 15;
 }
 
 /// Why a device broke a conversation off: `BACnetAbortReason`.
@@ -94,6 +86,7 @@ pub(crate) mod abort {
 
 /// Why a device did not take a request: `BACnetRejectReason`.
 pub(crate) mod reject {
+    pub(crate) const INVALID_TAG: u8 = 4;
     pub(crate) const UNRECOGNIZED_SERVICE: u8 = 9;
 }
 
@@ -102,6 +95,5 @@ pub(crate) mod error {
     pub(crate) const CLASS_SERVICES: u32 = 5;
     pub(crate) const UNKNOWN_OBJECT: u32 = 31;
     pub(crate) const UNKNOWN_PROPERTY: u32 = 32;
-    pub(crate) const NO_SPACE: u32 = 45;
     pub(crate) const UNKNOWN_SUBSCRIPTION: u32 = 79;
 }

@@ -6,7 +6,7 @@ use pattoo_wire::{Labels, Reason, Sample};
 
 use super::names::STATUS_FLAGS;
 use super::services::{Given, Property, Refusal};
-use super::tags::{ObjectId, Value};
+use super::tags::{ObjectId, Value, signed};
 use super::units::Unit;
 use crate::profile::{BacnetRead, Point};
 use crate::reading::Row;
@@ -83,6 +83,16 @@ pub(super) fn sample(
 pub(super) fn row(point: &Point, unit: Option<u32>) -> Option<Row> {
     let Unit::Known(unit) = Unit::from_number(unit?) else { return None };
     point.unit.is_empty().then(|| Row { unit: Some(unit.to_owned()), ..Row::new("", Labels::new()) })
+}
+
+/// The factor that an accumulator says as its scale: a real, or a power of ten.
+pub(super) fn scale(value: &Value) -> Option<f64> {
+    let factor = match value {
+        Value::Context(0, content) => f64::from(f32::from_be_bytes(content.as_slice().try_into().ok()?)),
+        Value::Context(1, content) => 10f64.powi(i32::try_from(signed(content)?).ok()?),
+        _ => return None,
+    };
+    Some(factor).filter(|factor| factor.is_finite() && *factor != 0.0)
 }
 
 /// Why a device did not give a property.

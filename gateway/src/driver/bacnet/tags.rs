@@ -57,7 +57,9 @@ pub(crate) enum Value {
     Date([u8; 4]),
     Time([u8; 4]),
     Object(ObjectId),
-    /// Something between an opening and a closing tag, or under a context tag: stepped over.
+    /// Something under a context tag, as it is.
+    Context(u8, Vec<u8>),
+    /// Something between an opening and a closing tag: stepped over.
     Constructed,
     /// Its length or character set is none of its type: stepped over.
     Unreadable,
@@ -198,7 +200,7 @@ impl<'b> Reader<'b> {
             Tag::Application(TAG_BOOLEAN, value @ 0..=1) => Ok(Value::Boolean(value == 1)),
             Tag::Application(TAG_BOOLEAN, _) => Ok(Value::Unreadable),
             Tag::Application(kind, length) => Ok(application(kind, self.take(length)?)),
-            Tag::Context(_, length) => self.take(length).map(|_| Value::Constructed),
+            Tag::Context(number, length) => self.take(length).map(|content| Value::Context(number, content.to_vec())),
             Tag::Opening(number) => self.skip(number).map(|()| Value::Constructed),
             Tag::Closing(_) => Err(Malformed),
         }
@@ -254,7 +256,7 @@ pub(crate) fn unsigned(content: &[u8]) -> Result<u64, Malformed> {
     Ok(content.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
 }
 
-fn signed(content: &[u8]) -> Option<i64> {
+pub(crate) fn signed(content: &[u8]) -> Option<i64> {
     let number = unsigned(content).ok()?;
     let unused = 64 - 8 * u32::try_from(content.len()).ok()?;
     Some((number << unused).cast_signed() >> unused)
@@ -347,6 +349,7 @@ pub(crate) fn push_value(out: &mut Vec<u8>, value: &Value) {
         Value::Date(bytes) => push(out, 0, 10, bytes),
         Value::Time(bytes) => push(out, 0, 11, bytes),
         Value::Object(object) => push(out, 0, 12, &object.to_bits().to_be_bytes()),
+        Value::Context(number, content) => push_context(out, *number, content),
         Value::Constructed | Value::Unreadable => {}
     }
 }

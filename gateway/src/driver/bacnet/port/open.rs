@@ -21,13 +21,13 @@ pub(super) struct Open<'p> {
 
 impl<'p> Open<'p> {
     /// Sends the question. None where all numbers of the device are taken.
-    pub(super) fn begin(port: &'p Port, peer: &'p Peer, service: ConfirmedServiceChoice, body: Vec<u8>) -> Option<Self> {
+    pub(super) fn begin(port: &'p Port, peer: &'p Peer, retries: u32, service: ConfirmedServiceChoice, body: Vec<u8>) -> Option<Self> {
         let woken = Arc::new(Notify::new());
         let mut desk = port.desk();
         #[expect(clippy::cast_possible_truncation, reason = "any byte")]
         let start = mix(port.seed ^ u64::from(peer.address.port())) as u8;
         let question = |invoke| guard::question(invoke, service, body);
-        let (invoke, question) = desk.transactions.begin(peer, service as u8, port.settings.retries, start, question)?;
+        let (invoke, question) = desk.transactions.begin(peer, service as u8, retries, start, question)?;
         desk.waiting.insert((peer.clone(), invoke), Arc::clone(&woken));
         drop(desk);
         port.send(peer, true, &question);

@@ -1,7 +1,7 @@
 //! The UDP sockets of a link. Shell. Knows no frames.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
@@ -46,10 +46,6 @@ impl Sockets {
     /// Sends at once. What the system has no room for is lost, as anything on the way is.
     pub(super) fn send(&self, datagram: &[u8], to: SocketAddr) {
         let _ = self.own.try_send_to(datagram, to);
-    }
-
-    pub(super) fn local(&self) -> SocketAddr {
-        self.own.local_addr().unwrap_or_else(|_| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
     }
 }
 

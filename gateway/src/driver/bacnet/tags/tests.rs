@@ -77,7 +77,7 @@ fn what_is_constructed_is_stepped_over() {
     assert_eq!(reader.value(), Ok(Value::Unsigned(7)));
     // An object-property-reference: context tags only.
     let mut reader = Reader::new(&[0x0C, 0, 0, 0, 4, 0x19, 85, 0x3F]);
-    assert_eq!(reader.values_until(3), Ok(vec![Value::Constructed; 2]));
+    assert_eq!(reader.values_until(3), Ok(vec![Value::Context(0, vec![0, 0, 0, 4]), Value::Context(1, vec![85])]));
 }
 
 #[test]
