@@ -103,22 +103,21 @@ impl Bacnet {
         Heard { transactions: vec![transaction], hasten: more.into_iter().map(|point| (*index, vec![point])).collect() }
     }
 
-    /// Renews subscriptions, and gives back what was held for long enough.
+    /// Has what is to be renewed polled, which renews it, and gives back what was held for long enough.
     async fn keep(&mut self, config: &Config) -> Heard {
         let mut heard = Heard::default();
         let now = std::time::Instant::now();
         for (index, known) in self.devices.iter_mut().filter(|(_, known)| known.next().is_some_and(|next| next <= now)) {
             let Some(device) = config.devices.get(index.0) else { continue };
-            let (held, due) = (known.held_too_long(now), known.subscriptions.due(now));
-            // Whoever does not answer is polled, and tried again then.
             known.not_before = Some(now + KEEP_AGAIN_AFTER);
-            let Ok(mut talk) = Talk::begin(&self.port, &self.clock, known, device).await else { continue };
-            let mut points = talk.give_back(device, held).await;
-            talk.subscribe().await;
-            if talk.given_up.is_none() {
-                talk.known.not_before = None;
+            let (held, due) = (known.held_too_long(now), known.subscriptions.due(now));
+            let mut points: Vec<_> = due.into_iter().map(|(point, _)| point).collect();
+            points.iter().for_each(|point| known.subscriptions.check(*point));
+            if !held.is_empty()
+                && let Ok(mut talk) = Talk::begin(&self.port, &self.clock, known, device).await
+            {
+                points.extend(talk.give_back(device, held).await);
             }
-            points.extend(due.into_iter().map(|(point, _)| point));
             if !points.is_empty() {
                 heard.hasten.push((*index, points));
             }
@@ -128,7 +127,7 @@ impl Bacnet {
 }
 
 /// What could not be done without being asked is tried again after so long.
-const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(30);
+const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 impl Driver for Bacnet {
     fn read<'a>(
