@@ -31,6 +31,7 @@ fn case_05_wraps_are_counted_and_resets_are_not_known() {
         ("more than its label", vec![8 * M32, 8 * M32 + 100, 5, 105], Some(32), vec![Some(100.0), None, Some(100.0)]),
         ("0 for a moment", vec![5000, 5100, 0, 5200, 5300], None, vec![Some(100.0), None, None, Some(100.0)]),
         ("0 for two", vec![5000, 5100, 0, 0, 5300, 5400], None, vec![Some(100.0), None, Some(0.0), None, Some(100.0)]),
+        ("goes back too often to tell", vec![0, 3_000_000_000, 1_705_032_704, 410_065_408], Some(32), vec![Some(3e9), None, None]),
         ("nothing to compare with", vec![M32 - 1, 5], Some(32), vec![None]),
         ("above 2^53", vec![(1 << 60) + 1, (1 << 60) + 2, (1 << 60) + 4], Some(64), vec![Some(1.0), Some(2.0)]),
         ("standing still", vec![7, 7, 7], None, vec![Some(0.0), Some(0.0)]),
