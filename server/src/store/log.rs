@@ -18,8 +18,11 @@
 //!   bytes are copied to a file beside it and named, never deleted; the numbers that are gone are known.
 //! - A log never appends to a segment of an earlier life.
 //!
+//! The very last write may be torn or damaged: no later record can tell, and its bytes are passed by without a name. Where all of a segment
+//! is, its bytes are set aside before its name is taken again.
+//!
 //! # Limits
-//! A record has at most [`MAX_RECORD_BYTES`], a segment ends after [`SEGMENT_BYTES`]; at most [`MAX_WAITING_BYTES`] wait, the rest is refused.
+//! A start reads one segment at a time. A record has at most [`MAX_RECORD_BYTES`], a segment ends after [`SEGMENT_BYTES`]; at most [`MAX_WAITING_BYTES`] wait, the rest is refused.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use std::collections::BTreeMap;

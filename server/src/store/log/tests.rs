@@ -23,6 +23,9 @@ struct Held {
     fault_at: Option<(usize, Fault)>,
     dead: bool,
     random: u64,
+    /// An append waits while this is so, and says that it does.
+    held: bool,
+    waits: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,12 @@ impl Disk for Medium {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        wait_until(|| {
+            self.with(|held| {
+                held.waits = held.held;
+                !held.held
+            })
+        });
         self.with(|state| {
             let append = |state: &mut Held, bytes: &[u8]| state.segments.last_entry().unwrap().get_mut().extend_from_slice(bytes);
             state.write(
@@ -151,6 +160,15 @@ impl Disk for Medium {
         let name = format!("{segment}-{at}");
         self.with(|state| state.write(|state| drop(state.aside.insert(name.clone(), bytes.to_vec())), |_| ()))?;
         Ok(name)
+    }
+}
+
+/// Waits for a condition, with a bound.
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "nothing has come of it");
+        std::thread::yield_now();
     }
 }
 

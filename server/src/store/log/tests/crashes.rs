@@ -72,3 +72,23 @@ fn an_error_fails_those_that_wait_too_and_the_next_begins_a_new_segment() {
     assert_eq!(medium.with(|state| state.segments.len()), segments + 1);
     assert_eq!(open(&medium).unwrap().2, [(1, vec![1]), (2, vec![4])]);
 }
+
+#[test]
+fn what_came_during_a_write_that_fails_fails_with_it() {
+    let medium = Medium::default();
+    let (log, ..) = open(&medium).unwrap();
+    log.commit(vec![1]).unwrap();
+    medium.arm(0, Fault::Error, 1);
+    medium.with(|held| held.held = true);
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| log.commit(vec![2]));
+        wait_until(|| medium.with(|held| held.waits));
+        let second = scope.spawn(|| log.commit(vec![3]));
+        wait_until(|| log.lock().waiting.len() == 1);
+        medium.with(|held| held.held = false);
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    assert!(first.is_err() && second.is_err(), "the second may build on the first");
+    assert_eq!(log.commit(vec![4]).unwrap(), 2);
+    assert_eq!(open(&medium).unwrap().2, [(1, vec![1]), (2, vec![4])]);
+}
