@@ -2,17 +2,15 @@
 #![expect(clippy::print_stdout, reason = "commands answer on standard output")]
 
 mod scan;
+mod simulate;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -20,12 +18,10 @@ use tracing_subscriber::prelude::*;
 
 use crate::config::{self, Loaded};
 use crate::fixture::{Fixture, MAX_FIXTURE_BYTES, replay};
-use crate::link::serial::SerialLine;
 use crate::link_log::{MAX_FOR, SWITCHED_FOR};
-use crate::profile::{Parity, Profile, load_profiles, read_limited};
-use crate::simulate::Frames;
+use crate::profile::{Parity, load_profiles, read_limited};
 use crate::yaml::Problem;
-use crate::{check, control, poll, record, run, simulate};
+use crate::{check, control, poll, record, run};
 
 /// Where packages put the config.
 const CONFIG: &str = "/etc/pattoo/gateway.yaml";
@@ -109,30 +105,8 @@ enum Command {
         #[command(subcommand)]
         command: ProfileCommand,
     },
-    /// Serve profiles as simulated Modbus devices: over TCP, behind a serial server, or on a serial line
-    Simulate {
-        /// Profile ids; one for all units, or one per unit
-        #[arg(required = true)]
-        profile: Vec<String>,
-        /// Address to listen on for Modbus TCP; port 0 takes a free one
-        #[arg(long, default_value = "127.0.0.1:5020")]
-        listen: SocketAddr,
-        /// Listen there for RTU frames instead, as a serial server does
-        #[arg(long)]
-        rtu_over_tcp: bool,
-        /// Serve this serial line instead
-        #[arg(long, conflicts_with_all = ["listen", "rtu_over_tcp"])]
-        serial: Option<PathBuf>,
-        /// Speed of the serial line in bits per second
-        #[arg(long, default_value_t = 9600, requires = "serial")]
-        baud: u32,
-        /// Parity of the serial line: none, even or odd
-        #[arg(long, default_value = "none", value_parser = parity, requires = "serial")]
-        parity: Parity,
-        /// Unit ids
-        #[arg(long, value_delimiter = ',', default_value = "1")]
-        units: Vec<u8>,
-    },
+    /// Serve profiles as simulated devices: Modbus over TCP, behind a serial server or on a serial line, or BACnet/IP
+    Simulate(simulate::SimulateArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -227,11 +201,13 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),
-        Command::Simulate { profile, listen, rtu_over_tcp, serial, baud, parity, units } => {
-            let served = served(cli, profile, units)?;
-            let frames = if *rtu_over_tcp { Frames::Rtu } else { Frames::Tcp };
-            let line = serial.as_ref().map(|path| SerialLine::new(path.clone(), *baud, *parity));
-            runtime()?.block_on(simulate(served, *listen, frames, line))
+        Command::Simulate(args) => {
+            let (profiles, problems) = load_profiles(&cli.profiles);
+            print_problems(&problems);
+            runtime()?.block_on(async {
+                let stop = stop_signal()?;
+                simulate::simulate(args, &profiles, stop).await
+            })
         }
     }
 }
@@ -271,46 +247,9 @@ async fn test_fixtures(cli: &Cli, files: &[PathBuf]) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The profile of each unit.
-fn served(cli: &Cli, ids: &[String], units: &[u8]) -> Result<Vec<(u8, Arc<Profile>)>> {
-    let (profiles, problems) = load_profiles(&cli.profiles);
-    print_problems(&problems);
-    if ids.len() != 1 && ids.len() != units.len() {
-        bail!("{} profiles for {} units: give one for all, or one per unit", ids.len(), units.len());
-    }
-    let ids = ids.iter().cycle();
-    let served = units.iter().zip(ids).map(|(unit, id)| {
-        let profile = profiles.get(id).with_context(|| format!("there is no profile {id:?}; there are: {}", names(&profiles)))?;
-        Ok((*unit, Arc::clone(profile)))
-    });
-    served.collect()
-}
-
-/// Serves profiles until interrupted. The first line says where, so that port 0 is of use.
-async fn simulate(served: Vec<(u8, Arc<Profile>)>, listen: SocketAddr, frames: Frames, line: Option<SerialLine>) -> Result<ExitCode> {
-    let mut stop = stop_signal()?;
-    let stopped = async move {
-        // An error means that nobody can tell any more: stop as well.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    if let Some(line) = line {
-        println!("listening {}", line.path.display());
-        simulate::serve_serial(&line, served, stopped).await?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    println!("listening {}", listener.local_addr()?);
-    simulate::serve(listener, frames, served, stopped).await?;
-    Ok(ExitCode::SUCCESS)
-}
-
 /// For clap.
 fn parity(text: &str) -> Result<Parity, String> {
     Parity::from_name(text).ok_or_else(|| "expected none, even or odd".to_owned())
-}
-
-fn names(profiles: &config::Profiles) -> String {
-    profiles.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// One thread is enough for an edge box, and takes the least memory.

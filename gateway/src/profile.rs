@@ -36,7 +36,7 @@ pub use modbus::{ByteOrder, Encoding, Half, Layout, ModbusRead, Table, WordOrder
 pub(crate) use read::name_of;
 pub use read::{MAX_POINTS, MAX_PROFILE_BYTES};
 pub(crate) use signature::contains;
-pub use signature::{AgentSignature, Check, Signature, Want};
+pub use signature::{AgentSignature, BacnetSignature, Check, Signature, Want};
 pub use snmp::SnmpRead;
 pub(crate) use sunspec::Use;
 pub use sunspec::{BASES, COMMON, Chain, END, Layout as SunSpecLayout, MARKER, Model, Place};

@@ -1,6 +1,7 @@
 //! Serves profiles as Modbus devices over TCP, on a serial line or behind a serial server, for demos, commissioning and tests. Shell.
 //! Reads no real device. What is written to writable points stays until the end.
 
+pub mod bacnet;
 mod device;
 pub mod values;
 mod written;

@@ -11,6 +11,7 @@
 //! | `fetch`, `objects`, `changes`, `write` | shell | a poll; names of objects; what a device tells by itself; writes |
 //! | `port` | shell | the socket, and who waits at it |
 
+pub(crate) mod browse;
 mod changes;
 mod cov;
 mod fetch;
@@ -25,7 +26,7 @@ pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod text;
 mod tsm;
-mod units;
+pub(crate) mod units;
 mod write;
 
 use std::collections::HashMap;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::bacnet;
 use super::read::{CLASSES, KEYS, KINDS, MAX_NAME_BYTES, MAX_POINTS, MAX_TEXT_CHARS, MAX_UNIT_CHARS, MODBUS_KEYS, PARITIES, POINT_KEYS};
-use super::signature::{AGENT_KEYS, IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, WANT_KEYS};
+use super::signature::{AGENT_KEYS, BACNET_KEYS, IDENTITY_KEYS, MATCH_KEYS, MAX_CHECKS, MAX_NAMES, WANT_KEYS};
 use super::snmp;
 use super::source::{BYTES, HOW, IN_MODEL, MAX_AT, MAX_TEXT_REGISTERS, PLACES, SUNSPEC, TYPES, WORDS, has_marks};
 use super::sunspec::{END, HEADER};
@@ -275,6 +275,22 @@ fn want_key(key: &str) -> Value {
     }
 }
 
+fn bacnet_match_key(key: &str) -> Value {
+    let part = text(MAX_TEXT_CHARS, "A part.");
+    match key {
+        "vendor_id" => integer(0, 65_535, "Number of its maker, as ASHRAE gives them out."),
+        "model" => json!({
+            "description": "A part of its model-name, or several, of which one must be there; letter case does not matter.",
+            "anyOf": [part, { "type": "array", "minItems": 1, "items": part }],
+        }),
+        "names" => json!({
+            "description": "Names of objects that it must all have.",
+            "type": "array", "minItems": 1, "maxItems": MAX_NAMES, "items": text(MAX_TEXT_CHARS, "An object-name."),
+        }),
+        other => panic!("{other} is not described"),
+    }
+}
+
 fn match_key(key: &str) -> Value {
     match key {
         "identity" => about(
@@ -297,6 +313,7 @@ fn match_key(key: &str) -> Value {
             }),
             "How an SNMP agent of this model is recognised.",
         ),
+        "bacnet" => about(object(BACNET_KEYS, &[], bacnet_match_key), "What a BACnet device of this model calls itself, and what it has."),
         "registers" => json!({
             "description": "What its registers hold; all must.",
             "type": "array", "minItems": 1, "maxItems": MAX_CHECKS,

@@ -5,9 +5,12 @@
 //! | `identity` | `vendor`, `product`: parts of what the device calls itself (function 43/14, 17, or the common model of `SunSpec`); letter case does not matter |
 //! | `sunspec` | `true`: a device with the `SunSpec` marker |
 //! | `snmp` | `sys_object_id`: what the id of the agent is below; `sys_descr`: a part of its description; `has`: objects that it has something below |
+//! | `bacnet` | what a BACnet device calls itself, see [`bacnet`] |
 //! | `registers` | places like those of a point's `read:`, each with one of `equals`, `between` (numbers or ranges, or lists of them) and `contains` (texts) |
 //!
 //! All registers must hold. An identity decides alone where the device tells one; where it tells none, the registers do.
+
+mod bacnet;
 
 use pattoo_wire::{Decimal, Repr, Sample, Value};
 
@@ -17,13 +20,17 @@ use super::source::{self, Marks};
 use super::{Encoding, ModbusRead, Read};
 use crate::yaml::{Field, Fields, Node, Problems, Tree};
 
+pub use bacnet::BacnetSignature;
+#[cfg(test)]
+pub(super) use bacnet::{BACNET_KEYS, MAX_NAMES};
+
 /// Most registers that one profile is recognised by: each costs a scan a request.
 pub(super) const MAX_CHECKS: usize = 8;
 
 /// Most bits that one register says.
 const MAX_WEIGHT: u32 = 20;
 
-pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers", "snmp"];
+pub(super) const MATCH_KEYS: &[&str] = &["identity", "sunspec", "registers", "snmp", "bacnet"];
 pub(super) const IDENTITY_KEYS: &[&str] = &["vendor", "product"];
 pub(super) const AGENT_KEYS: &[&str] = &["sys_object_id", "sys_descr", "has"];
 pub(super) const WANT_KEYS: &[&str] = &["equals", "between", "contains"];
@@ -37,6 +44,8 @@ pub struct Signature {
     pub product: Option<String>,
     /// It has the `SunSpec` marker.
     pub sunspec: bool,
+    /// What it calls itself on BACnet.
+    pub bacnet: Option<BacnetSignature>,
     /// What its registers hold.
     pub registers: Vec<Check>,
     /// How an SNMP agent of this model is recognised.
@@ -150,6 +159,7 @@ pub(super) fn read(node: &Node, problems: &mut Problems<'_>) -> Option<Signature
     if let Some(field) = fields.optional("sunspec") {
         signature.sunspec = field.choice(&[("true", true), ("false", false)], problems).unwrap_or_default();
     }
+    signature.bacnet = fields.optional("bacnet").and_then(|field| bacnet::read(&field, problems));
     if let Some(field) = fields.optional("registers") {
         signature.registers = checks(&field, problems).unwrap_or_default();
     }
@@ -157,7 +167,8 @@ pub(super) fn read(node: &Node, problems: &mut Problems<'_>) -> Option<Signature
         signature.snmp = agent(&field, problems);
     }
     if problems.count() == before && signature == Signature::default() {
-        problems.add(node.at, "match: found nothing to recognise a device by, expected identity, sunspec, registers or snmp".to_owned());
+        let expected = "expected identity, sunspec, registers, snmp or bacnet";
+        problems.add(node.at, format!("match: found nothing to recognise a device by, {expected}"));
     }
     (problems.count() == before).then_some(signature)
 }

@@ -106,7 +106,7 @@ fn state(own: u64, point: &Point, elapsed_ms: u64) -> Value {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates, and simulated values are far from the ends")]
-fn typed(number: f64, repr: Repr) -> Value {
+pub(super) fn typed(number: f64, repr: Repr) -> Value {
     match repr {
         Repr::Decimal { exponent } => {
             let mantissa = (number / 10f64.powi(i32::from(exponent))).round() as i64;

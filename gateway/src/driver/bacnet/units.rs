@@ -265,6 +265,11 @@ impl Unit {
         }
     }
 
+    /// A number that stands for the unit of a point.
+    pub(crate) fn number_of(point: &str) -> Option<u32> {
+        UNITS.iter().find(|(_, name)| *name == same(point)).map(|(number, _)| *number)
+    }
+
     /// Whether values of this unit may stand for those of a point: a device that says nothing, or what nobody knows, is not contradicted.
     /// Nothing is converted: whoever changes the unit of a device gets bad readings rather than a step in the same series.
     pub(crate) fn fits(self, point: &str) -> bool {

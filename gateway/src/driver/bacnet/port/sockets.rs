@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tracing::warn;
 
@@ -45,7 +45,8 @@ impl Sockets {
 
     /// Sends at once. What the system has no room for is lost, as anything on the way is.
     pub(super) fn send(&self, datagram: &[u8], to: SocketAddr) {
-        let _ = self.own.try_send_to(datagram, to);
+        // Past the runtime, which knows only later that a new socket takes something: the first datagram would be lost.
+        let _ = SockRef::from(&self.own).send_to(datagram, &to.into());
     }
 }
 
