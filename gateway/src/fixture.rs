@@ -5,6 +5,7 @@
 //! why it is bad. [`replay`] plays one, [`crate::record`] makes one.
 
 mod agent;
+pub mod bacnet;
 pub mod replay;
 mod varbinds;
 
@@ -56,12 +57,14 @@ pub struct Case {
     pub about: String,
     /// Requests that reading all points of this case takes, where it takes not as many as the others.
     pub requests: Option<usize>,
-    /// What can be read. Anything else the device refuses.
+    /// What can be read of a Modbus device. Anything else it refuses.
     #[serde(default)]
     pub replies: Vec<Reply>,
     /// What the agent holds, where the device is one.
     #[serde(default)]
     pub varbinds: Varbinds,
+    /// What a BACnet device holds.
+    pub bacnet: Option<bacnet::Plant>,
     /// Each point, in the order of the profile; a row of one as `name[row]`. What a SunSpec device does not have is not there.
     pub readings: Readings,
 }
@@ -90,6 +93,13 @@ pub struct Readings(pub Vec<(String, Expected)>);
 pub enum Expected {
     /// Good, with this text; that of a float is right to its last bit.
     Value(String),
+    /// Of this value, and doubtful for this reason.
+    Uncertain {
+        /// Its text.
+        value: String,
+        /// Why.
+        reason: String,
+    },
     /// Bad for this reason.
     Bad(String),
 }
@@ -97,7 +107,8 @@ pub enum Expected {
 /// What a fixture calls the series of a reading.
 #[must_use]
 pub fn name(profile: &Profile, reading: &Reading) -> Option<String> {
-    let row = reading.row.as_ref().map(|row| format!("[{}]", row.identity)).unwrap_or_default();
+    let row = reading.row.as_ref().filter(|row| !row.identity.is_empty());
+    let row = row.map(|row| format!("[{}]", row.identity)).unwrap_or_default();
     Some(profile.points.get(reading.point.0)?.name.clone() + &row)
 }
 
@@ -160,7 +171,9 @@ impl Case {
         if let Some(requests) = self.requests {
             let _ = writeln!(text, "      \"requests\": {requests},");
         }
-        if self.varbinds.0.is_empty() {
+        if let Some(plant) = &self.bacnet {
+            let _ = writeln!(text, "      \"bacnet\": {},", plant.text());
+        } else if self.varbinds.0.is_empty() {
             text += "      \"replies\": [\n";
             list(&mut text, 8, self.replies.iter().map(ToString::to_string));
             text += "      ],\n";
@@ -197,9 +210,10 @@ impl Expected {
     /// What a fixture says of this sample.
     #[must_use]
     pub fn of(sample: &Sample) -> Self {
-        match sample.value() {
-            Some(value) => Self::Value(value.to_string()),
-            None => Self::Bad(sample.reason().map(|reason| reason.to_string()).unwrap_or_default()),
+        match sample {
+            Sample::Good(value) => Self::Value(value.to_string()),
+            Sample::Uncertain(value, reason) => Self::Uncertain { value: value.to_string(), reason: reason.to_string() },
+            Sample::Bad(reason) => Self::Bad(reason.to_string()),
         }
     }
 
@@ -207,12 +221,19 @@ impl Expected {
     #[must_use]
     pub fn is(&self, sample: &Sample) -> bool {
         match (sample, self) {
-            (Sample::Good(Value::F32(got)), Self::Value(text)) => text.parse::<f32>().is_ok_and(|want| want.to_bits() == got.to_bits()),
-            (Sample::Good(Value::F64(got)), Self::Value(text)) => text.parse::<f64>().is_ok_and(|want| want.to_bits() == got.to_bits()),
-            (Sample::Good(got), Self::Value(text)) => got.to_string() == *text,
+            (Sample::Good(got), Self::Value(text)) => is_text(got, text),
+            (Sample::Uncertain(got, why), Self::Uncertain { value, reason }) => is_text(got, value) && why.to_string() == *reason,
             (Sample::Bad(reason), Self::Bad(text)) => reason.to_string() == *text,
             _ => false,
         }
+    }
+}
+
+fn is_text(value: &Value, text: &str) -> bool {
+    match value {
+        Value::F32(got) => text.parse::<f32>().is_ok_and(|want| want.to_bits() == got.to_bits()),
+        Value::F64(got) => text.parse::<f64>().is_ok_and(|want| want.to_bits() == got.to_bits()),
+        got => got.to_string() == *text,
     }
 }
 
@@ -220,6 +241,9 @@ impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(text) => write!(f, r#"{{"value": {}}}"#, json!(text)),
+            Self::Uncertain { value, reason } => {
+                write!(f, r#"{{"uncertain": {{"value": {}, "reason": {}}}}}"#, json!(value), json!(reason))
+            }
             Self::Bad(reason) => write!(f, r#"{{"bad": {}}}"#, json!(reason)),
         }
     }

@@ -93,6 +93,7 @@ pub async fn record(config: &Config, name: &str, case: &str, into: Option<Fixtur
         requests,
         replies: tape.take(),
         varbinds: fixture::Varbinds::default(),
+        bacnet: None,
         readings: named(device, &readings),
     });
     checked(fixture, device).await
