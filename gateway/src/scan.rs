@@ -5,6 +5,7 @@
 //! serial line has one speed and parity: once a device is found, the others are not tried any more. Each device found is asked at once what it
 //! is (see `dossier`), so that a scan that runs out of time has something to show.
 
+pub(crate) mod bacnet;
 mod dossier;
 pub mod drive;
 mod order;

@@ -1,7 +1,9 @@
 //! `scan`: its arguments, its progress on standard error, its result on standard output.
 
+mod bacnet;
 mod snmp;
 
+use std::fmt::Display;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::config::Profiles;
@@ -29,6 +32,8 @@ pub(super) enum ScanCommand {
     Modbus(ModbusArgs),
     /// SNMP agents; sends nothing but reads, and answers with what it has found when it is interrupted
     Snmp(snmp::SnmpArgs),
+    /// BACnet/IP devices, or those of an EDE file; sends nothing but Who-Is and reads
+    Bacnet(bacnet::BacnetArgs),
 }
 
 #[derive(Debug, Args)]
@@ -114,42 +119,69 @@ fn wanted(args: &ModbusArgs) -> Result<Wanted> {
     Ok(Wanted { target, settings, units: args.units.0.clone(), budget, turnaround })
 }
 
-pub(super) async fn scan(command: &ScanCommand, profiles: &Profiles, mut stop: watch::Receiver<bool>) -> Result<ExitCode> {
-    let args = match command {
-        ScanCommand::Modbus(args) => args,
-        ScanCommand::Snmp(args) => return snmp::scan(args, profiles, stop).await,
+pub(super) async fn scan(command: &ScanCommand, profiles: &Profiles, stop: watch::Receiver<bool>) -> Result<ExitCode> {
+    let mut shown = Shown::new();
+    let mut told = stop.clone();
+    let stopped = async move {
+        let _ = told.wait_for(|stop| *stop).await;
     };
-    let wanted = wanted(args)?;
-    let watched = std::io::stderr().is_terminal();
-    let mut shown: Option<Duration> = None;
-    let progress = |progress: &Progress| {
-        let every = if watched { SHOW_EVERY } else { LOG_EVERY };
-        if shown.is_some_and(|at| progress.elapsed < at + every) {
+    match command {
+        ScanCommand::Modbus(args) => {
+            let wanted = wanted(args)?;
+            let progress = |p: &Progress| shown.show(p.elapsed, &p.asking, p.found);
+            let tell = |lines: Vec<String>| lines.iter().for_each(|line| eprintln!("{line}"));
+            let report = drive::scan(&wanted, profiles, tell, progress, stopped).await;
+            shown.end();
+            print(&report?, args.json)
+        }
+        ScanCommand::Snmp(args) => snmp::scan(args, profiles, stop).await,
+        ScanCommand::Bacnet(args) => {
+            let report = args.report(profiles, |p| shown.show(p.elapsed, &p.asking, p.found), stopped).await;
+            shown.end();
+            print(&report?, args.json)
+        }
+    }
+}
+
+fn print<R: Serialize + Display>(report: &R, json: bool) -> Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress as it is shown.
+struct Shown {
+    watched: bool,
+    last: Option<Duration>,
+}
+
+impl Shown {
+    fn new() -> Self {
+        Self { watched: std::io::stderr().is_terminal(), last: None }
+    }
+
+    fn show(&mut self, elapsed: Duration, asking: &str, found: usize) {
+        let every = if self.watched { SHOW_EVERY } else { LOG_EVERY };
+        if self.last.is_some_and(|at| elapsed < at + every) {
             return;
         }
-        shown = Some(progress.elapsed);
-        let text = format!("{:>5.0} s  {}, found {}", progress.elapsed.as_secs_f64(), progress.asking, progress.found);
-        if watched {
+        self.last = Some(elapsed);
+        let text = format!("{:>5.0} s  {asking}, found {found}", elapsed.as_secs_f64());
+        if self.watched {
             eprint!("\r\x1b[K{text}")
         } else {
             eprintln!("{text}")
         }
         // What cannot be shown is only progress.
         let _ = std::io::stderr().flush();
-    };
-    let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
-    let tell = |lines: Vec<String>| lines.iter().for_each(|line| eprintln!("{line}"));
-    let report = drive::scan(&wanted, profiles, tell, progress, stopped).await;
-    if watched {
-        eprint!("\r\x1b[K");
     }
-    let report = report?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
+
+    fn end(&self) {
+        if self.watched {
+            eprint!("\r\x1b[K");
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
