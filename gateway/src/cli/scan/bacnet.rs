@@ -102,7 +102,7 @@ impl BacnetArgs {
     ) -> Result<Report> {
         if let Some(file) = &self.ede {
             let texts = match &self.state_texts {
-                Some(file) => read(file, |file, content| read_state_texts(file, content))?,
+                Some(file) => read(file, read_state_texts)?,
                 None => StateTexts::new(),
             };
             let devices = read(file, |file, content| read_ede(file, content, &texts))?;
