@@ -103,8 +103,8 @@ fn a_range_and_a_budget_bound_what_is_asked() -> Result<()> {
     let broadcast = device.broadcast().to_string();
     // Without devices there is nothing for `check`.
     let said = |args: &[&str]| -> Result<String> {
-        let ways = ["scan", "bacnet", "--local", "127.0.0.1:0", "--broadcast", &broadcast];
-        let output = gateway(Path::new("."), &[&ways, args].concat())?;
+        let way: &[&str] = &["scan", "bacnet", "--local", "127.0.0.1:0", "--broadcast", &broadcast];
+        let output = gateway(Path::new("."), &[way, args].concat())?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
