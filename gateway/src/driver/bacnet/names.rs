@@ -70,9 +70,18 @@ pub(crate) const STATUS_FLAGS: u32 = 111;
 pub(crate) const UNITS: u32 = 117;
 pub(crate) const SCALE: u32 = 187;
 
+/// Name of a type of objects; its number where it has none here.
+pub(crate) fn object_type(kind: u16) -> String {
+    OBJECT_TYPES.iter().find(|(_, number)| *number == kind).map_or_else(|| kind.to_string(), |(name, _)| (*name).to_owned())
+}
+
 /// Confirmed services.
 pub(crate) mod service {
     pub(crate) const COV_NOTIFICATION: u8 = 1;
+    pub(crate) const SUBSCRIBE_COV: u8 = 5;
+    pub(crate) const READ_PROPERTY: u8 = 12;
+    pub(crate) const READ_MULTIPLE: u8 = 14;
+    pub(crate) const WRITE_PROPERTY: u8 = 15;
 }
 
 /// Why a device broke a conversation off: `BACnetAbortReason`.
