@@ -50,7 +50,6 @@ impl Port {
     }
 
     /// All devices of these instances that answer within this time.
-    #[expect(dead_code, reason = "scan asks with it")]
     pub(crate) async fn survey(&self, range: Option<(u32, u32)>, time: Duration) -> std::io::Result<Vec<(Peer, IAm)>> {
         self.open().await?;
         self.desk().directory.begin_survey();
