@@ -15,7 +15,7 @@ pub(crate) mod browse;
 mod changes;
 mod cov;
 mod fetch;
-pub(crate) mod guard;
+pub mod guard;
 mod known;
 pub(crate) mod names;
 mod objects;

@@ -20,7 +20,7 @@ mod usm;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -54,6 +54,13 @@ pub struct TrapListener {
     misses: Misses,
     /// When a port that could not be opened is tried again.
     open_again: Option<Instant>,
+}
+
+/// A listener without a socket, which says whether a datagram from there at that moment is a notification. For those who send damaged
+/// ones.
+pub fn by_hand(traps: &Traps) -> impl FnMut(IpAddr, &[u8], Instant) -> bool + use<> {
+    let mut receiver = engine::receiver(traps);
+    move |source, datagram, now| receiver.take(source, datagram, now.into_std()).notice.is_some()
 }
 
 impl TrapListener {

@@ -32,6 +32,7 @@ const BROADCAST: u8 = 0x0B;
 /// Hops that a message to another network may take.
 const HOPS: u8 = 255;
 const EVERY_NETWORK: u16 = 0xFFFF;
+const READ_PROPERTY: u8 = 12;
 
 /// A station behind a router.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +115,20 @@ pub(crate) struct Segment {
 /// Reads a datagram.
 pub(crate) fn read(datagram: &[u8]) -> Result<Frame, Malformed> {
     catch_unwind(AssertUnwindSafe(|| frame(datagram))).unwrap_or(Err(Malformed))
+}
+
+/// Whether a datagram is a message that can be read down to its last value. For those who send damaged ones.
+#[must_use]
+pub fn takes(datagram: &[u8]) -> bool {
+    match read(datagram) {
+        Ok(Frame::Message { message: Message::ComplexAck { service, body, .. }, .. }) => {
+            // What came is for whom it is: here for everybody who reads such answers.
+            let (one, many) = (services::property_ack(&body).is_ok(), services::multiple_ack(&body).is_ok());
+            if service == READ_PROPERTY { one } else { many }
+        }
+        Ok(Frame::Message { message: Message::Request { body, .. }, .. }) => services::notification(&body).is_ok(),
+        found => found.is_ok(),
+    }
 }
 
 fn frame(datagram: &[u8]) -> Result<Frame, Malformed> {

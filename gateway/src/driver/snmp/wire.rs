@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use snmp2::v3;
+
 use crate::profile::snmp::{Oid, Value};
 
 /// An OID as snmp2 has it.
@@ -36,6 +38,17 @@ pub fn value(value: &snmp2::Value<'_>) -> Value {
         snmp2::Value::EndOfMibView => Value::EndOfMib,
         _ => Value::Other,
     }
+}
+
+/// How many objects a session finds in a datagram. For those who send it damaged ones. `user` is none for versions 1 and 2c, and of
+/// version 3 one who proves nothing: what is signed is not looked into before its signature fits.
+#[must_use]
+pub fn objects_in(datagram: &[u8], user: Option<&str>) -> Option<usize> {
+    // Version 3 writes into what it reads.
+    let datagram = datagram.to_vec();
+    let mut security = user.map(|user| v3::Security::new(user.as_bytes(), b"").with_auth(v3::Auth::NoAuthNoPriv));
+    let pdu = snmp2::Pdu::from_bytes_with_security(&datagram, security.as_mut()).ok()?;
+    Some(bindings(pdu.varbinds).len())
 }
 
 /// Objects and their values, up to the first one that cannot be understood: what asked for more has to count.
