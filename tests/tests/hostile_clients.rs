@@ -138,10 +138,10 @@ fn giant_and_malformed_packets_cost_the_server_nothing() -> Result<()> {
         let _ = raw.send(bytes);
         raw.closed_after(CONNECT_WITHIN).with_context(|| (*what).to_owned())?;
     }
-    let huge = publish("pattoo/v1/g1/data", 1, false, &vec![0; 3 << 20]);
+    let huge = publish("pattoo/v1/g1/data", 1, false, &vec![0; 4 << 20]);
     let known: Vec<(&str, Vec<u8>)> = vec![
         ("a PUBLISH that announces 256 MB", header(kind::PUBLISH << 4, 268_435_455)),
-        ("a PUBLISH of 3 MiB", huge),
+        ("a PUBLISH of 4 MiB", huge),
         ("a SUBSCRIBE of 1 MiB", packet(kind::SUBSCRIBE << 4 | 2, &vec![0; 1 << 20])),
         ("a CONNACK from a client", packet(kind::CONNACK << 4, &[0, 0, 0])),
         ("a packet of no kind", vec![0, 0]),
@@ -166,7 +166,7 @@ fn giant_and_malformed_packets_cost_the_server_nothing() -> Result<()> {
         let _ = raw.send(&packet(random.u8(0x10..), &body));
         raw.drop_dead();
     }
-    site.told("too_large", "g1", "a packet of kind 3 with 268435455 bytes, at most 2097152 are taken")?;
+    site.told("too_large", "g1", "a packet of kind 3 with 268435455 bytes, at most 3145728 are taken")?;
     site.told("too_large", "", "a packet of kind 1 with 268435455 bytes, at most 65536 are taken")?;
     site.told("malformed", "", "a CONNECT begins with 0x10")?;
     site.told("malformed", "g1", "a packet of kind 2, which no client sends")?;
