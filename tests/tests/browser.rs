@@ -13,8 +13,9 @@ use pattoo_tests::{profiles, root, wait_for};
 /// Longest that all browser tests together may take.
 const ALL_TESTS: Duration = Duration::from_secs(600);
 
-/// So much of the pump house's past is told, one reading of each series in 10 s: all of its troubles, and many rounds of its pump.
-const PAST_MS: i64 = 4 * 3_600_000;
+/// So much of the pump house's past is told, one reading of each series in 10 s: all of its troubles, many rounds of its pump,
+/// and more readings than a screen has pixels.
+const PAST_MS: i64 = 8 * 3_600_000;
 
 #[test]
 fn the_page_shows_a_live_chart() -> Result<()> {
