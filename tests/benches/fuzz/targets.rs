@@ -39,7 +39,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target {
         name: "SNMP 3: answers",
         good: || hex(&[TRAP_3_OPEN, TRAP_3]),
-        decoder: || Box::new(|bytes| objects_in(bytes, Some("open")).is_some()),
+        decoder: || Box::new(|bytes| objects_in(bytes, Some(OPEN)).is_some()),
     },
     Target { name: "SNMP: traps and informs", good: || hex(&[TRAP_1, TRAP_2C, INFORM, TRAP_3_OPEN, TRAP_3]), decoder: traps },
     Target { name: "BACnet/IP: datagrams", good: bacnet_messages, decoder: || Box::new(takes) },
@@ -71,6 +71,8 @@ const TRAP_3_OPEN: &str = "3081e2020103301102042e307bcb020300ffe3040100020103041
     3081a9041180001f888045fc024213040d6b000000000400a7819102045c9bb4b1020100020100308182300d06082b0601020101030043012a3017060a2b0601060301\
     0104010006092b0601060301010503300f060a2b0601020102020101030201033012060a2b060102010202010203040465746833301006072b060104010901410500ee\
     6b2800300f06072b06010401090240040a000001301006072b06010401090306052b06010401";
+/// Who sends it: user, engine, boots, time.
+const OPEN: (&str, &[u8], i64, i64) = ("open", &[0x80, 0, 0, 0, 1, 2, 3, 4], 3, 633_929);
 const TRAP_3: &str = "3081ab020103301102045ae3c8c7020300ffe30401030201030431302f04088000000001020305020101020309ac4e04036d6f6e040c8664e02a4f\
     69f34642932a740408d4213cb7fc2408e20460bd552d26fe646712718a607afa064e7e19f6f7507157bab412997f13672233a35c8a155e2b3f877b537c08fe5018822410\
     d297239346e825a201ab840300d9a9e3c371f04a85386066dcc335f371e452a052dc24d3a1dfa3182c9b7baab6f76b";

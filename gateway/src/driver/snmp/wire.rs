@@ -43,10 +43,15 @@ pub fn value(value: &snmp2::Value<'_>) -> Value {
 /// How many objects a session finds in a datagram. For those who send it damaged ones. `user` is none for versions 1 and 2c, and of
 /// version 3 one who proves nothing: what is signed is not looked into before its signature fits.
 #[must_use]
-pub fn objects_in(datagram: &[u8], user: Option<&str>) -> Option<usize> {
+pub fn objects_in(datagram: &[u8], user: Option<(&str, &[u8], i64, i64)>) -> Option<usize> {
     // Version 3 writes into what it reads.
     let datagram = datagram.to_vec();
-    let mut security = user.map(|user| v3::Security::new(user.as_bytes(), b"").with_auth(v3::Auth::NoAuthNoPriv));
+    // As after it was asked who it is: engine, boots and time.
+    let known = |(user, engine, boots, time_s): (&str, &[u8], i64, i64)| {
+        let security = v3::Security::new(user.as_bytes(), b"").with_auth(v3::Auth::NoAuthNoPriv);
+        Some(security.with_engine_id(engine).ok()?.with_engine_boots_and_time(boots, time_s))
+    };
+    let mut security = user.and_then(known);
     let pdu = snmp2::Pdu::from_bytes_with_security(&datagram, security.as_mut()).ok()?;
     Some(bindings(pdu.varbinds).len())
 }
