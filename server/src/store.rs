@@ -4,7 +4,7 @@
 //! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
 //!
 //! [`log`] and [`part`] are what the next embedded engine is made of: commits go to the log, the head keeps what is not in a part yet, parts are
-//! merged. No backend uses them yet.
+//! merged. No backend uses them yet. [`victoria`] speaks to VictoriaMetrics and is no backend either.
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod log;
 pub mod memory;
 pub mod part;
+pub mod victoria;
 
 #[cfg(test)]
 mod contract;

@@ -25,8 +25,10 @@ pub mod site;
 pub mod snmpd;
 pub mod snmpsim;
 pub mod stack;
+pub mod store_plant;
 pub mod udp_link;
 pub mod usage;
+pub mod victoria;
 pub mod wire;
 
 use std::path::{Path, PathBuf};

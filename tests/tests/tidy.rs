@@ -96,6 +96,9 @@ const PURE: &[&str] = &[
     "server/src/store/log/recovery.rs",
     "server/src/store/part.rs",
     "server/src/store/part",
+    "server/src/store/victoria/plane.rs",
+    "server/src/store/victoria/question.rs",
+    "server/src/store/victoria/remote_write.rs",
     "server/src/query",
 ];
 

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use pattoo_server::store::log::files::Files;
 use pattoo_server::store::log::{Log, SEGMENT_BYTES, content};
 use pattoo_server::store::{Commit, Reading};
+use pattoo_tests::store_plant::day;
 
-use crate::plant::day;
 use crate::{series, timed};
 
 /// Polls that are committed: a bit more than an hour and a half.

@@ -5,7 +5,6 @@
 #![expect(clippy::print_stdout, reason = "its table goes to the terminal")]
 
 mod logged;
-mod plant;
 mod rivals;
 
 use std::collections::BTreeMap;
@@ -16,9 +15,8 @@ use anyhow::{Context, Result, ensure};
 use pattoo_server::store::part::merge::{Merged, merge};
 use pattoo_server::store::part::{FULL_ROWS, Part, Rows, Writer};
 use pattoo_server::store::{Reading, SeriesId};
+use pattoo_tests::store_plant::{BEGIN_MS, Behaviour, MIX, POINTS, POLLS, Poll, behaviour, day};
 use rustix::time::{ClockId, clock_gettime};
-
-use plant::{BEGIN_MS, Behaviour, MIX, POINTS, POLLS, Poll, behaviour, day};
 
 const SEED: u64 = 20_201;
 const DEVICES: usize = 50;

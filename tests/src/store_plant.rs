@@ -1,21 +1,21 @@
-//! The data set of the store's benchmarks: devices of 20 points, polled every 10 s for a day, from a seed. Knows nothing of parts.
+//! The data set of the store's benchmarks: devices of 20 points, polled every 10 s, from a seed. Knows nothing of stores.
 
 use pattoo_wire::{Decimal, Sample, Value};
 
 /// Points of each device.
-pub(crate) const POINTS: usize = 20;
+pub const POINTS: usize = 20;
 /// Time between two polls of a device.
-const POLL_MS: i64 = 10_000;
+pub const POLL_MS: i64 = 10_000;
 /// Polls of a day.
-pub(crate) const POLLS: usize = 8640;
+pub const POLLS: usize = 8640;
 /// A poll is late by up to this much.
 const JITTER_MS: u64 = 20;
 /// Midnight of some day.
-pub(crate) const BEGIN_MS: i64 = 1_764_460_800_000;
+pub const BEGIN_MS: i64 = 1_764_460_800_000;
 
 /// What a point is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Behaviour {
+pub enum Behaviour {
     /// A random walk around its usual value, rounded to 0.1.
     AnalogTenths,
     /// The same, rounded to 0.01, with ten times the digits moving.
@@ -36,8 +36,8 @@ pub(crate) enum Behaviour {
 
 use Behaviour::{AnalogHundredths, AnalogTenths, Counter, Flag, FullFloat, Setpoint, ShortFloat, Status};
 
-/// 40 % analog, 20 % floats, 15 % counters, 10 % set points, 10 % booleans, 5 % status.
-pub(crate) const MIX: [(Behaviour, &str, usize); 8] = [
+/// Name and points of a device of each: 40 % analog, 20 % floats, 15 % counters, 10 % set points, 10 % booleans, 5 % status.
+pub const MIX: [(Behaviour, &str, usize); 8] = [
     (AnalogTenths, "analog, rounded to 0.1", 4),
     (AnalogHundredths, "analog, rounded to 0.01", 4),
     (ShortFloat, "float32 noise, rounded by the device", 2),
@@ -49,7 +49,8 @@ pub(crate) const MIX: [(Behaviour, &str, usize); 8] = [
 ];
 
 /// What the point of this number is like, in every device.
-pub(crate) fn behaviour(point: usize) -> Behaviour {
+#[must_use]
+pub fn behaviour(point: usize) -> Behaviour {
     MIX.into_iter().flat_map(|(behaviour, _, points)| vec![behaviour; points]).nth(point).unwrap_or(Status)
 }
 
@@ -148,20 +149,30 @@ impl Point {
     }
 }
 
-/// What one poll of a device gave; a point that is missing was not there.
-pub(crate) struct Poll {
-    pub(crate) at_ms: i64,
-    pub(crate) samples: Vec<Option<Sample>>,
+/// What one poll of a device gave.
+pub struct Poll {
+    /// When, ms since 1970.
+    pub at_ms: i64,
+    /// By point; one that is missing was not there.
+    pub samples: Vec<Option<Sample>>,
 }
 
-/// A day of a device: 1 % of it is missing, most in outages of a minute, the rest point by point.
-pub(crate) fn day(seed: u64, device: usize) -> Vec<Poll> {
+/// A day of a device.
+#[must_use]
+pub fn day(seed: u64, device: usize) -> Vec<Poll> {
+    history(seed, device, POLLS, POLL_MS)
+}
+
+/// A device that is polled so often, with so much between two polls: 1 % of it is missing, most in outages of six polls, the rest point by
+/// point.
+#[must_use]
+pub fn history(seed: u64, device: usize, polls: usize, poll_ms: i64) -> Vec<Poll> {
     let mut random = Random(seed ^ (device as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
     let mut points: Vec<Point> = (0..POINTS).map(|point| Point::new(behaviour(point), &mut random)).collect();
     let mut out = 0;
     let mut day = Vec::new();
-    for poll in 0..POLLS as i64 {
-        let at_ms = BEGIN_MS + poll * POLL_MS + random.below(JITTER_MS + 1) as i64;
+    for poll in 0..polls as i64 {
+        let at_ms = BEGIN_MS + poll * poll_ms + random.below(JITTER_MS + 1) as i64;
         if out == 0 && random.below(750) == 0 {
             out = 6;
         }

@@ -1,0 +1,183 @@
+//! Shell: VictoriaMetrics over HTTP. Blocking, as all of a store is; keeps nothing, retries nothing.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use ureq::Agent;
+
+use super::question::{self, AnswerError, MAX_STEPS};
+use super::remote_write::Message;
+use crate::query::bucket_start;
+use crate::store::{Bucket, Reading, SeriesId};
+
+/// Whoever charts waits for no answer longer than this.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Longest answer that is read.
+const MAX_ANSWER_BYTES: u64 = 256 << 20;
+/// Of what a refusal says, so much is passed on.
+const MAX_WORDS: usize = 300;
+/// New series appear after 10 s or so.
+const PROBE_WITHIN: Duration = Duration::from_secs(60);
+/// A second copy has time to show up as one.
+const PROBE_SETTLES: Duration = Duration::from_secs(3);
+const PROBE_EVERY: Duration = Duration::from_millis(200);
+const PROBE: &str = "pattoo_probe";
+
+/// Why VictoriaMetrics did not do it.
+#[derive(Debug, Error)]
+pub enum RemoteError {
+    /// No answer; it may have done it. Try again.
+    #[error("{url}: {what}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What happened.
+        what: String,
+    },
+    /// It does not want it.
+    #[error("{url}: status {status}: {what}")]
+    Refused {
+        /// Where.
+        url: String,
+        /// Of HTTP.
+        status: u16,
+        /// Its words.
+        what: String,
+    },
+    /// Its answer cannot be used.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// It counts a resend as another reading.
+    #[error(
+        "VictoriaMetrics at {url} keeps a reading that is sent twice as two ({copies}): start it with -dedup.minScrapeInterval=1ms; of a cluster \
+         both vmstorage and vmselect"
+    )]
+    Duplicates {
+        /// Where.
+        url: String,
+        /// How many were counted of one.
+        copies: String,
+    },
+    /// What was written does not show up.
+    #[error(
+        "VictoriaMetrics at {url} does not show within {PROBE_WITHIN:?} what was written to it: do write and read address lead to the same one?"
+    )]
+    Lost {
+        /// Where.
+        url: String,
+    },
+}
+
+/// Where it is.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    agent: Agent,
+    write_url: String,
+    read_url: String,
+}
+
+impl Remote {
+    /// Both URLs stand in front of `/api/v1/…`: those of the single binary are the same, those of a cluster lead to vminsert and vmselect.
+    #[must_use]
+    pub fn new(write_url: &str, read_url: &str) -> Self {
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WITHIN)).build();
+        let url = |url: &str| url.trim_end_matches('/').to_owned();
+        Self { agent: Agent::new_with_config(config), write_url: url(write_url), read_url: url(read_url) }
+    }
+
+    /// Writes a message. What was taken is in memory there, and gone if it dies in the next seconds: hold it until it was seen for longer.
+    ///
+    /// # Errors
+    /// It may or may not be there; the same again does no harm.
+    pub fn write(&self, message: &[u8]) -> Result<(), RemoteError> {
+        let url = format!("{}/api/v1/write", self.write_url);
+        let request = self.agent.post(&url).header("Content-Encoding", "snappy").content_type("application/x-protobuf");
+        answered(&url, request.send(message)).map(drop)
+    }
+
+    fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Result<String, RemoteError> {
+        let url = format!("{}/api/v1/{path}", self.read_url);
+        answered(&url, self.agent.post(&url).send_form(parameters.iter().map(|(key, value)| (*key, value.as_str()))))
+    }
+
+    /// Readings with `from_ms <= at_ms < to_ms`, ascending, as far as they are there.
+    ///
+    /// # Errors
+    /// None can be had.
+    pub fn readings(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> Result<Vec<Reading>, RemoteError> {
+        if from_ms >= to_ms {
+            return Ok(Vec::new());
+        }
+        Ok(question::readings(series, &self.ask("export", &question::export(series, from_ms, to_ms))?)?)
+    }
+
+    /// Buckets of `step_ms`, aligned to 1970, ascending, of readings with `from_ms <= at_ms < to_ms`; made there.
+    ///
+    /// # Errors
+    /// Not all can be had.
+    ///
+    /// # Panics
+    /// A step below 1.
+    pub fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, RemoteError> {
+        let mut buckets = Vec::new();
+        let mut at_ms = from_ms;
+        while at_ms < to_ms {
+            let start_ms = bucket_start(at_ms, step_ms);
+            let whole = to_ms.saturating_sub(at_ms) / step_ms;
+            // The first and the last bucket may be cut by the range; those between are asked for together.
+            let (width_ms, steps) = if at_ms == start_ms && whole > 0 {
+                (step_ms, whole.min(MAX_STEPS))
+            } else {
+                (start_ms.saturating_add(step_ms).min(to_ms).saturating_sub(at_ms), 1)
+            };
+            let answer = self.ask("query_range", &question::aggregate(series, at_ms, width_ms, steps))?;
+            let found = question::buckets(series, width_ms, &answer)?;
+            buckets.extend(found.into_iter().map(|bucket| Bucket { start_ms: bucket_start(bucket.start_ms, step_ms), ..bucket }));
+            at_ms = at_ms.saturating_add(width_ms.saturating_mul(steps));
+        }
+        Ok(buckets)
+    }
+
+    /// That a reading sent twice is one there: without it every resend after a crash would count again. Writes one reading of a series of its
+    /// own, named `run`, at `now_ms`.
+    ///
+    /// # Errors
+    /// It is not so, or cannot be found out.
+    pub fn check_deduplication(&self, run: &str, now_ms: i64) -> Result<(), RemoteError> {
+        for _ in 0..2 {
+            let mut message = Message::default();
+            message.put([("__name__", PROBE), ("run", run)], [(1.0, now_ms)]);
+            let message = message.take().map_err(|e| RemoteError::Unreachable { url: self.write_url.clone(), what: e.to_string() })?;
+            self.write(&message)?;
+        }
+        let (begun, mut seen) = (Instant::now(), None);
+        let parameters = [("match[]", format!("{PROBE}{{run=\"{run}\"}}")), ("start", "0".to_owned())];
+        while begun.elapsed() < PROBE_WITHIN {
+            let copies = self.ask("export", &parameters)?.matches(&now_ms.to_string()).count();
+            match copies {
+                0 => {}
+                1 if seen.get_or_insert_with(Instant::now).elapsed() > PROBE_SETTLES => return Ok(()),
+                1 => {}
+                _ => return Err(RemoteError::Duplicates { url: self.read_url.clone(), copies: copies.to_string() }),
+            }
+            std::thread::park_timeout(PROBE_EVERY);
+        }
+        Err(RemoteError::Lost { url: self.read_url.clone() })
+    }
+}
+
+fn answered(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<String, RemoteError> {
+    let unreachable = |what: String| RemoteError::Unreachable { url: url.to_owned(), what };
+    let mut answer = answer.map_err(|e| unreachable(e.to_string()))?;
+    let mut body = String::new();
+    let read = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).reader().read_to_string(&mut body);
+    read.map_err(|e| unreachable(e.to_string()))?;
+    match answer.status() {
+        status if status.is_success() => Ok(body),
+        status => {
+            let what = body.chars().take(MAX_WORDS).collect();
+            Err(RemoteError::Refused { url: url.to_owned(), status: status.as_u16(), what })
+        }
+    }
+}
