@@ -1,8 +1,10 @@
 //! The HTTP API: lists, latest values, ranges for charts, metrics and health, and the OpenAPI document that describes them.
-//! Shell: it reads the clock and calls the store on blocking threads. It writes nothing and knows no backend.
+//! Shell: it reads the clock and calls the store on blocking threads. It knows no backend.
 //!
-//! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document.
+//! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document, and through the guard
+//! in `access`, which has a row for each.
 
+mod access;
 mod counters;
 mod error;
 mod follow;
@@ -10,7 +12,9 @@ pub mod listener;
 mod lists;
 mod ops;
 mod params;
+mod people;
 mod range;
+mod session;
 mod values;
 
 use std::sync::Arc;
@@ -31,6 +35,7 @@ use utoipa_axum::routes;
 
 pub use error::ApiError;
 
+use crate::auth::Auth;
 use crate::live::Live;
 use crate::store::{Store, StoreError};
 use ops::Traffic;
@@ -44,7 +49,7 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Largest request body, in bytes: nothing here reads one.
+/// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// Scripts, styles and requests only from here; nobody may frame the page.
@@ -58,13 +63,15 @@ pub struct ApiState {
     store_calls: Arc<Semaphore>,
     traffic: Arc<Traffic>,
     followers: follow::Followers,
+    auth: Arc<Auth>,
 }
 
 impl ApiState {
-    /// Answers from this store and what is known live. Answers without an end end once `stopped` is true.
-    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, stopped: watch::Receiver<bool>) -> Self {
+    /// Answers from this store and what is known live, to whom `auth` lets in. Answers without an end end once `stopped` is true.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, auth: Arc<Auth>, stopped: watch::Receiver<bool>) -> Self {
         let followers = follow::Followers::new(crate::clock::now_ms(), stopped);
-        Self { store, live, store_calls: Arc::new(Semaphore::new(STORE_CALLS)), traffic: Arc::new(Traffic::default()), followers }
+        let (store_calls, traffic) = (Arc::new(Semaphore::new(STORE_CALLS)), Arc::new(Traffic::default()));
+        Self { store, live, store_calls, traffic, followers, auth }
     }
 
     /// Runs a store call on a blocking thread. A call that outlives its request keeps its place until it ends.
@@ -98,6 +105,15 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(values::latest))
         .routes(routes!(range::range))
         .routes(routes!(follow::live))
+        .routes(routes!(session::session, session::login, session::logout))
+        .routes(routes!(session::login_by_link))
+        .routes(routes!(session::choose_password))
+        .routes(routes!(people::tokens, people::add_token))
+        .routes(routes!(people::revoke_token))
+        .routes(routes!(people::users, people::add_user))
+        .routes(routes!(people::change_user))
+        .routes(routes!(people::reset_user))
+        .routes(routes!(people::audit))
         .routes(routes!(ops::openapi))
         .routes(routes!(ops::metrics))
         .routes(routes!(ops::healthz))
@@ -106,10 +122,13 @@ fn documented() -> OpenApiRouter<ApiState> {
 
 /// The whole HTTP service: the API and the page.
 pub fn router(state: ApiState) -> Router {
-    let (routes, document) = documented().split_for_parts();
+    let (routes, mut document) = documented().split_for_parts();
+    access::describe(&mut document, &state.auth.cookie());
+    let secure = state.auth.door().secure;
     let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
-    routes
+    let router = routes
+        .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .route_layer(middleware::from_fn_with_state(state.clone(), ops::count_known))
         .fallback(crate::web::serve)
         .layer(Extension(document))
@@ -122,6 +141,12 @@ pub fn router(state: ApiState) -> Router {
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "no-referrer"))
         .layer(fixed(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(fixed(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"))
+        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(fixed(HeaderName::from_static("cross-origin-resource-policy"), "same-origin"))
+        // What is one user's must not wait in a cache for the next.
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    if secure { router.layer(fixed(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000")) } else { router }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The command line of `pattoo-server`: parse, set up logs, run, say how it ended. Shell.
 
+mod people;
+
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -28,6 +30,16 @@ enum Command {
     Gateway {
         #[command(subcommand)]
         command: GatewayCommand,
+    },
+    /// Users of page and API; a running server follows at once
+    User {
+        #[command(subcommand)]
+        command: people::UserCommand,
+    },
+    /// API tokens of users; a running server follows at once
+    Token {
+        #[command(subcommand)]
+        command: people::TokenCommand,
     },
 }
 
@@ -137,16 +149,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let args = match command {
         Command::Run(args) => args,
-        Command::Gateway { command } => {
-            let told = gateway(command).and_then(|text| Ok(std::io::stdout().write_all(text.as_bytes())?));
-            return told.map_or_else(
-                |e| {
-                    let _ = writeln!(std::io::stderr(), "pattoo-server: {e:#}");
-                    ExitCode::FAILURE
-                },
-                |()| ExitCode::SUCCESS,
-            );
-        }
+        Command::Gateway { command } => return told(gateway(command)),
+        Command::User { command } => return told(people::user(command)),
+        Command::Token { command } => return told(people::token(command)),
     };
     start_logs(args.log_format);
     // Before anything speaks TLS: with two providers linked in, rustls would not choose.
@@ -155,6 +160,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints what came of a command.
+fn told(text: anyhow::Result<String>) -> ExitCode {
+    match text.and_then(|text| Ok(std::io::stdout().write_all(text.as_bytes())?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr(), "pattoo-server: {e:#}");
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 
 mod agents;
 mod broker;
+mod http;
 
 use core::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use agents::RawAgents;
 pub use agents::{Agents, Network};
 use broker::RawBroker;
 pub use broker::{Broker, Identity, Tls};
+pub use http::Http;
+use http::RawHttp;
 
 /// Where the file is unless said otherwise; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/pattoo/server.yaml";
@@ -24,7 +27,6 @@ pub const DEFAULT_FILE: &str = "/etc/pattoo/server.yaml";
 pub const MAX_FILE_BYTES: usize = 64 << 10;
 
 const DEFAULT_DATA: &str = "/var/lib/pattoo";
-const DEFAULT_HTTP: &str = "127.0.0.1:8080";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * DAY_S);
 /// How far ahead of the server's clock readings may be: more than any drift, less than a time zone.
 pub const DEFAULT_MAX_FUTURE: Duration = Duration::from_secs(30 * 60);
@@ -42,8 +44,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Where gateways publish.
     pub broker: Broker,
-    /// Where page and API listen; loopback.
-    pub http: SocketAddr,
+    /// Where page and API listen.
+    pub http: Http,
     /// Where agents of the Python Pattoo post; none where that is off.
     pub agents: Option<Agents>,
     /// How long readings are kept.
@@ -77,12 +79,6 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawIngest {
     max_future: Option<Spanned<String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHttp {
-    listen: Option<Spanned<String>>,
 }
 
 /// A text and where it was found.
@@ -124,8 +120,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
 
     let data = from_env("PATTOO_DATA").or(found(raw.data));
     let data = data.as_ref().map(&path).transpose()?.unwrap_or_else(|| DEFAULT_DATA.into());
-    let listen = from_env("PATTOO_HTTP_LISTEN").or(found(raw.http.and_then(|http| http.listen)));
-    let http = listen.map_or_else(|| address(&default(DEFAULT_HTTP)), |listen| http_listen(&listen))?;
+    let http = raw.http.unwrap_or_default().resolve(at, found, path, from_env("PATTOO_HTTP_LISTEN"))?;
     let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
     let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
     let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
@@ -144,18 +139,6 @@ fn default(text: &str) -> Found {
 fn address(found: &Found) -> Result<SocketAddr, Problem> {
     SocketAddr::from_str(&found.text)
         .map_err(|_| found.problem(format!("found {:?}, expected an IP address and a port like 127.0.0.1:8080", found.text)))
-}
-
-fn http_listen(found: &Found) -> Result<SocketAddr, Problem> {
-    let address = address(found)?;
-    match address.ip().is_loopback() {
-        true => Ok(address),
-        false => Err(found.problem(format!(
-            "found {address}, which other machines can reach, expected a loopback address like 127.0.0.1:{}: page and API have no \
-             users yet; put a reverse proxy with its own login and TLS in front",
-            address.port()
-        ))),
-    }
 }
 
 fn duration(found: &Found, (least, most): (Duration, Duration), expected: &str) -> Result<Duration, Problem> {

@@ -11,6 +11,10 @@
 //! | `live` | shell | what is known right now, for the API |
 //! | `query` | pure | windows, buckets, gaps |
 //! | `api` | shell | HTTP |
+//! | `users` | pure; `file` and `audit` below it are shell | users, tokens, sessions, how often somebody may try |
+//! | `auth` | shell | who asks, and what it may |
+//! | `https` | shell | the certificate of page and API |
+//! | `people` | shell | the commands about users and tokens |
 //! | `broker` | shell, pure rooms below it | the embedded MQTT broker, accounts, limits |
 //! | `gateways` | shell | the commands about accounts |
 //! | `clock` | shell | the wall clock |
@@ -19,6 +23,7 @@
 //! | `run` | shell | the only place that spawns |
 
 pub mod api;
+pub mod auth;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
@@ -26,9 +31,12 @@ pub mod clock;
 pub mod config;
 pub mod folder;
 pub mod gateways;
+pub mod https;
 pub mod ingest;
 pub mod live;
+pub mod people;
 pub mod query;
 pub mod run;
 pub mod store;
+pub mod users;
 pub mod web;

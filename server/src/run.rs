@@ -16,12 +16,15 @@ use tracing::{error, info, warn};
 
 use crate::api;
 use crate::api::listener::{Bounded, MAX_CONNECTIONS};
+use crate::auth::{Auth, Door};
 use crate::broker::register::Register;
 use crate::broker::{Broker, Listeners, Login, tls};
 use crate::clock;
 use crate::config::{self, Config};
+use crate::https;
 use crate::ingest::{self, BrokerAddress, Core, Letters};
 use crate::live::Live;
+use crate::people;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
 
@@ -88,9 +91,15 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         let (store, live) = (store.clone(), live.clone());
         blocking(move || Core::new(store, letters, live)).await??.with_max_future(config.max_future)
     };
-    let http = TcpListener::bind(config.http)
+    let http = TcpListener::bind(config.http.listen)
         .await
-        .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http))?;
+        .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http.listen))?;
+    let web_tls = https::open(&config).await.context("page and API")?;
+    let door = Door { anonymous: config.http.anonymous, secure: web_tls.is_some(), port: http.local_addr()?.port() };
+    let auth = {
+        let data = config.data.clone();
+        blocking(move || Auth::open(&data, door)).await??
+    };
     let agents = listen_for_agents(config.agents.as_ref()).await?;
     raise_open_files();
     let (broker, upstream) = open_broker(&config, live.clone()).await?;
@@ -109,13 +118,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let mut ingest_task = tokio::spawn(ingest::run(upstream, core.clone(), live.clone(), stopped.clone()));
     let mut agents_task = match agents {
         Some(listener) => {
-            let allow = config.agents.map(|agents| agents.allow).unwrap_or_default();
+            let allow = config.agents.as_ref().map(|agents| agents.allow.clone()).unwrap_or_default();
             tokio::spawn(serve_agents(listener, allow, core, live.clone(), stopped.clone()))
         }
         None => tokio::spawn(std::future::pending()),
     };
-    let mut http_task = tokio::spawn(serve(http, api::ApiState::new(store.clone(), live.clone(), stopped.clone()), stopped.clone()));
+    let state = api::ApiState::new(store.clone(), live.clone(), auth.clone(), stopped.clone());
+    let certificate = web_tls.as_ref().map(https::Https::current);
+    let mut http_task = tokio::spawn(serve(http, certificate, state, stopped.clone()));
+    let renew_task = tokio::spawn(https::renew(web_tls));
+    let users_task = tokio::spawn(auth.clone().watch());
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
+    invite(&auth, &config, addresses.http).await?;
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
 
     let ended = tokio::select! {
@@ -128,6 +142,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     info!("stopping");
     ready_task.abort();
     expire_task.abort();
+    renew_task.abort();
+    users_task.abort();
     stopping.send_replace(true);
     let reverse = async {
         // A page that follows live values keeps its connection as long as it is let.
@@ -254,12 +270,32 @@ fn read_secret(file: &Path) -> Result<Vec<u8>> {
 }
 
 /// HTTP until `stopped`.
-async fn serve(listener: TcpListener, state: api::ApiState, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    certificate: Option<https::Current>,
+    state: api::ApiState,
+    mut stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let stop = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let listener = Bounded::new(listener, MAX_CONNECTIONS);
-    axum::serve(listener, api::router(state)).with_graceful_shutdown(stop).await
+    let listener = Bounded::new(listener, MAX_CONNECTIONS).with_tls(certificate);
+    let service = api::router(state).into_make_service_with_connect_info::<ingest::agents::Peer>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
+}
+
+/// Prints the link for the first user, where there is none yet. Only there: a log may be read by others.
+async fn invite(auth: &Auth, config: &Config, http: SocketAddr) -> Result<()> {
+    if let Some(secret) = auth.set_up().await? {
+        let link = people::link(&people::address(config, http.port()), &secret);
+        let told =
+            format!("\nNobody has logged in to this server yet. To set it up, open this link (good once, for 24 h):\n\n  {link}\n\n");
+        if std::io::stdout().write_all(told.as_bytes()).and_then(|()| std::io::stdout().flush()).is_err() {
+            warn!("the set-up link could not be printed; `pattoo-server user link` makes another one");
+        }
+        info!("waiting for the first user; the set-up link was printed");
+    }
+    Ok(())
 }
 
 /// Deletes old readings, a part at a time so that commits get their turn.

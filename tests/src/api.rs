@@ -23,6 +23,26 @@ impl Api {
         Ok((answer.status().as_u16(), answer.body_mut().with_config().limit(256 << 20).read_to_string()?))
     }
 
+    /// Any request, with headers and a JSON body; gives status, cookie to send back, and body.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Result<(u16, Option<String>, String)> {
+        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let text = body.map(Value::to_string);
+        if text.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let mut answer = agent.run(request.body(text.unwrap_or_default())?)?;
+        let cookie = answer.headers().get("set-cookie").and_then(|cookie| cookie.to_str().ok()).and_then(|cookie| cookie.split(';').next());
+        let cookie = cookie.map(str::to_owned);
+        Ok((answer.status().as_u16(), cookie, answer.body_mut().read_to_string()?))
+    }
+
     /// GET of JSON that must succeed.
     ///
     /// # Errors

@@ -104,7 +104,10 @@ impl Plant {
         stack.relay.set_target(Some(broker.address))?;
         let (server, url) = (stack.folder().join("server.yaml"), format!("url: 'mqtt://{}'", stack.relay.address()));
         let data = stack.folder().join("data");
-        std::fs::write(&server, format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ {url} }}\n", data.display()))?;
+        std::fs::write(
+            &server,
+            format!("data: {}\nhttp: {{ listen: 127.0.0.1:0, anonymous: viewer }}\nbroker: {{ {url} }}\n", data.display()),
+        )?;
         stack.start_server_with(&server)?;
         let mut plant = Self::on(stack, &url, Load::LIGHT)?;
         plant.broker = Some(broker);

@@ -43,7 +43,7 @@ impl Site {
         let mut stack = Stack::new()?;
         let config = stack.folder().join("server.yaml");
         let broker = format!("{{ listen: '{listen}:0', tls: {tls}, plain: 127.0.0.1:0 }}");
-        std::fs::write(&config, format!("data: data\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {broker}\n"))?;
+        std::fs::write(&config, format!("data: data\nhttp: {{ listen: 127.0.0.1:0, anonymous: viewer }}\nbroker: {broker}\n"))?;
         stack.start_server_with(&config)?;
         let (plain, mut secure) = (stack.address("mqtt")?, stack.address("mqtts")?);
         if secure.ip().is_unspecified() {

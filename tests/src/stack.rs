@@ -61,7 +61,7 @@ impl Stack {
         std::fs::write(
             &config,
             format!(
-                "data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: 127.0.0.1:0 }}\n",
+                "data: {}\nhttp: {{ listen: 127.0.0.1:0, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: 127.0.0.1:0 }}\n",
                 data.display()
             ),
         )?;

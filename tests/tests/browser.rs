@@ -45,6 +45,7 @@ devices:
         api.json("/api/v1/latest?device=main-meter").ok()?.get("latest")?.as_array().filter(|list| !list.is_empty()).map(|_| ())
     })?;
 
+    let (closed, link) = closed_server()?;
     // tests/run installs the driver's packages there, so that the checkout stays clean.
     let tools = root().join("target/test-tools/tests/browser");
     ensure!(tools.join("node_modules").exists(), "{} has no node_modules: run tests/run once", tools.display());
@@ -69,6 +70,8 @@ devices:
         .env("PATTOO_TEST_POINT", "main-meter/voltage_l1")
         .env("PATTOO_TEST_SCREENSHOTS", root().join("target/screenshots"))
         .env("PATTOO_TEST_RESTART", &restart)
+        .env("PATTOO_TEST_CLOSED_URL", format!("http://{}/", closed.address("http")?))
+        .env("PATTOO_TEST_LINK", link)
         .env("TMPDIR", folder.path())
         .env("LANG", "C.UTF-8")
         .stdin(Stdio::null())
@@ -93,6 +96,24 @@ devices:
     Ok(())
 }
 
+/// A server that nobody reads without a login, and the secret of the link that its first start printed.
+fn closed_server() -> Result<(Stack, String)> {
+    let mut stack = Stack::new()?;
+    let config = stack.folder().join("server.yaml");
+    std::fs::write(
+        &config,
+        format!(
+            "data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: off }}\n",
+            stack.folder().join("data").display()
+        ),
+    )?;
+    stack.start_server_with(&config)?;
+    let server = stack.server.as_ref().context("it was just started")?;
+    let line = server.wait_line("the set-up link", |line| line.contains("#link="))?;
+    let link = line.split("#link=").nth(1).context("the secret")?.trim().to_owned();
+    Ok((stack, link))
+}
+
 /// Kills the server and starts it again where the page knows it.
 fn restarted(stack: &mut Stack) -> Result<()> {
     let http = stack.address("http")?;
@@ -104,5 +125,5 @@ fn restarted(stack: &mut Stack) -> Result<()> {
 }
 
 fn config_at(data: &Path, http: &str) -> String {
-    format!("data: {}\nhttp: {{ listen: {http} }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display())
+    format!("data: {}\nhttp: {{ listen: {http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display())
 }

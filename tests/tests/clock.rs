@@ -59,7 +59,8 @@ impl Plant {
     fn start_server(&mut self) -> Result<()> {
         let (config, data) = (self.stack.folder().join("server.yaml"), self.stack.folder().join("data"));
         let listen = "{ listen: 127.0.0.1:0 }";
-        let rest = format!("http: {listen}\nbroker: {listen}\ningest: {{ max_future: 2h }}\n");
+        let http = "{ listen: 127.0.0.1:0, anonymous: viewer }";
+        let rest = format!("http: {http}\nbroker: {listen}\ningest: {{ max_future: 2h }}\n");
         std::fs::write(&config, format!("data: {}\n{rest}", data.display()))?;
         self.stack.start_server_with(&config)
     }

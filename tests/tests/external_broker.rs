@@ -26,7 +26,11 @@ fn readings_reach_the_store_over_mosquitto_even_when_it_forgets_everything() -> 
     // The server goes through the relay as well, so that a restarted broker is found under the same address by both.
     std::fs::write(
         &server,
-        format!("data: {}\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ url: 'mqtt://{}' }}\n", data.display(), stack.relay.address()),
+        format!(
+            "data: {}\nhttp: {{ listen: 127.0.0.1:0, anonymous: viewer }}\nbroker: {{ url: 'mqtt://{}' }}\n",
+            data.display(),
+            stack.relay.address()
+        ),
     )?;
     stack.start_server_with(&server)?;
     let config = stack.configure_gateway("plant7", "devices: [ { name: this-host, profile: linux-host, every: 500ms } ]\n")?;
@@ -163,7 +167,7 @@ fn over_tls(means: Means) -> Result<()> {
     let mut secured = Secured::start(means)?;
     let server = secured.stack.folder().join("server.yaml");
     let block = secured.block("pattoo-server")?;
-    std::fs::write(&server, format!("data: data\nhttp: {{ listen: 127.0.0.1:0 }}\nbroker: {{ {block} }}\n"))?;
+    std::fs::write(&server, format!("data: data\nhttp: {{ listen: 127.0.0.1:0, anonymous: viewer }}\nbroker: {{ {block} }}\n"))?;
     secured.stack.start_server_with(&server)?;
     let good = Good::start(secured.raw("plant7", "pattoo-plant7")?, "plant7")?;
     secured.refuses_another()?;

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pattoo_tests::api::Api;
 use pattoo_tests::program::{PATIENCE, Program, signal};
 use pattoo_tests::{root, wait_for};
 
@@ -73,6 +74,13 @@ impl Demo {
         .with_context(|| program.output().join("\n"))?;
         let address = up.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         let address = address.with_context(|| program.output().join("\n"))?.to_owned();
+        let link = up.split("#link=").nth(1).with_context(|| format!("{up}: no link"))?;
+        let link = serde_json::json!({ "link": link.trim() });
+        let (status, cookie, session) = Api { address: address.parse()? }.send("POST", "/api/v1/session/link", &[], Some(&link))?;
+        ensure!(
+            status == 200 && cookie.is_some() && session.contains("\"admin\"") && session.contains("\"must_choose\":false"),
+            "{session}"
+        );
         Ok(Self { program, address, home })
     }
 

@@ -78,6 +78,10 @@ const PURE: &[&str] = &[
     "server/src/broker/limits.rs",
     "server/src/broker/meter.rs",
     "server/src/broker/quiet.rs",
+    "server/src/users.rs",
+    "server/src/users/lockout.rs",
+    "server/src/users/sessions.rs",
+    "server/src/config/http.rs",
     "server/src/catalog.rs",
     "server/src/catalog",
     "server/src/config.rs",
@@ -135,6 +139,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("server/src/api", &["store::embedded", "store::memory", "crate::run", "crate::broker"]),
     ("server/src/store", &["crate::ingest", "crate::api", "crate::broker", "crate::run"]),
     ("server/src/broker", &["crate::ingest", "crate::store", "crate::api", "crate::run"]),
+    ("server/src/users", &["crate::ingest", "crate::store", "crate::api", "crate::run", "crate::auth"]),
     ("server/src/ingest", &["store::embedded", "crate::api", "crate::run"]),
 ];
 

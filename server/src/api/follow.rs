@@ -51,6 +51,11 @@ impl Followers {
     pub(super) fn new(life: i64, stopped: watch::Receiver<bool>) -> Self {
         Self { room: Arc::new(Semaphore::new(MAX_FOLLOWERS)), life, stopped }
     }
+
+    /// Becomes true once the server stops.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
+    }
 }
 
 /// Which series to follow, and from where on.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::{Extension, MatchedPath, Request, State};
-use axum::http::{Method, header};
+use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pattoo_wire::{DeviceStatus, LinkStatus};
@@ -48,11 +48,10 @@ impl Traffic {
     }
 }
 
-/// Counts the requests of the routes it is laid around, and answers other methods in the shape of all errors.
+/// Counts the requests of the routes it is laid around.
 pub(super) async fn count_known(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |p| p.as_str().to_owned());
-    let known = matches!(*request.method(), Method::GET | Method::HEAD);
-    let response = if known { next.run(request).await } else { ApiError::method().into_response() };
+    let response = next.run(request).await;
     state.traffic.count(&route, response.status().as_u16());
     response
 }

@@ -1,5 +1,6 @@
 //! The API over real TCP, and its document held against it.
 
+mod access;
 mod document;
 mod follow;
 mod plant;
@@ -10,6 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::{Value as Json, json};
 
 use super::{ApiState, router};
+use crate::auth::{Auth, Door};
+use crate::users::Role;
 use plant::Plant;
 
 /// An answer as a client without any library sees it.
@@ -31,9 +34,13 @@ impl Answer {
 
 /// One request on its own connection.
 fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    send_body(address, method, path, headers, "")
+}
+
+fn send_body(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(super::REQUEST_TIMEOUT * 2)).unwrap();
-    write!(stream, "{method} {path} HTTP/1.0\r\nhost: x\r\n{headers}\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.0\r\nhost: localhost\r\n{headers}\r\n{body}").unwrap();
     let mut bytes = Vec::new();
     let is_there = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|w| w == what);
     // A stream of events has no end of its own: its first event will do.
@@ -57,23 +64,50 @@ struct Server {
     stop: tokio::sync::watch::Sender<bool>,
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     runtime: tokio::runtime::Runtime,
+    auth: std::sync::Arc<Auth>,
+    _data: tempfile::TempDir,
 }
 
 impl Server {
+    /// One that programs of this machine may read from.
     fn start() -> Self {
+        Self::start_with(Door { anonymous: true, secure: false, port: 1 })
+    }
+
+    fn start_with(door: Door) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let auth = Auth::open(data.path(), door).unwrap();
         let plant = Plant::made_up(crate::clock::now_ms());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
-        let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), stopped.clone()));
+        let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), auth.clone(), stopped.clone()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let stop_seen = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-        let serving = runtime.spawn(async move { axum::serve(listener, app).with_graceful_shutdown(stop_seen).await });
-        Self { address, plant, stop, serving, runtime }
+        let listener = super::listener::Bounded::new(listener, 256);
+        let service = app.into_make_service_with_connect_info::<crate::ingest::agents::Peer>();
+        let serving = runtime.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stop_seen).await });
+        Self { address, plant, stop, serving, runtime, auth, _data: data }
     }
 
     fn get(&self, path: &str) -> Answer {
         send(self.address, "GET", path, "")
+    }
+
+    /// The headers of somebody who has just logged in on the page, with this role.
+    fn session(&self, role: Role, must_choose: bool) -> String {
+        let name = format!("{}{must_choose}", role.name());
+        let user = self.auth.users().get(&name).cloned();
+        let user = user.unwrap_or_else(|_| {
+            let make = move |users: &mut crate::users::Users| {
+                users.add(&name, role, 0)?;
+                users.set_password(&name, "correct horse battery", &[7; 16], must_choose)?;
+                users.get(&name).cloned()
+            };
+            self.runtime.block_on(self.auth.change(make)).unwrap()
+        });
+        let id = self.runtime.block_on(self.auth.begin(&user)).unwrap();
+        format!("cookie: {}={id}\r\nsec-fetch-site: same-origin\r\n", self.auth.cookie())
     }
 }
 
@@ -283,7 +317,12 @@ fn every_answer_is_guarded_and_long_ones_are_packed() {
     let server = Server::start();
     for path in ["/", "/api/v1/gateways", "/api/v1/nothing", "/metrics"] {
         let head = server.get(path).head;
-        for line in ["content-security-policy: default-src 'self'", "frame-ancestors 'none'", "x-content-type-options: nosniff"] {
+        for line in [
+            "content-security-policy: default-src 'self'",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "cross-origin-resource-policy: same-origin",
+        ] {
             assert!(head.contains(line), "{path}: {head}");
         }
     }

@@ -322,7 +322,7 @@ pub fn password_is(argon2: &str, password: &[u8]) -> bool {
 }
 
 /// Whether a hash can be checked at the cost that is meant: it names its parameters itself, and could ask for any amount.
-fn affordable(argon2: &str) -> bool {
+pub(crate) fn affordable(argon2: &str) -> bool {
     let params = PasswordHash::new(argon2).ok().and_then(|hash| Params::try_from(&hash).ok());
     let (memory_kib, passes, lanes) = ARGON2;
     params.is_some_and(|params| params.m_cost() <= memory_kib && params.t_cost() <= passes && params.p_cost() <= lanes)
@@ -373,7 +373,7 @@ pub fn rfc3339(ms: i64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0))).to_string()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let digits = text.as_bytes();
     let mut bytes = [0; 32];
     if digits.len() != 64 {
@@ -391,18 +391,18 @@ fn hasher() -> Option<Argon2<'static>> {
 }
 
 /// A time in the file: RFC 3339, UTC.
-mod moment {
+pub(crate) mod moment {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
         match ms {
             Some(ms) => serializer.serialize_str(&super::rfc3339(*ms)),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
         let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
         let wrong = || D::Error::custom(format!("found {text:?}, expected a time like 2026-01-31T12:00:00Z"));
         let time = humantime::parse_rfc3339(&text).map_err(|_| wrong())?;

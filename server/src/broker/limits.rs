@@ -95,7 +95,9 @@ impl Bucket {
         free
     }
 
-    fn idle(&self, now: Instant) -> bool {
+    /// Whether all of it is free.
+    #[must_use]
+    pub fn idle(&self, now: Instant) -> bool {
         self.0.is_none_or(|until| until <= now)
     }
 }

@@ -96,11 +96,16 @@ pub fn fingerprint(pem: &str) -> Option<String> {
 /// The files whose change makes a new configuration.
 #[must_use]
 pub fn files(tls: &Tls) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = tls.client_ca.iter().cloned().collect();
-    if let Identity::Files { certificate, key } = &tls.identity {
-        files.extend([certificate.clone(), key.clone()]);
+    tls.client_ca.iter().cloned().chain(files_of(&tls.identity)).collect()
+}
+
+/// The files of an identity.
+#[must_use]
+pub fn files_of(identity: &Identity) -> Vec<PathBuf> {
+    match identity {
+        Identity::Files { certificate, key } => vec![certificate.clone(), key.clone()],
+        Identity::Own { .. } => Vec::new(),
     }
-    files
 }
 
 /// What the listener speaks. Certificates of clients are asked for, not demanded: accounts say who needs one.
@@ -114,27 +119,55 @@ pub fn server(tls: &Tls, data: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     if let Some(ca) = &tls.client_ca {
         trust(&mut clients, ca)?;
     }
-    let (chain, key) = match &tls.identity {
-        Identity::Own { names } => {
-            let made = own.authority.sign_server(&all_names(names, tls.listen.ip()))?;
-            let key = PrivateKeyDer::from_pem_slice(made.key_pem.as_bytes()).map_err(|e| TlsError::Library(e.to_string()))?;
-            (vec![CertificateDer::from(made.der)], key)
-        }
-        Identity::Files { certificate, key } => (certificates(certificate)?, private_key(key)?),
-    };
+    let (chain, key) = shown(&tls.identity, tls.listen.ip(), &own)?;
     let library = |e: &dyn std::fmt::Display| TlsError::Library(e.to_string());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(clients), provider())
         .allow_unauthenticated()
         .build()
         .map_err(|e| library(&e))?;
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]).map_err(|e| library(&e))?;
-    let mut config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key).map_err(|e| match &tls.identity {
-        Identity::Files { certificate, .. } => TlsError::File { path: certificate.clone(), what: format!("with its key: {e}") },
-        Identity::Own { .. } => library(&e),
-    })?;
+    let config = builder.with_client_cert_verifier(verifier).with_single_cert(chain, key);
+    Ok(Arc::new(ticketless(config.map_err(|e| unfit(&tls.identity, &e))?)))
+}
+
+/// What the listener for people speaks: they show who they are by a password, so no certificate is asked for.
+///
+/// # Errors
+/// A file is missing or wrong.
+pub fn web(identity: &Identity, listen: std::net::IpAddr, data: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let (chain, key) = shown(identity, listen, &Own::open(data)?)?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
+    let config = builder.map_err(|e| TlsError::Library(e.to_string()))?.with_no_client_auth().with_single_cert(chain, key);
+    let mut config = ticketless(config.map_err(|e| unfit(identity, &e))?);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn unfit(identity: &Identity, error: &rustls::Error) -> TlsError {
+    match identity {
+        Identity::Files { certificate, .. } => TlsError::File { path: certificate.clone(), what: format!("with its key: {error}") },
+        Identity::Own { .. } => TlsError::Library(error.to_string()),
+    }
+}
+
+fn ticketless(mut config: ServerConfig) -> ServerConfig {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
+    config
+}
+
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// The certificate, with those up to its authority, and its key.
+fn shown(identity: &Identity, listen: std::net::IpAddr, own: &Own) -> Result<Shown, TlsError> {
+    match identity {
+        Identity::Own { names } => {
+            let made = own.authority.sign_server(&all_names(names, listen))?;
+            let key = PrivateKeyDer::from_pem_slice(made.key_pem.as_bytes()).map_err(|e| TlsError::Library(e.to_string()))?;
+            Ok((vec![CertificateDer::from(made.der)], key))
+        }
+        Identity::Files { certificate, key } => Ok((certificates(certificate)?, private_key(key)?)),
+    }
 }
 
 /// What our client speaks to another broker: trusts the authorities of this file, or those of the system.

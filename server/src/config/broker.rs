@@ -86,11 +86,11 @@ pub(super) struct RawBroker {
 
 /// `auto`, or its parts.
 #[derive(Debug, Default)]
-struct RawTls(RawParts);
+pub(super) struct RawTls(pub(super) RawParts);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawParts {
+pub(super) struct RawParts {
     names: Option<Spanned<Vec<String>>>,
     certificate: Option<Spanned<String>>,
     key: Option<Spanned<String>>,
@@ -177,7 +177,7 @@ impl RawBroker {
 }
 
 impl RawParts {
-    fn resolve(
+    pub(super) fn resolve(
         self,
         at: impl Fn(Location) -> String,
         found: impl Fn(Option<Spanned<String>>) -> Option<Found>,

@@ -12,7 +12,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
         let expected = Config {
             data: "/var/lib/pattoo".into(),
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
-            http: "127.0.0.1:8080".parse().unwrap(),
+            http: Http { listen: "127.0.0.1:8080".parse().unwrap(), tls: None, anonymous: false },
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
@@ -27,7 +27,7 @@ fn a_whole_file_is_read() {
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
-    assert_eq!(config.http, "[::1]:0".parse().unwrap());
+    assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
     assert_eq!(config.max_future.as_secs(), 7200);
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
@@ -89,7 +89,7 @@ fn the_environment_wins_over_the_file() {
     let text = "data: /a\nhttp: { listen: 127.0.0.1:1 }\nbroker: { url: mqtt://h, credentials: c }\n";
     let env = [("PATTOO_DATA", "b"), ("PATTOO_HTTP_LISTEN", "127.0.0.1:2"), ("PATTOO_BROKER_LISTEN", "127.0.0.1:3")];
     let config = parse_with(text, &env).unwrap();
-    assert_eq!((config.data, config.http.port()), ("b".into(), 2));
+    assert_eq!((config.data, config.http.listen.port()), ("b".into(), 2));
     assert_eq!(config.broker, Broker::Embedded { plain: Some("127.0.0.1:3".parse().unwrap()), tls: None });
     let config = parse_with("broker: { listen: 127.0.0.1:1 }", &[("PATTOO_BROKER_URL", "mqtt://[::1]:7")]).unwrap();
     let Broker::External { host, port, .. } = config.broker else { panic!() };
@@ -122,7 +122,7 @@ fn every_mistake_says_where_what_and_what_else() {
         ("broker:\n  tls: { certificate: x }\n", "2:23", "expected both"),
         ("broker:\n  tls: { certificate: x, key: y, names: [z] }\n", "2:23", "expected one"),
         ("broker: { tls: { names: [\"a b\"] } }\n", "1:25", "found \"a b\", expected host names"),
-        ("http:\n  listen: 0.0.0.0:8080\n", "2:11", "reverse proxy"),
+        ("http:\n  listen: 0.0.0.0:8080\n", "2:11", "tls: auto"),
         ("http: { open: true }\n", "1:9", "found key `open`"),
         ("agents: { listen: 0.0.0.0:20201 }\n", "1:19", "old agents have no login"),
         ("agents:\n  listen: \"[::]:1\"\n  allow: []\n", "2:11", "expected `allow` beside it"),

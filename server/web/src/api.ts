@@ -119,6 +119,8 @@ async function ask<T>(path: string, params: Params, signal?: AbortSignal): Promi
   const query = new URLSearchParams(Object.entries(params).map(([k, v]): [string, string] => [k, String(v)])).toString();
   const response = await fetch(`api/v1/${path}${query && `?${query}`}`, { signal });
   if (response.ok) return (await response.json()) as T;
+  // The session has ended: whoever asks for a login listens.
+  if (response.status === 401) dispatchEvent(new Event('pattoo-login'));
   const body = (await response.json().catch(() => null)) as { error?: { message?: string } } | null;
   throw new Refused(body?.error?.message ?? `${path}: ${response.status}`);
 }

@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useState } from 'preact/hooks';
 
+import { Me } from './account.tsx';
 import * as api from './api.ts';
 import { DevicePage } from './device.tsx';
 import { Explore } from './explore.tsx';
@@ -44,6 +45,7 @@ export function App() {
           <i aria-hidden="true" />
           {error ? 'not live' : 'live'}
         </span>
+        <Me />
       </header>
       {error && <p class="banner" role="alert">{error}</p>}
       {gateways.data?.length === 0 ? (

@@ -4,6 +4,7 @@ import './style.css';
 import { render } from 'preact';
 
 import { App } from './app.tsx';
+import { Gate } from './gate.tsx';
 
 const page = document.getElementById('page');
-if (page) render(<App />, page);
+if (page) render(<Gate><App /></Gate>, page);

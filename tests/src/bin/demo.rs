@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pattoo_tests::api::Api;
 use pattoo_tests::pump_house::{PumpHouse, now_ms};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -29,6 +29,7 @@ const PAST_MS: i64 = 86_400_000;
 const PUMP_EVERY_MS: i64 = 10_000;
 
 const GATEWAY: &str = "demo";
+const ADMIN: &str = "demo";
 const HTTP_PORT: u16 = 8080;
 const MQTT_PORT: u16 = 1883;
 
@@ -89,8 +90,12 @@ async fn show(folder: &Path, programs: &mut Programs, started: Instant) -> Resul
     let data = folder.join("data");
     std::fs::write(
         &config,
-        format!("data: {}\nhttp: {{ listen: 127.0.0.1:{http} }}\nbroker: {{ listen: 127.0.0.1:{mqtt} }}\n", data.display()),
+        format!(
+            "data: {}\nhttp: {{ listen: 127.0.0.1:{http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:{mqtt} }}\n",
+            data.display()
+        ),
     )?;
+    let link = admin(&data, &config)?;
     programs.spawn("server", folder, |c| c.args(["run", "--config"]).arg(&config).arg("--ready-file").arg(&ready))?;
     let bound = programs.ready(&ready).await?;
     let address = |key: &str| bound.get(key).and_then(|v| v.as_str()).map(str::to_owned).context("the server did not say where it listens");
@@ -117,8 +122,30 @@ async fn show(folder: &Path, programs: &mut Programs, started: Instant) -> Resul
     let told = tokio::task::spawn_blocking(move || pump_house(house)).await??;
     done(&format!("{told} readings of its last day"));
 
-    println!("\n  Up after {:.1} s. Look at  http://{http}/   (Ctrl-C stops it)\n", started.elapsed().as_secs_f64());
+    println!(
+        "\n  Up after {:.1} s. Look at  http://{http}/#link={link}\n  (it logs you in once, as {ADMIN}; Ctrl-C stops the demo)\n",
+        started.elapsed().as_secs_f64()
+    );
     programs.watch().await
+}
+
+/// Makes a user who may do everything; gives the secret of a link that logs it in once.
+fn admin(data: &Path, config: &Path) -> Result<String> {
+    std::fs::create_dir_all(data)?;
+    let said = |args: &[&str], input: &str| -> Result<String> {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        command.arg("server").args(args).arg("--config").arg(config);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        child.stdin.take().context("its input")?.write_all(input.as_bytes())?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "pattoo-server {args:?} ended with {}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    // Nobody needs to know it: the link logs in.
+    let password = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    said(&["user", "add", ADMIN, "--role", "admin", "--password-stdin", "--keep"], password.trim())?;
+    let link = said(&["user", "link", ADMIN], "")?;
+    Ok(link.split("#link=").nth(1).context("no link was printed")?.trim().to_owned())
 }
 
 /// Tells the pump house's past, and goes on with its present as long as the server is there; gives how many readings the past has.

@@ -11,7 +11,7 @@ use pattoo_server::run::{Options, run};
 /// How often it is looked whether the server is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-const CONFIG: &str = "http: { listen: 127.0.0.1:0 }\nbroker: { listen: 127.0.0.1:0, tls: auto, plain: 127.0.0.1:0 }\n";
+const CONFIG: &str = "http: { listen: 127.0.0.1:0, anonymous: viewer }\nbroker: { listen: 127.0.0.1:0, tls: auto, plain: 127.0.0.1:0 }\n";
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -14,11 +14,11 @@ use crate::store::{Reading, SeriesId};
 /// Longer than any event should take, shorter than anybody would wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Follower(BufReader<TcpStream>);
+pub(super) struct Follower(BufReader<TcpStream>);
 
 /// One event, as the wire has it.
 #[derive(Debug, Default)]
-struct Event {
+pub(super) struct Event {
     name: String,
     id: String,
     data: String,
@@ -31,10 +31,10 @@ impl Event {
 }
 
 impl Follower {
-    fn open(server: &Server, query: &str, headers: &str) -> Self {
+    pub(super) fn open(server: &Server, query: &str, headers: &str) -> Self {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET /api/v1/live?{query} HTTP/1.0\r\nhost: x\r\naccept-encoding: gzip\r\n{headers}\r\n").unwrap();
+        write!(stream, "GET /api/v1/live?{query} HTTP/1.0\r\nhost: localhost\r\naccept-encoding: gzip\r\n{headers}\r\n").unwrap();
         let mut follower = Self(BufReader::new(stream));
         let mut head = String::new();
         while follower.0.read_line(&mut head).unwrap() > 2 {}
@@ -45,7 +45,7 @@ impl Follower {
     }
 
     /// The next event; none once the server ends the stream.
-    fn next(&mut self) -> Option<Event> {
+    pub(super) fn next(&mut self) -> Option<Event> {
         let mut event = Event::default();
         loop {
             let mut line = String::new();

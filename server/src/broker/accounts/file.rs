@@ -54,7 +54,14 @@ pub fn path(data: &Path) -> PathBuf {
 /// # Errors
 /// It cannot be looked at.
 pub fn stamp(data: &Path) -> Result<Option<Stamp>, FileError> {
-    let path = path(data);
+    stamp_of(path(data))
+}
+
+/// The state of any file that is only ever replaced.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn stamp_of(path: PathBuf) -> Result<Option<Stamp>, FileError> {
     match path.metadata() {
         Ok(meta) => Ok(Some(Stamp(meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
