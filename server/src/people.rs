@@ -55,7 +55,7 @@ pub struct ShownToken {
 /// Changes the users and puts that on record.
 fn changed<T>(config: &Config, what: &str, on: &str, with: impl FnOnce(&mut Users) -> Result<T, UsersError>) -> Result<T> {
     let result = change(&config.data, with);
-    let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    let who = format!("uid {}", rustix::process::getuid().as_raw());
     let entry = Entry { time: clock::now_ms(), who, from: "command line".into(), what: what.into(), on: on.into(), done: result.is_ok() };
     // What is not on record must not happen unnoticed, but it has happened by now.
     Audit::new(&config.data).append(entry)?;

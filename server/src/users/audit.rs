@@ -148,7 +148,7 @@ mod tests {
             audit.append(entry(n)).unwrap();
             // As if there had been many more.
             let file = OpenOptions::new().append(true).open(audit.path(0)).unwrap();
-            (&file).write_all(&vec![b'\n'; full]).unwrap();
+            (&file).write_all(&[vec![b'x'; full], vec![b'\n']].concat()).unwrap();
         }
         let files = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(files, KEPT + 1);
