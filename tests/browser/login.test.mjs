@@ -45,12 +45,12 @@ test('a link leads to a password, the password in, and a wrong one nowhere', asy
 
     await page.getByRole('button', { name: 'admin', exact: true }).click();
     const dialog = page.getByRole('dialog', { name: 'Account' });
-    await dialog.getByLabel('For').fill('Prometheus');
+    await dialog.getByRole('textbox', { name: 'For' }).fill('Prometheus');
     await dialog.getByRole('button', { name: 'Make a token' }).click();
     assert.match(await dialog.getByRole('status').locator('code').textContent(), /^pattoo_[0-9a-f]{64}$/);
     await accessible(page, 'account');
     await dialog.getByRole('button', { name: 'Users' }).click();
-    await dialog.getByLabel('Name').fill('olga');
+    await dialog.getByRole('textbox', { name: 'Name' }).fill('olga');
     await dialog.getByRole('button', { name: 'Add a user' }).click();
     assert.match(await dialog.getByRole('status').locator('code').textContent(), /#link=[0-9a-f]{64}$/);
     await dialog.locator('[data-user=olga]').getByText('no password yet').waitFor();

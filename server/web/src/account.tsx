@@ -33,11 +33,11 @@ function Account({ close }: { close: () => void }) {
   );
   return (
     <dialog ref={dialog} class="account" aria-label="Account" onClose={close}>
-      <header>
+      <div class="head">
         <h2>{user} <small>{role}</small></h2>
         <button type="button" class="plain" onClick={leave}>Log out</button>
         <button type="button" class="plain" aria-label="Close" onClick={() => dialog.current?.close()}>✕</button>
-      </header>
+      </div>
       {role === 'admin' && <div class="choices" role="group" aria-label="What to show">{choice('account', 'My account')}{choice('users', 'Users')}{choice('audit', 'Audit log')}</div>}
       {tab === 'users' ? <Users me={user ?? ''} /> : tab === 'audit' ? <Audit /> : <Mine user={user ?? ''} role={role ?? 'viewer'} />}
     </dialog>
