@@ -31,12 +31,15 @@ const FIRST_WORD_WITHIN: Duration = Duration::from_secs(10);
 /// One on which nothing goes either way for so long ends. Whoever follows live values hears something every 15 s.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
+/// Connections by address.
+type Counts = Arc<Mutex<HashMap<Source, u32>>>;
+
 /// A TCP listener with a limit.
 pub struct Bounded {
     listener: TcpListener,
     free: Arc<Semaphore>,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
-    each: Arc<Mutex<HashMap<Source, u32>>>,
+    each: Counts,
 }
 
 impl Bounded {
@@ -80,10 +83,10 @@ impl Listener for Bounded {
 }
 
 /// A connection of an address; it counts until it is dropped.
-struct Place(Option<(Arc<Mutex<HashMap<Source, u32>>>, Source)>);
+struct Place(Option<(Counts, Source)>);
 
 impl Place {
-    fn take(each: &Arc<Mutex<HashMap<Source, u32>>>, peer: SocketAddr) -> Option<Self> {
+    fn take(each: &Counts, peer: SocketAddr) -> Option<Self> {
         if peer.ip().to_canonical().is_loopback() {
             return Some(Self(None));
         }
@@ -243,7 +246,7 @@ mod tests {
 
     #[test]
     fn too_many_of_one_address_are_turned_away_and_others_are_not() {
-        let each = Arc::default();
+        let each = Counts::default();
         let peer = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
         let mut places: Vec<_> = (0..MAX_EACH).map(|_| Place::take(&each, peer(1)).unwrap()).collect();
         assert!(Place::take(&each, peer(1)).is_none() && Place::take(&each, peer(2)).is_some());
