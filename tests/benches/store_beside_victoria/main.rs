@@ -166,7 +166,7 @@ fn main() -> Result<()> {
     let mut stack = Stack::new()?;
     let data = stack.folder().join("data");
     let config = stack.folder().join("server.yaml");
-    let listen = "http: { listen: 127.0.0.1:0 }\nbroker: { listen: 127.0.0.1:0 }\nagents: { listen: off }\n";
+    let listen = "http: { listen: 127.0.0.1:0, anonymous: viewer }\nbroker: { listen: 127.0.0.1:0 }\nagents: { listen: off }\n";
     // The history is of some year, and nothing of it may go meanwhile.
     std::fs::write(&config, format!("data: {}\nretention: 50years\n{listen}", data.display()))?;
     stack.start_server_with(&config)?;
