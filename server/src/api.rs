@@ -1,13 +1,17 @@
 //! The HTTP API: lists, latest values, ranges for charts, metrics and health, and the OpenAPI document that describes them.
-//! Shell: it reads the clock and calls the store on blocking threads. It knows no backend.
+//! Shell: it reads the clock and calls the store on blocking threads. It knows no backend; what it writes are dashboards and favourites.
 //!
 //! Every route goes through `utoipa_axum::routes!`, so none can exist without being in the document, and through the guard
 //! in `access`, which has a row for each.
 
 mod access;
 mod counters;
+mod dashboards;
 mod error;
+mod export;
+mod favourites;
 mod follow;
+mod identity;
 pub mod listener;
 mod lists;
 mod ops;
@@ -15,6 +19,7 @@ mod params;
 mod people;
 mod range;
 mod session;
+mod tagging;
 mod values;
 
 use std::sync::Arc;
@@ -36,6 +41,8 @@ use utoipa_axum::routes;
 pub use error::ApiError;
 
 use crate::auth::Auth;
+use crate::dashboards::Dashboards;
+use crate::favourites::Favourites;
 use crate::live::Live;
 use crate::store::{Store, StoreError};
 use ops::Traffic;
@@ -49,17 +56,29 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Largest request body, in bytes.
-const MAX_BODY_BYTES: usize = 16 * 1024;
+/// Largest request body, in bytes: 100 favourites with the longest titles and links.
+const MAX_BODY_BYTES: usize = 512 << 10;
 
 /// Scripts, styles and requests only from here; nobody may frame the page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// What people made for the page.
+#[derive(Debug)]
+pub struct Pages {
+    /// Dashboards.
+    pub dashboards: Arc<Dashboards>,
+    /// Favourites.
+    pub favourites: Arc<Favourites>,
+    /// Time zone of the plant.
+    pub zone: Option<String>,
+}
 
 /// What the API answers from.
 #[derive(Clone)]
 pub struct ApiState {
     store: Arc<dyn Store>,
     live: Arc<Live>,
+    pages: Arc<Pages>,
     store_calls: Arc<Semaphore>,
     traffic: Arc<Traffic>,
     followers: follow::Followers,
@@ -67,11 +86,12 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// Answers from this store and what is known live, to whom `auth` lets in. Answers without an end end once `stopped` is true.
-    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, auth: Arc<Auth>, stopped: watch::Receiver<bool>) -> Self {
+    /// Answers from this store, what is known live, and what people made, to whom `auth` lets in. Answers without an end end once
+    /// `stopped` is true.
+    pub fn new(store: Arc<dyn Store>, live: Arc<Live>, pages: Pages, auth: Arc<Auth>, stopped: watch::Receiver<bool>) -> Self {
         let followers = follow::Followers::new(crate::clock::now_ms(), stopped);
         let (store_calls, traffic) = (Arc::new(Semaphore::new(STORE_CALLS)), Arc::new(Traffic::default()));
-        Self { store, live, store_calls, traffic, followers, auth }
+        Self { store, live, pages: Arc::new(pages), store_calls, traffic, followers, auth }
     }
 
     /// Runs a store call on a blocking thread. A call that outlives its request keeps its place until it ends.
@@ -104,6 +124,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(lists::series))
         .routes(routes!(values::latest))
         .routes(routes!(range::range))
+        .routes(routes!(export::export))
         .routes(routes!(follow::live))
         .routes(routes!(session::session, session::login, session::logout))
         .routes(routes!(session::login_by_link))
@@ -114,6 +135,12 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(people::change_user))
         .routes(routes!(people::reset_user))
         .routes(routes!(people::audit))
+        .routes(routes!(dashboards::list))
+        .routes(routes!(dashboards::read, dashboards::save, dashboards::change, dashboards::delete))
+        .routes(routes!(dashboards::show))
+        .routes(routes!(dashboards::schema))
+        .routes(routes!(favourites::favourites, favourites::keep))
+        .routes(routes!(favourites::site))
         .routes(routes!(ops::openapi))
         .routes(routes!(ops::metrics))
         .routes(routes!(ops::healthz))
@@ -128,6 +155,7 @@ pub fn router(state: ApiState) -> Router {
     let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let router = routes
+        .route_layer(middleware::from_fn(tagging::tag))
         .route_layer(middleware::from_fn_with_state(state.clone(), access::guard))
         .route_layer(middleware::from_fn_with_state(state.clone(), ops::count_known))
         .fallback(crate::web::serve)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::tz::TimeZoneDatabase;
 use serde::Deserialize;
 use serde_saphyr::{Error as YamlError, Location, Spanned};
 use thiserror::Error;
@@ -52,6 +53,10 @@ pub struct Config {
     pub retention: Duration,
     /// How far ahead of the server's clock readings may be; later ones are refused.
     pub max_future: Duration,
+    /// Folder of dashboards; one below the data folder where absent.
+    pub dashboards: Option<PathBuf>,
+    /// Time zone of the plant, by its IANA name.
+    pub zone: Option<String>,
 }
 
 /// Something wrong with the configuration. Prints as `file:line:column: message`.
@@ -73,6 +78,14 @@ struct Raw {
     agents: Option<RawAgents>,
     retention: Option<Spanned<String>>,
     ingest: Option<RawIngest>,
+    dashboards: Option<Spanned<String>>,
+    site: Option<RawSite>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSite {
+    zone: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -126,10 +139,13 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
     let max_future = max_future.map_or(Ok(DEFAULT_MAX_FUTURE), |text| duration(&text, MAX_FUTURE, "30m, 1m to 1year"))?;
 
+    let dashboards = found(raw.dashboards).as_ref().map(&path).transpose()?;
+    let zone = found(raw.site.and_then(|site| site.zone)).map(|zone| known_zone(&zone)).transpose()?;
+
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, agents, retention, max_future })
+    Ok(Config { data, broker, http, agents, retention, max_future, dashboards, zone })
 }
 
 fn default(text: &str) -> Found {
@@ -141,13 +157,26 @@ fn address(found: &Found) -> Result<SocketAddr, Problem> {
         .map_err(|_| found.problem(format!("found {:?}, expected an IP address and a port like 127.0.0.1:8080", found.text)))
 }
 
+/// A time zone of the list that is part of this program: what is valid does not depend on the machine.
+fn known_zone(found: &Found) -> Result<String, Problem> {
+    match TimeZoneDatabase::bundled().get(&found.text) {
+        Ok(zone) => Ok(zone.iana_name().unwrap_or(&found.text).to_owned()),
+        Err(_) => Err(found.problem(format!("found {:?}, expected a time zone like Europe/Vienna or UTC", found.text))),
+    }
+}
+
 fn duration(found: &Found, (least, most): (Duration, Duration), expected: &str) -> Result<Duration, Problem> {
     let wrong = || found.problem(format!("found {:?}, expected a time like {expected}", found.text));
     humantime::parse_duration(&found.text).ok().filter(|time| (least..=most).contains(time)).ok_or_else(wrong)
 }
 
 fn yaml_problem(error: &YamlError, at: impl Fn(Location) -> String) -> Problem {
-    let place = at(error.location().unwrap_or(Location::UNKNOWN));
+    let (location, message) = yaml_words(error);
+    Problem { place: at(location), message }
+}
+
+/// Where YAML cannot be read, and what was found and expected there.
+pub(crate) fn yaml_words(error: &YamlError) -> (Location, String) {
     let message = match error.without_snippet() {
         YamlError::SerdeUnknownField { field, expected, .. } => {
             let near = expected.iter().map(|known| (strsim::damerau_levenshtein(known, field), known)).min();
@@ -161,7 +190,7 @@ fn yaml_problem(error: &YamlError, at: impl Fn(Location) -> String) -> Problem {
             text.rsplit_once(" at line ").map_or(text, |(head, _)| head).to_owned()
         }
     };
-    Problem { place, message }
+    (error.location().unwrap_or(Location::UNKNOWN), message)
 }
 
 #[cfg(test)]

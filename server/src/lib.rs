@@ -18,7 +18,10 @@
 //! | `broker` | shell, pure rooms below it | the embedded MQTT broker, accounts, limits |
 //! | `gateways` | shell | the commands about accounts |
 //! | `clock` | shell | the wall clock |
-//! | `folder` | shell | folders that survive a power cut |
+//! | `dashboard` | pure | text of a dashboard -> what is on screen |
+//! | `dashboards` | shell | their folder, read again when it changes |
+//! | `favourites` | shell | what each reader wants at hand |
+//! | `folder` | shell | folders and files that survive a power cut |
 //! | `web` | shell | the page |
 //! | `run` | shell | the only place that spawns |
 
@@ -29,6 +32,9 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dashboard;
+pub mod dashboards;
+pub mod favourites;
 pub mod folder;
 pub mod gateways;
 pub mod https;

@@ -21,6 +21,8 @@ use crate::broker::register::Register;
 use crate::broker::{Broker, Listeners, Login, tls};
 use crate::clock;
 use crate::config::{self, Config};
+use crate::dashboards::Dashboards;
+use crate::favourites::Favourites;
 use crate::https;
 use crate::ingest::{self, BrokerAddress, Core, Letters};
 use crate::live::Live;
@@ -123,7 +125,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         }
         None => tokio::spawn(std::future::pending()),
     };
-    let state = api::ApiState::new(store.clone(), live.clone(), auth.clone(), stopped.clone());
+    let pages = pages(&config);
+    let dashboards_task = tokio::spawn(pages.dashboards.clone().watch(stopped.clone()));
+    let state = api::ApiState::new(store.clone(), live.clone(), pages, auth.clone(), stopped.clone());
     let certificate = web_tls.as_ref().map(https::Https::current);
     let mut http_task = tokio::spawn(serve(http, certificate, state, stopped.clone()));
     let renew_task = tokio::spawn(https::renew(web_tls));
@@ -144,6 +148,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     expire_task.abort();
     renew_task.abort();
     users_task.abort();
+    dashboards_task.abort();
     stopping.send_replace(true);
     let reverse = async {
         // A page that follows live values keeps its connection as long as it is let.
@@ -181,6 +186,13 @@ pub(crate) fn load(options: &Options) -> Result<Config> {
         config.data.clone_from(data);
     }
     Ok(config)
+}
+
+/// What people made for the page.
+fn pages(config: &Config) -> api::Pages {
+    let dashboards = config.dashboards.clone().unwrap_or_else(|| config.data.join("dashboards"));
+    let favourites = Favourites::new(config.data.join("favourites"));
+    api::Pages { dashboards: Arc::new(Dashboards::new(dashboards)), favourites: Arc::new(favourites), zone: config.zone.clone() }
 }
 
 /// The embedded broker, if it is ours to run, and how ingest reaches the one that is used.

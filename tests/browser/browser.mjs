@@ -21,7 +21,8 @@ const FLAGS = [
 /** Longest wait for a condition, in ms. */
 export const PATIENCE_MS = 20_000;
 
-export async function withBrowser(options, use) {
+/** `signedIn` is somebody who may change things; PATTOO_TEST_COOKIE is the cookie of one at PATTOO_TEST_URL. */
+export async function withBrowser({ signedIn = false, ...options }, use) {
   const folder = await mkdtemp(join(tmpdir(), 'pattoo-browser-'));
   const browser = await chromium.launchPersistentContext(folder, {
     executablePath: process.env.PATTOO_TEST_CHROMIUM ?? '/usr/bin/chromium',
@@ -33,6 +34,10 @@ export async function withBrowser(options, use) {
   });
   try {
     browser.setDefaultTimeout(PATIENCE_MS);
+    if (signedIn) {
+      const [name, value] = process.env.PATTOO_TEST_COOKIE.split(/=(.*)/s);
+      await browser.addCookies([{ name, value, url: process.env.PATTOO_TEST_URL, httpOnly: true, sameSite: 'Strict' }]);
+    }
     const page = browser.pages()[0] ?? (await browser.newPage());
     const complaints = [];
     page.on('console', (message) => {

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module';
 import { before, test } from 'node:test';
 
 import { byAttribute, withBrowser } from './browser.mjs';
-import { devicePath, drawn, fits, keep, open, plant, until } from './plant.mjs';
+import { api, dashboard, devicePath, drawn, favourites, fits, keep, open, plant, RIVER, until } from './plant.mjs';
 
 let subject;
 let pages;
@@ -15,11 +15,23 @@ before(async () => {
   ({ subject } = await plant());
   const pump = { gateway: 'pump-house', device: 'pump-1' };
   pages = [['fleet', ''], ['device', devicePath(subject)], ['explore', `?from=now-6h&series=${subject.id}`], ['choose', '?page=explore'], ['table', devicePath(subject, '&view=table')], ['states', devicePath(pump, '&from=now-3h')]];
+  const { series } = await api('series?limit=1000&gateway=pump-house&device=pump-1');
+  const energy = series.find((s) => s.point === 'energy');
+  await dashboard('river', RIVER);
+  await favourites([{ title: 'River', link: '?dashboard=river' }, { title: subject.device, link: devicePath(subject) }]);
+  pages.push(['consumption', `?series=${energy.id}&from=now-8h&counter=hour`], ['dashboards', '?page=dashboards'], ['dashboard', '?dashboard=river'], ['editor', '?dashboard=river&edit='], ['favourites', '?page=favourites']);
 });
 
 const settled = async (page, name) => {
   if (name === 'explore') await drawn(page, subject.id);
-  else if (name === 'device' || name === 'states') await until(async () => (await page.locator('.plot canvas').count()) > 0, 'a chart is drawn');
+  else if (name === 'device' || name === 'states') {
+    // On a phone what happened comes first, and a chart far below is not drawn.
+    await page.locator('.grid .chart').first().scrollIntoViewIfNeeded();
+    await until(async () => (await page.locator('.plot canvas').count()) > 0, 'a chart is drawn');
+  } else if (['dashboard', 'consumption'].includes(name)) await page.locator('.plot canvas').first().waitFor();
+  else if (name === 'dashboards') await page.locator('[data-dashboard]').first().waitFor();
+  else if (name === 'editor') await until(async () => (await page.locator('#yaml').inputValue()) !== '', 'the text is there');
+  else if (name === 'favourites') await page.locator('[data-favourite]').first().waitFor();
   else if (name === 'table') await page.locator('.numbers tbody tr').first().waitFor();
   else await page.locator('[data-gateway]').first().waitFor();
 };

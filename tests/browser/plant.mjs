@@ -1,8 +1,9 @@
 // What the tests know of the plant behind the page, and how they look at a chart. PATTOO_TEST_URL names the server,
-// PATTOO_TEST_POINT a gauge of it that keeps being measured every few seconds, as device/point. All else is asked of the API.
+// PATTOO_TEST_POINT a gauge of it that keeps being measured every few seconds, as device/point, PATTOO_TEST_DASHBOARDS the folder that it
+// has its dashboards in. All else is asked of the API.
 
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { PATIENCE_MS, byAttribute } from './browser.mjs';
@@ -42,8 +43,12 @@ export async function row(page, subject) {
   const device = byAttribute(page, 'data-device', subject.device).first();
   await device.waitFor();
   const head = device.locator('.device-head');
-  if ((await head.getAttribute('aria-expanded')) === 'false') await head.click();
-  await found.waitFor();
+  // The words may narrow the list, and so unfold the device, at any moment.
+  await until(async () => {
+    if (await found.isVisible()) return true;
+    if ((await head.getAttribute('aria-expanded')) === 'false') await head.click();
+    return false;
+  }, `${subject.point} is in the list`);
   return found;
 }
 
@@ -96,4 +101,45 @@ export async function keep(page, name) {
   if (!folder) return;
   await mkdir(folder, { recursive: true });
   await page.screenshot({ path: join(folder, `${name}.png`) });
+}
+
+/** The file of a dashboard. */
+export function file(name) {
+  const folder = process.env.PATTOO_TEST_DASHBOARDS;
+  assert.ok(folder, 'PATTOO_TEST_DASHBOARDS must name the folder of dashboards');
+  return join(folder, `${name}.yaml`);
+}
+
+/** Writes a dashboard, and waits until the server has it. */
+export async function dashboard(name, text) {
+  await writeFile(file(name), text);
+  await until(async () => (await fetch(new URL(`api/v1/dashboards/${name}`, url)).then((r) => r.json())).yaml === text, `${name}.yaml is known`);
+}
+
+/** A dashboard of the pump house. */
+export const RIVER = `# Looked at each morning.
+version: 1
+title: River
+range: 3h
+variables:
+  - { name: site, label: site, default: river }
+panels:
+  - title: Pressure at $site
+    type: chart
+    width: 12
+    series: [{ point: 'pressure_*', labels: { site: $site } }]
+  - { title: Now, type: stat, series: [{ gateway: pump-house, point: level }, { gateway: pump-house, point: energy }] }
+  # Once for each device of the house.
+  - { title: States of $device, type: state, repeat: device, series: [{ gateway: pump-house }] }
+  - title: Read this
+    type: text
+    text: |
+      Call the plant <b>before</b> you stop a pump.
+`;
+
+/** Has the server keep these favourites and no others. */
+export async function favourites(favourites) {
+  const { revision } = await api('favourites');
+  const kept = await fetch(new URL('api/v1/favourites', url), { method: 'PUT', body: JSON.stringify({ revision, favourites }), signal: AbortSignal.timeout(PATIENCE_MS) });
+  assert.equal(kept.status, 200, await kept.text());
 }

@@ -5,13 +5,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pattoo_tests::api::Api;
 use pattoo_tests::program::{PATIENCE, Program, binary};
 use pattoo_tests::pump_house::{PumpHouse, now_ms};
 use pattoo_tests::stack::Stack;
 use pattoo_tests::{profiles, root, wait_for};
+use serde_json::json;
 
 /// Longest that all browser tests together may take.
-const ALL_TESTS: Duration = Duration::from_secs(600);
+const ALL_TESTS: Duration = Duration::from_secs(900);
 
 /// So much of the pump house's past is told, one reading of each series in 10 s: all of its troubles, many rounds of its pump,
 /// and more readings than a screen has pixels.
@@ -25,7 +27,11 @@ fn the_page_shows_a_live_chart() -> Result<()> {
     let simulator = Program::start("simulator", &mut command)?;
     let line = simulator.wait_line("the simulator to listen", |line| line.starts_with("listening "))?;
     let endpoint = line.trim_start_matches("listening ");
-    stack.start_server()?;
+    let data = stack.folder().join("data");
+    let server = stack.folder().join("server.yaml");
+    std::fs::write(&server, config_at(&data, "127.0.0.1:0"))?;
+    stack.start_server_with(&server)?;
+    let cookie = first_login(stack.api()?, &printed_link(&stack)?)?;
     let config = stack.configure_gateway(
         "plant7",
         &format!(
@@ -49,6 +55,7 @@ devices:
     // tests/run installs the driver's packages there, so that the checkout stays clean.
     let tools = root().join("target/test-tools/tests/browser");
     ensure!(tools.join("node_modules").exists(), "{} has no node_modules: run tests/run once", tools.display());
+    std::fs::create_dir_all(data.join("dashboards"))?;
     let mut tests = Vec::new();
     for entry in std::fs::read_dir(root().join("tests/browser"))? {
         let path = entry?.path();
@@ -72,6 +79,8 @@ devices:
         .env("PATTOO_TEST_RESTART", &restart)
         .env("PATTOO_TEST_CLOSED_URL", format!("http://{}/", closed.address("http")?))
         .env("PATTOO_TEST_LINK", link)
+        .env("PATTOO_TEST_COOKIE", cookie)
+        .env("PATTOO_TEST_DASHBOARDS", data.join("dashboards"))
         .env("TMPDIR", folder.path())
         .env("LANG", "C.UTF-8")
         .stdin(Stdio::null())
@@ -108,10 +117,26 @@ fn closed_server() -> Result<(Stack, String)> {
         ),
     )?;
     stack.start_server_with(&config)?;
+    let link = printed_link(&stack)?;
+    Ok((stack, link))
+}
+
+/// The secret of the link that the first start of a server printed.
+fn printed_link(stack: &Stack) -> Result<String> {
     let server = stack.server.as_ref().context("it was just started")?;
     let line = server.wait_line("the set-up link", |line| line.contains("#link="))?;
-    let link = line.split("#link=").nth(1).context("the secret")?.trim().to_owned();
-    Ok((stack, link))
+    Ok(line.split("#link=").nth(1).context("the secret")?.trim().to_owned())
+}
+
+/// Logs the first admin in; gives the cookie.
+fn first_login(api: Api, link: &str) -> Result<String> {
+    let here = ("sec-fetch-site", "same-origin");
+    let (_, cookie, body) = api.send("POST", "/api/v1/session/link", &[here], Some(&json!({ "link": link })))?;
+    let headers = [here, ("cookie", &cookie.context(body)?)];
+    let password = json!({ "old": "", "new": "seven tame herons" });
+    let (status, cookie, body) = api.send("PUT", "/api/v1/session/password", &headers, Some(&password))?;
+    ensure!(status == 200, "{status}: {body}");
+    cookie.context(body)
 }
 
 /// Kills the server and starts it again where the page knows it.
@@ -125,5 +150,8 @@ fn restarted(stack: &mut Stack) -> Result<()> {
 }
 
 fn config_at(data: &Path, http: &str) -> String {
-    format!("data: {}\nhttp: {{ listen: {http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\n", data.display())
+    format!(
+        "data: {}\nhttp: {{ listen: {http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: off }}\nsite: {{ zone: Asia/Kolkata }}\n",
+        data.display()
+    )
 }

@@ -12,7 +12,7 @@ use pattoo_tests::{root, wait_for};
 use serde_json::{Value, json};
 
 /// All of it together.
-const WITHIN: Duration = Duration::from_secs(90);
+const WITHIN: Duration = Duration::from_secs(180);
 /// Made-up requests of each operation, at most.
 const EXAMPLES: &str = "12";
 /// A right answer of which nothing may leave the server without a login.

@@ -87,6 +87,7 @@ const PURE: &[&str] = &[
     "server/src/config.rs",
     "server/src/config/agents.rs",
     "server/src/config/broker.rs",
+    "server/src/dashboard",
     "server/src/ingest/asking.rs",
     "server/src/ingest/fair.rs",
     "server/src/ingest/future.rs",

@@ -40,6 +40,7 @@ pub(super) enum Needs {
 }
 
 const READ: Needs = Needs::Role(Role::Viewer);
+const CHANGE: Needs = Needs::Role(Role::Operator);
 const ADMIN: Needs = Needs::Role(Role::Admin);
 
 /// All routes. HEAD is as GET.
@@ -54,6 +55,18 @@ pub(super) const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/latest", READ),
     ("GET", "/api/v1/range", READ),
     ("GET", "/api/v1/live", READ),
+    ("GET", "/api/v1/export.csv", READ),
+    ("GET", "/api/v1/site", READ),
+    ("GET", "/api/v1/favourites", READ),
+    // Each reader's own.
+    ("PUT", "/api/v1/favourites", READ),
+    ("GET", "/api/v1/dashboard.schema.json", READ),
+    ("GET", "/api/v1/dashboards", READ),
+    ("GET", "/api/v1/dashboards/{name}", READ),
+    ("GET", "/api/v1/dashboards/{name}/shown", READ),
+    ("PUT", "/api/v1/dashboards/{name}", CHANGE),
+    ("PATCH", "/api/v1/dashboards/{name}", CHANGE),
+    ("DELETE", "/api/v1/dashboards/{name}", CHANGE),
     ("GET", "/api/v1/session", Needs::Nothing),
     ("POST", "/api/v1/session", Needs::Nothing),
     ("DELETE", "/api/v1/session", Needs::Nothing),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::{Extension, MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use pattoo_wire::{DeviceStatus, LinkStatus};
@@ -51,7 +51,8 @@ impl Traffic {
 /// Counts the requests of the routes it is laid around.
 pub(super) async fn count_known(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or_else(String::new, |p| p.as_str().to_owned());
-    let response = next.run(request).await;
+    let answer = next.run(request).await;
+    let response = if answer.status() == StatusCode::METHOD_NOT_ALLOWED { ApiError::method().into_response() } else { answer };
     state.traffic.count(&route, response.status().as_u16());
     response
 }

@@ -317,7 +317,7 @@ pub(super) async fn audit(State(state): State<ApiState>, Strict(query): Strict<A
 }
 
 /// The one part of the path that names something.
-pub(super) struct Named(String);
+pub(super) struct Named(pub(super) String);
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Named {
     type Rejection = ApiError;

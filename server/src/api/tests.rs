@@ -3,6 +3,7 @@
 mod access;
 mod document;
 mod follow;
+mod pages;
 mod plant;
 
 use std::io::{Read, Write};
@@ -10,8 +11,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::{Value as Json, json};
 
-use super::{ApiState, router};
+use super::{ApiState, Pages, router};
 use crate::auth::{Auth, Door};
+use crate::dashboards::Dashboards;
+use crate::favourites::Favourites;
 use crate::users::Role;
 use plant::Plant;
 
@@ -37,6 +40,7 @@ fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer 
     send_body(address, method, path, headers, "")
 }
 
+/// The same with a body; its length is to be among the headers.
 fn send_body(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(super::REQUEST_TIMEOUT * 2)).unwrap();
@@ -44,7 +48,7 @@ fn send_body(address: SocketAddr, method: &str, path: &str, headers: &str, body:
     let mut bytes = Vec::new();
     let is_there = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|w| w == what);
     // A stream of events has no end of its own: its first event will do.
-    while !(is_there(&bytes, b"text/event-stream") && is_there(&bytes, b"\n\n")) {
+    while !(is_there(&bytes[..bytes.len().min(1000)], b"text/event-stream") && is_there(&bytes, b"\n\n")) {
         let mut part = [0; 8192];
         match stream.read(&mut part).unwrap() {
             0 => break,
@@ -65,6 +69,7 @@ struct Server {
     serving: tokio::task::JoinHandle<std::io::Result<()>>,
     runtime: tokio::runtime::Runtime,
     auth: std::sync::Arc<Auth>,
+    dashboards: std::sync::Arc<Dashboards>,
     _data: tempfile::TempDir,
 }
 
@@ -80,14 +85,20 @@ impl Server {
         let plant = Plant::made_up(crate::clock::now_ms());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (stop, mut stopped) = tokio::sync::watch::channel(false);
-        let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), auth.clone(), stopped.clone()));
+        let dashboards = std::sync::Arc::new(Dashboards::new(data.path().join("dashboards")));
+        std::fs::create_dir(dashboards.folder()).unwrap();
+        std::fs::write(dashboards.folder().join("meters.yaml"), pages::METERS).unwrap();
+        dashboards.look();
+        let favourites = std::sync::Arc::new(Favourites::new(data.path().join("favourites")));
+        let pages = Pages { dashboards: dashboards.clone(), favourites, zone: Some("Europe/Vienna".into()) };
+        let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), pages, auth.clone(), stopped.clone()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let stop_seen = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
         let listener = super::listener::Bounded::new(listener, 256);
         let service = app.into_make_service_with_connect_info::<crate::ingest::agents::Peer>();
         let serving = runtime.spawn(async move { axum::serve(listener, service).with_graceful_shutdown(stop_seen).await });
-        Self { address, plant, stop, serving, runtime, auth, _data: data }
+        Self { address, plant, stop, serving, runtime, auth, dashboards, _data: data }
     }
 
     fn get(&self, path: &str) -> Answer {

@@ -16,6 +16,8 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
+            dashboards: None,
+            zone: None,
         };
         assert_eq!(config, expected, "{text:?}");
     }
@@ -23,13 +25,14 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
 
 #[test]
 fn a_whole_file_is_read() {
-    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\ndashboards: boards\nsite: { zone: europe/vienna }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
     assert_eq!(config.max_future.as_secs(), 7200);
+    assert_eq!((config.dashboards, config.zone.as_deref()), (Some("/etc/pattoo/boards".into()), Some("Europe/Vienna")));
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
     assert_eq!((host.as_str(), port, tls), ("mq.example", 8883, true));
     assert_eq!(credentials, Some("/etc/pattoo/mq.token".into()));
@@ -99,7 +102,11 @@ fn the_environment_wins_over_the_file() {
 #[test]
 fn every_mistake_says_where_what_and_what_else() {
     for (text, place, words) in [
-        ("dta: /x\n", "1:1", "found key `dta`, expected one of data, broker, http, agents, retention, ingest; did you mean `data`?"),
+        (
+            "dta: /x\n",
+            "1:1",
+            "found key `dta`, expected one of data, broker, http, agents, retention, ingest, dashboards, site; did you mean `data`?",
+        ),
         ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
         ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
         ("broker: { listen: localhost }\n", "1:19", "expected an IP address and a port"),
@@ -131,6 +138,9 @@ fn every_mistake_says_where_what_and_what_else() {
         ("agents: { port: 1 }\n", "1:11", "expected one of listen, allow"),
         ("retention: 5min\n", "1:12", "1h to 100years"),
         ("ingest: { max_future: 1s }\n", "1:23", "1m to 1year"),
+        ("site: { zone: Mars/Base }\n", "1:15", "found \"Mars/Base\", expected a time zone like Europe/Vienna"),
+        ("site: { tz: UTC }\n", "1:9", "expected one of zone"),
+        ("dashboards: \"\"\n", "1:13", "expected a path"),
         ("ingest: { max_past: 1d }\n", "1:11", "expected one of max_future"),
         ("retention: forever\n", "1:12", "expected a time like 90d"),
         ("data: \"\"\n", "1:7", "expected a path"),

@@ -95,6 +95,78 @@ export interface RawColumns {
   reason: (string | null)[];
 }
 
+export interface Rates {
+  from: number;
+  to: number;
+  t0: number;
+  step_ms: number;
+  rates: { id: number; min: (number | null)[]; max: (number | null)[]; avg: (number | null)[]; known: number[] }[];
+  gaps: Gap[];
+  gaps_left_out: number;
+}
+
+export interface Consumptions {
+  from: number;
+  to: number;
+  zone: string;
+  edges: number[];
+  consumption: { id: number; total: (number | null)[]; at_least: number[] }[];
+  gaps: Gap[];
+  gaps_left_out: number;
+}
+
+/** What is wrong with a text, and where. */
+export interface Problem {
+  line: number;
+  column: number;
+  message: string;
+}
+
+export interface DashboardEntry {
+  name: string;
+  title: string;
+  panels: number;
+  problem: Problem | null;
+}
+
+export interface DashboardFile {
+  name: string;
+  tag: string;
+  yaml: string;
+  problem: Problem | null;
+  panels: string[];
+}
+
+export interface Panel {
+  place: number;
+  title: string;
+  type: 'chart' | 'stat' | 'state' | 'text';
+  width: number;
+  counter: 'rate' | 'total' | 'hour' | 'day' | 'month';
+  text: string;
+  series: Series[];
+  left_out: number;
+}
+
+export interface Shown {
+  name: string;
+  title: string;
+  range: string | null;
+  variables: { name: string; value: string; values: string[] }[];
+  panels: Panel[];
+  left_out: number;
+}
+
+export interface Favourite {
+  title: string;
+  link: string;
+}
+
+export interface Favourites {
+  revision: number;
+  favourites: Favourite[];
+}
+
 /** New readings of one series. */
 export interface News extends RawColumns {
   /** The value of the last one with all its digits. */
@@ -111,18 +183,32 @@ export interface Raw {
 }
 
 /** An answer of the server that says no. Anything else that fails means that it cannot be reached. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(
+    message: string,
+    readonly status = 0,
+    /** Where in a text. */
+    readonly at: Problem | null = null,
+  ) {
+    super(message);
+  }
+}
 
 type Params = Record<string, string | number | boolean>;
 
-async function ask<T>(path: string, params: Params, signal?: AbortSignal): Promise<T> {
-  const query = new URLSearchParams(Object.entries(params).map(([k, v]): [string, string] => [k, String(v)])).toString();
-  const response = await fetch(`api/v1/${path}${query && `?${query}`}`, { signal });
+async function answer<T>(path: string, init: RequestInit): Promise<T> {
+  const response = await fetch(`api/v1/${path}`, init);
+  if (response.status === 204) return undefined as T;
   if (response.ok) return (await response.json()) as T;
   // The session has ended: whoever asks for a login listens.
   if (response.status === 401) dispatchEvent(new Event('pattoo-login'));
-  const body = (await response.json().catch(() => null)) as { error?: { message?: string } } | null;
-  throw new Refused(body?.error?.message ?? `${path}: ${response.status}`);
+  const body = (await response.json().catch(() => null)) as { error?: { message?: string; at?: Problem } } | null;
+  throw new Refused(body?.error?.message ?? `${path}: ${response.status}`, response.status, body?.error?.at ?? null);
+}
+
+async function ask<T>(path: string, params: Params, signal?: AbortSignal): Promise<T> {
+  const query = new URLSearchParams(Object.entries(params).map(([k, v]): [string, string] => [k, String(v)])).toString();
+  return answer(`${path}${query && `?${query}`}`, { signal: signal ?? null });
 }
 
 export const gateways = async (signal?: AbortSignal) => (await ask<{ gateways: Gateway[] }>('gateways', {}, signal)).gateways;
@@ -181,3 +267,42 @@ export const buckets = (ids: number[], from: End, to: End, points: number, signa
 
 export const raw = (ids: number[], from: End, to: End, signal?: AbortSignal) =>
   ask<Raw>('range', { series: ids.join(), from, to, raw: true }, signal);
+
+export const rates = (ids: number[], from: End, to: End, points: number, signal?: AbortSignal) =>
+  ask<Rates>('range', { series: ids.join(), from, to, points, counter: 'rate' }, signal);
+
+export const consumption = (ids: number[], from: End, to: End, every: string, zone: string, signal?: AbortSignal) =>
+  ask<Consumptions>('range', { series: ids.join(), from, to, counter: 'consumption', every, zone }, signal);
+
+/** Where the exact readings of a window are as a file. */
+export const exported = (ids: number[], from: End, to: End, zone: string) =>
+  `api/v1/export.csv?${new URLSearchParams({ series: ids.join(), from: String(from), to: String(to), zone })}`;
+
+export const site = (signal?: AbortSignal) => ask<{ zone: string | null }>('site', {}, signal);
+
+export const dashboards = (signal?: AbortSignal) => ask<{ dashboards: DashboardEntry[]; folder: string; trouble: string | null }>('dashboards', {}, signal);
+
+const at = (name: string) => `dashboards/${encodeURIComponent(name)}`;
+
+export const shown = (name: string, vars: Record<string, string>, signal?: AbortSignal) =>
+  ask<Shown>(`${at(name)}/shown`, Object.keys(vars).length ? { vars: JSON.stringify(vars) } : {}, signal);
+
+export const dashboard = (name: string, signal?: AbortSignal) => ask<DashboardFile>(at(name), {}, signal);
+
+/** Only over what has this tag; null for a new one. */
+const over = (tag: string | null): HeadersInit => (tag === null ? { 'if-none-match': '*' } : { 'if-match': `"${tag}"` });
+
+export const save = (name: string, yaml: string, tag: string | null) => answer<DashboardFile>(at(name), { method: 'PUT', headers: over(tag), body: yaml });
+
+/** What is wrong with a text; nothing is kept. */
+export const check = (name: string, yaml: string, signal: AbortSignal) => answer<DashboardFile>(`${at(name)}?check=true`, { method: 'PUT', body: yaml, signal });
+
+export type Change = { add: string } | { remove: number } | { rename: { place: number; title: string } };
+
+export const change = (name: string, tag: string, what: Change) => answer<DashboardFile>(at(name), { method: 'PATCH', headers: over(tag), body: JSON.stringify(what) });
+
+export const remove = (name: string, tag: string) => answer<void>(at(name), { method: 'DELETE', headers: over(tag) });
+
+export const favourites = (signal?: AbortSignal) => ask<Favourites>('favourites', {}, signal);
+
+export const keep = (list: Favourites) => answer<Favourites>('favourites', { method: 'PUT', body: JSON.stringify(list) });

@@ -4,18 +4,28 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { Me } from './account.tsx';
 import * as api from './api.ts';
-import { DevicePage } from './device.tsx';
-import { Explore } from './explore.tsx';
 import { feed } from './feed.ts';
 import { Fleet } from './fleet.tsx';
 import { counted } from './format.ts';
+import { KeptOf, useKept } from './kept.tsx';
+import { later } from './later.tsx';
 import { Go } from './link.tsx';
 import { LookOf, useDark } from './look.ts';
 import { usePoll } from './poll.ts';
-import { readView, toExplore, toFleet, writeView, type View } from './view.ts';
+import { readView, toExplore, toFleet, toPage, writeView, type View } from './view.ts';
 import { NothingYet } from './welcome.tsx';
 
 const LIST_MS = 5000;
+/** What only a change of the server's configuration changes. */
+const SITE_MS = 3_600_000;
+
+const DevicePage = later(async () => (await import('./device.tsx')).DevicePage);
+const Explore = later(async () => (await import('./explore.tsx')).Explore);
+const Dashboards = later(async () => (await import('./dashboards.tsx')).Dashboards);
+const DashboardPage = later(async () => (await import('./dashboard.tsx')).DashboardPage);
+const Favourites = later(async () => (await import('./favourites.tsx')).Favourites);
+
+const TITLES: Partial<Record<View['page'], string>> = { explore: 'Explore', dashboards: 'Dashboards', favourites: 'Favourites' };
 
 export function App() {
   const [view, setView, replace] = useView();
@@ -24,12 +34,17 @@ export function App() {
   const devices = usePoll('devices', LIST_MS, api.devices);
   const broken = useFeedState() === 'broken' ? 'The server does not answer. Trying again…' : null;
   const error = gateways.error ?? devices.error ?? broken;
-  const look = useMemo(() => ({ dark, zone: view.zone }), [dark, view.zone]);
+  const site = usePoll('site', SITE_MS, api.site).data?.zone ?? null;
+  const kept = useKept();
+  const zone = view.zone === 'site' ? (site ?? 'browser') : view.zone;
+  const look = useMemo(() => ({ dark, zone, site }), [dark, zone, site]);
+  const title = view.device || view.dashboard || TITLES[view.page];
   useEffect(() => {
-    document.title = view.page === 'device' ? `${view.device} · Pattoo` : view.page === 'explore' ? 'Explore · Pattoo' : 'Pattoo';
-  }, [view.page, view.device]);
+    document.title = title ? `${title} · Pattoo` : 'Pattoo';
+  }, [title]);
   return (
     <LookOf.Provider value={look}>
+    <KeptOf.Provider value={kept}>
       <header class="top">
         <Go view={toFleet(view)} setView={setView} class="brand">
           <img src="./favicon.svg" alt="Pattoo" width="28" height="28" />
@@ -38,6 +53,8 @@ export function App() {
         <nav class="tabs" aria-label="Pages">
           <Go view={toFleet(view)} setView={setView} current={view.page === 'fleet'}>Fleet</Go>
           <Go view={view.page === 'explore' ? view : toExplore(view, [])} setView={setView} current={view.page === 'explore'}>Explore</Go>
+          <Go view={toPage(view, 'dashboards')} setView={setView} current={view.page === 'dashboards' || view.page === 'dashboard'}>Dashboards</Go>
+          <Go view={toPage(view, 'favourites')} setView={setView} current={view.page === 'favourites'} label="Favourites">★</Go>
         </nav>
         <Summary gateways={gateways.data ?? []} devices={devices.data ?? []} />
         <button type="button" class="theme" aria-pressed={dark} onClick={turn} title="Dark or light">◐<span class="sr"> dark</span></button>
@@ -54,6 +71,12 @@ export function App() {
         <DevicePage key={`${view.gateway}\n${view.device}`} view={view} setView={setView} devices={devices.data} />
       ) : view.page === 'explore' ? (
         <Explore view={view} setView={setView} gateways={gateways.data} devices={devices.data ?? []} />
+      ) : view.page === 'dashboards' ? (
+        <Dashboards view={view} setView={setView} />
+      ) : view.page === 'dashboard' ? (
+        <DashboardPage key={view.dashboard} view={view} setView={setView} />
+      ) : view.page === 'favourites' ? (
+        <Favourites view={view} setView={setView} kept={kept} />
       ) : (
         <Fleet view={view} setView={setView} search={(q) => replace({ ...view, q })} gateways={gateways.data ?? []} devices={devices.data ?? []} />
       )}
@@ -62,6 +85,7 @@ export function App() {
         <a href="metrics">Metrics</a>
         <a href="licenses.txt">Licences</a>
       </footer>
+    </KeptOf.Provider>
     </LookOf.Provider>
   );
 }

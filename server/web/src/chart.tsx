@@ -9,9 +9,10 @@ import { fingers, key } from './hands.ts';
 import { LookOf } from './look.ts';
 import { drawLost, drawMarks, drawUnits, type Inks } from './marks.ts';
 import type { Cell, Plot } from './plot.ts';
-import { clock, day } from './time.ts';
+import { bars } from './bars.ts';
+import { ticks } from './ticks.ts';
+import { clock, day, type Zone } from './time.ts';
 import { isBytes, scaleFor } from './units.ts';
-import type { Zone } from './view.ts';
 
 interface Props {
   plot: Plot;
@@ -45,7 +46,7 @@ export function Chart(props: Props) {
   latest.current = props;
   const { dark, zone } = useContext(LookOf);
   const { plot, series, width, height, focus } = props;
-  const shape = plot.traces.map((t) => `${t.id}:${props.order.indexOf(t.id)}:${series.find((s) => s.id === t.id)?.unit}`).join();
+  const shape = plot.traces.map((t) => `${t.id}:${props.order.indexOf(t.id)}:${series.find((s) => s.id === t.id)?.unit}:${t.bars ? 'b' : ''}`).join();
 
   useEffect(() => {
     if (!place.current) return undefined;
@@ -107,7 +108,7 @@ function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPl
   const css = getComputedStyle(element);
   const colour = (name: string) => css.getPropertyValue(`--${name}`).trim();
   const { plot, series, order, width, height } = now.current;
-  const chosen = plot.traces.map((t) => ({ id: t.id, series: series.find((s) => s.id === t.id), ink: colour(`s${order.indexOf(t.id) % 8}`) }));
+  const chosen = plot.traces.map((t) => ({ id: t.id, barred: t.bars !== undefined, series: series.find((s) => s.id === t.id), ink: colour(`s${order.indexOf(t.id) % 8}`) }));
   const scales = [...new Set(chosen.map((c) => scaleOf(c.series)))];
   const states = chosen.filter((c) => c.series?.kind === 'state').map((c) => c.series);
   const only = states.length === 1 ? states[0] : undefined;
@@ -118,7 +119,7 @@ function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPl
     lost: colour('lost'), text: colour('quiet'), bad: colour('bad'), uncertain: colour('uncertain'), paper: colour('card'), family: css.fontFamily,
   };
   const axes: uPlot.Axis[] = [
-    { stroke: colour('quiet'), font, grid, ticks: { show: false }, values: (_, splits, __, ___, step) => times(splits, step, zone), space: 80, size: 44 },
+    { stroke: colour('quiet'), font, grid, ticks: { show: false }, splits: (_, __, min, max, step) => ticks(min, max, step, zone), values: (_, splits, __, ___, step) => times(splits, step, zone), space: 80, size: 44 },
     ...scales.map((scale, n): uPlot.Axis => ({
       scale,
       show: n < visibleAxes,
@@ -138,10 +139,9 @@ function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPl
     width,
     height,
     ms: 1,
-    padding: [26, visibleAxes > 1 ? 0 : 14, 0, 0],
+    padding: [26, visibleAxes > 1 ? 0 : 22, 0, 0],
     legend: { show: false },
     focus: { alpha: 0.2 },
-    ...(zone === 'utc' ? { tzDate: (ms: number) => uPlot.tzDate(new Date(ms), 'Etc/UTC') } : {}),
     cursor: {
       drag: { x: true, y: false, setScale: false, dist: LEAST_DRAG },
       points: { size: 7, width: 2 },
@@ -150,15 +150,17 @@ function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPl
     },
     scales: {
       x: { time: true, range: () => [now.current.plot.from, now.current.plot.to] },
-      ...Object.fromEntries(scales.map((scale): [string, uPlot.Scale] => [scale, { range: (_, lo, hi) => padded(lo, hi) }])),
+      ...Object.fromEntries(scales.map((scale): [string, uPlot.Scale] => [scale, { range: (_, lo, hi) => padded(lo, hi, chosen.some((c) => c.barred && scaleOf(c.series) === scale)) }])),
     },
     axes,
     series: [
       {},
-      ...chosen.flatMap(({ series: s, ink }, n): uPlot.Series[] => {
+      ...chosen.flatMap(({ series: s, ink, barred }, n): uPlot.Series[] => {
         const scale = scaleOf(s);
         const edge: uPlot.Series = { scale, stroke: 'transparent', width: 0, points: { show: false } };
         const stepped = s?.kind === 'state' ? { paths: uPlot.paths.stepped?.({ align: 1 }) } : {};
+        const barsOf = () => now.current.plot.traces.filter((t) => t.bars);
+        if (barred) return [edge, edge, { scale, stroke: ink, fill: `${ink}b0`, width: 1, points: { show: false }, paths: bars(() => barsOf().find((t) => t.id === plot.traces[n]?.id), barsOf), label: `${n}` }];
         const points = { show: sparse, filter: lonely, size: 5, fill: ink, stroke: ink, width: 1 };
         return [edge, edge, { scale, stroke: ink, width: 1.75, points, ...stepped, label: `${n}` }];
       }),
@@ -184,7 +186,8 @@ function options(now: { current: Props }, element: HTMLElement, zone: Zone): uPl
 }
 
 /** Some air above and below, so that neither a flat line nor a peak sticks to the frame. */
-function padded(lo: number | null, hi: number | null): [number, number] {
+function padded(lo: number | null, hi: number | null, barred: boolean): [number, number] {
+  if (barred) return [Math.min(0, lo ?? 0), Math.max(hi ?? 0, 0) * 1.08 || 1];
   if (lo === null || hi === null || !Number.isFinite(lo) || !Number.isFinite(hi)) return [0, 1];
   const air = hi > lo ? (hi - lo) * 0.08 : Math.max(Math.abs(hi) * 0.05, 0.5);
   return [lo - air, hi + air];
@@ -239,5 +242,6 @@ function axisSize(u: uPlot, values: string[] | null, n: number, cycle: number): 
   if (cycle > 1) return axis._size ?? 50;
   const longest = (values ?? []).reduce((a, b) => (b.length > a.length ? b : a), '');
   u.ctx.font = axis.font?.[0] ?? u.ctx.font;
-  return Math.ceil(u.ctx.measureText(longest).width / devicePixelRatio) + 18;
+  // The unit stands over it.
+  return Math.max(44, Math.ceil(u.ctx.measureText(longest).width / devicePixelRatio) + 18);
 }

@@ -8,6 +8,7 @@ import { Events, Strips } from './events.tsx';
 import { labelText, reading, withUnit } from './format.ts';
 import { grouped } from './groups.ts';
 import { HealthLine } from './health.tsx';
+import { Star } from './kept.tsx';
 import { useLatest } from './latest.ts';
 import { Go } from './link.tsx';
 import { LookOf } from './look.ts';
@@ -55,7 +56,7 @@ export function DevicePage({ view, setView, devices }: Props) {
         <p class="path">
           <Go view={toFleet(view)} setView={setView}>Fleet</Go> / <Go view={{ ...toFleet(view), q: view.gateway }} setView={setView}>{view.gateway}</Go>
         </p>
-        <h1>{view.device}</h1>
+        <div class="card-head"><h1>{view.device}</h1><div class="tools"><Star title={`${view.device} · ${view.gateway}`} view={view} /></div></div>
         <p class="quiet">{device?.profile}{labels && ` · ${labels}`}</p>
         {device && <HealthLine health={device.health} />}
       </header>
@@ -86,6 +87,9 @@ export function DevicePage({ view, setView, devices }: Props) {
 }
 
 interface HistoryProps {
+  title?: string;
+  /** Whether what happened is listed too. */
+  events?: boolean;
   view: View;
   series: api.Series[];
   states: api.Series[];
@@ -93,7 +97,7 @@ interface HistoryProps {
 }
 
 /** What is no number: drawn as strips, listed as events. Losses are the gateway's, so any series tells them. */
-function History({ view, series, states, texts }: HistoryProps) {
+export function History({ title = 'States', events = true, view, series, states, texts }: HistoryProps) {
   const told = useMemo(() => [states.slice(0, MAX_HISTORIES), texts.slice(0, MAX_TEXTS)] as const, [states, texts]);
   const [first, second] = told;
   const ids = (first.length ? first : series.slice(0, 1)).map((s) => s.id);
@@ -106,8 +110,8 @@ function History({ view, series, states, texts }: HistoryProps) {
   const left = states.length + texts.length - first.length - second.length;
   return (
     <>
-      {first.length + second.length > 0 && <Strips parts={parts} error={changing.error ?? written.error} left={left} />}
-      <Events parts={parts} />
+      {first.length + second.length > 0 && <Strips title={title} parts={parts} error={changing.error ?? written.error} left={left} />}
+      {events && <Events parts={parts} />}
     </>
   );
 }
@@ -126,21 +130,32 @@ function Counters({ series, latest, view, setView }: ListProps) {
     <section aria-label="Counters">
       <h2 class="section">Counters</h2>
       <ul class="stats">
-        {series.map((s) => {
-          const last = latest.get(s.id);
-          const shown = reading(s, last);
-          return (
-            <li key={s.id} class="card stat">
-              <Go view={toExplore(view, [s.id])} setView={setView}>
-                <span class="name">{s.point}</span>
-                {last?.quality && last.quality !== 'good' && <Quality quality={last.quality} reason={last.reason} word />}
-                <b title={last?.text ? `${last.text} ${s.unit}` : ''}>{shown.text}{shown.symbol && <small> {shown.symbol}</small>}</b>
-              </Go>
-            </li>
-          );
-        })}
+        {series.map((s) => <Stat key={s.id} series={s} latest={latest.get(s.id)} view={view} setView={setView} />)}
       </ul>
     </section>
+  );
+}
+
+interface StatProps {
+  series: api.Series;
+  latest: api.Latest | undefined;
+  view: View;
+  setView: (view: View) => void;
+  /** Of several devices: say which. */
+  device?: boolean;
+}
+
+/** One latest value, large. */
+export function Stat({ series: s, latest, view, setView, device = false }: StatProps) {
+  const shown = reading(s, latest);
+  return (
+    <li class="card stat" data-stat={s.id}>
+      <Go view={toExplore(view, [s.id])} setView={setView}>
+        <span class="name">{s.point}{device && ` · ${s.device}`}</span>
+        {latest?.quality && latest.quality !== 'good' && <Quality quality={latest.quality} reason={latest.reason} word />}
+        <b title={latest?.text ? `${latest.text} ${s.unit}` : ''}>{latest?.quality === 'bad' ? '–' : shown.text}{latest?.quality !== 'bad' && shown.symbol && <small> {shown.symbol}</small>}</b>
+      </Go>
+    </li>
   );
 }
 

@@ -20,12 +20,12 @@ export interface Part {
   series: Series[];
 }
 
-export function Strips({ parts, error, left }: { parts: Part[]; error: string | null; left: number }) {
+export function Strips({ title, parts, error, left }: { title: string; parts: Part[]; error: string | null; left: number }) {
   const answers = parts.flatMap(({ answer, series }) => (answer && series.length ? [answer] : []));
   const steps = answers.flatMap((answer) => (isBuckets(answer) ? [answer.step_ms] : []));
   return (
-    <section class="card strips" aria-label="States">
-      <h2>States</h2>
+    <section class="card strips" aria-label={title}>
+      <h2>{title}</h2>
       {answers.length === 0 && <p class="quiet">{error ?? 'Loading…'}</p>}
       {parts.map(({ answer, series }) => answer && series.map((s) => <Strip key={s.id} answer={answer} s={s} />))}
       {steps.map((step) => <p key={step} class="scale">In steps of {duration(step)}; a step with more than one state is striped.</p>)}

@@ -5,9 +5,11 @@ import { useMemo, useState } from 'preact/hooks';
 import * as api from './api.ts';
 import { Card } from './card.tsx';
 import { counted } from './format.ts';
+import { Star } from './kept.tsx';
 import { useLatest } from './latest.ts';
 import { List } from './list.tsx';
 import { usePoll, useSettled } from './poll.ts';
+import { SaveAs } from './saveas.tsx';
 import { SpanBar } from './spanbar.tsx';
 import { toggled, type View } from './view.ts';
 import { Line } from './welcome.tsx';
@@ -27,6 +29,7 @@ export function Explore({ view, setView, gateways, devices }: Props) {
   const [search, setSearch] = useState('');
   const wanted = useSettled(search.trim(), SEARCH_MS);
   const [shown, setShown] = useState<number[]>([]);
+  const [naming, setNaming] = useState(false);
   // A new device, point or profile changes this, and only then is the long list asked for again.
   const known = devices.map((d) => `${d.gateway}/${d.name}/${d.profile}/${d.series}`).join('\n');
   const listed = usePoll(`${wanted}\n${known}`, 60_000, (signal) => api.series(wanted, signal));
@@ -64,10 +67,14 @@ export function Explore({ view, setView, gateways, devices }: Props) {
         {view.series.length === 0 ? (
           <Choose view={view} setView={setView} suggestions={listed.data?.series ?? []} />
         ) : (
+          <>
           <Card
             title={title(view, chosen ?? NONE)} ids={view.series} series={chosen ?? NONE} known={chosen !== null} latest={latest.values}
             view={view} setView={setView} height={380} level={1} onRemove={(id) => setView(toggled(view, id))}
+            tools={<><Star title={title(view, chosen ?? NONE)} view={view} /><button type="button" aria-expanded={naming} onClick={() => setNaming(!naming)}>Save as…</button></>}
           />
+          {naming && chosen && <SaveAs key={view.series.join()} title={title(view, chosen)} series={view.series.map((id) => chosen.get(id)).filter((s) => s !== undefined)} view={view} setView={setView} />}
+          </>
         )}
       </section>
     </main>

@@ -2,6 +2,7 @@
 // configuration: names and units say what belongs together.
 
 import type { Series } from './api.ts';
+import { scaleFor } from './units.ts';
 
 export interface Group {
   title: string;
@@ -35,7 +36,20 @@ function titled(name: string): string {
 
 export function grouped(series: Series[]): Groups {
   const of = (kind: Series['kind']) => series.filter((s) => s.kind === kind);
-  return { charts: charts(of('gauge')), states: of('state'), counters: of('counter'), texts: of('text') };
+  // What counters count is a line as well: its rate.
+  return { charts: told([...charts(of('gauge')), ...charts(of('counter'))]), states: of('state'), counters: of('counter'), texts: of('text') };
+}
+
+/** No two charts of a page are called the same. */
+function told(groups: Group[]): Group[] {
+  const seen = new Set<string>();
+  return groups.map((group) => {
+    let { title } = group;
+    if (seen.has(title) && group.series[0]?.unit) title = `${title} in ${scaleFor(group.series[0].unit, 0).symbol}`;
+    for (let n = 2; seen.has(title); n += 1) title = `${group.title}, ${n}`;
+    seen.add(title);
+    return { ...group, title };
+  });
 }
 
 function charts(gauges: Series[]): Group[] {

@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 
 import * as api from './api.ts';
 import { feed } from './feed.ts';
-import { whyNot } from './window.ts';
+import { whyNot } from './poll.ts';
 
 const AGAIN_MS = 2000;
 

@@ -14,6 +14,8 @@ interface Props {
   ids: number[];
   series: Map<number, Series>;
   latest: Map<number, Latest>;
+  /** Those that are shown as what they counted. */
+  counting: number[];
   plot: Plot | null;
   hovered: number | null;
   known: boolean;
@@ -62,7 +64,7 @@ function Row({ s, place, time, all }: { s: Series; place: number; time: number |
   const last = all.latest.get(s.id);
   const scale = scaleFor(s.unit, Math.max(Math.abs(trace?.min ?? 0), Math.abs(trace?.max ?? 0)));
   const figure = (value: number | null | undefined) => (s.kind === 'state' && value != null ? state(s, value) : scaled(value, scale));
-  const shown = reading(s, last);
+  const shown = all.counting.includes(s.id) ? { text: '', symbol: '' } : reading(s, last);
   const several = all.ids.some((id) => all.series.get(id)?.device !== s.device);
   return (
     <tr data-legend={s.id} class={alone !== null && alone !== s.id ? 'hidden' : ''} onMouseEnter={() => all.onFocus(s.id)} onMouseLeave={() => all.onFocus(null)}>
@@ -75,7 +77,7 @@ function Row({ s, place, time, all }: { s: Series; place: number; time: number |
       <td class="now" title={last?.t ? `${last.text ?? ''} ${s.unit} at ${stamp(last.t, zone)}` : ''} data-t={last?.t ?? ''}>
         {time !== undefined && trace && hovered !== null ? (
           figure(at(trace, hovered))
-        ) : !all.live && trace ? (
+        ) : (!all.live || all.counting.includes(s.id)) && trace ? (
           figure(trace.last)
         ) : (
           <>

@@ -3,14 +3,17 @@
 import { createContext } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
-import type { Zone } from './view.ts';
+import type { Zone } from './time.ts';
 
 export interface Look {
   dark: boolean;
+  /** Whose times are shown. */
   zone: Zone;
+  /** The plant's, where the server knows it. */
+  site: Zone | null;
 }
 
-export const LookOf = createContext<Look>({ dark: false, zone: 'browser' });
+export const LookOf = createContext<Look>({ dark: false, zone: 'browser', site: null });
 
 const isDark = () => document.documentElement.dataset.theme === 'dark';
 

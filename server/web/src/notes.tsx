@@ -12,7 +12,8 @@ import { clock, stamp } from './time.ts';
 const MAX_SHOWN = 20;
 
 /** `brief` counts the losses only: they are the gateway's, and listed once for all its charts. */
-export function Notes({ plot, series, brief }: { plot: Plot; series: Map<number, Series>; brief: boolean }) {
+export function Notes({ plot, series, brief, level }: { plot: Plot; series: Map<number, Series>; brief: boolean; level: 1 | 2 }) {
+  const Heading = level === 1 ? 'h2' : 'h3';
   const { zone } = useContext(LookOf);
   const notes = plot.traces.flatMap((trace) => doubts(trace, series.get(trace.id)));
   const silent = plot.traces.filter((t) => t.count + t.bad === 0);
@@ -21,7 +22,7 @@ export function Notes({ plot, series, brief }: { plot: Plot; series: Map<number,
   const hidden = plot.gapsLeftOut + plot.gaps.length - shown.length;
   return (
     <div class="notes">
-      <h3>In this window</h3>
+      <Heading>In this window</Heading>
       <ul>
         {silent.map((t) => (
           <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.point}</b> has no reading here.</li>

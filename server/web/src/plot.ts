@@ -17,6 +17,8 @@ export interface Trace {
   line: Cell[];
   /** Only where buckets hold more than one reading. */
   band: { min: Cell[]; max: Cell[] } | null;
+  /** Consumption in periods, from edge to edge; what is not whole is the least that it was. */
+  bars?: { edges: number[]; values: (number | null)[]; whole: boolean[] };
   marks: Mark[];
   min: number | null;
   max: number | null;
@@ -60,7 +62,7 @@ export function rows(answer: Buckets | Raw): number[] {
   return answer.series.map((s) => s.t.length);
 }
 
-function sum(values: number[]): number {
+export function sum(values: number[]): number {
   return values.reduce((a, b) => a + b, 0);
 }
 
@@ -120,7 +122,7 @@ export function fromBuckets(answer: Buckets, series: Map<number, Series>): Plot 
   return { from: answer.from, to: answer.to, step, x, traces, gaps: answer.gaps, gapsLeftOut: answer.gaps_left_out, truncated: false };
 }
 
-function extreme(values: (number | null)[], pick: (a: number, b: number) => number): number | null {
+export function extreme(values: (number | null)[], pick: (a: number, b: number) => number): number | null {
   return values.reduce<number | null>((a, b) => (a === null ? b : b === null ? a : pick(a, b)), null);
 }
 
@@ -190,4 +192,35 @@ export function at(trace: Trace, index: number): number | null {
     if (cell !== undefined) return cell;
   }
   return null;
+}
+
+/** Several plots of one window on one x, their traces in this order. A line goes on where another one was sampled. */
+export function together(plots: Plot[], order: number[]): Plot | null {
+  const [first, ...others] = plots;
+  if (!first) return null;
+  const same = others.every((plot) => plot.x.length === first.x.length && plot.x.every((t, i) => t === first.x[i]));
+  const x = same ? first.x : [...new Set(plots.flatMap((plot) => plot.x))].sort((a, b) => a - b);
+  const place = new Map(x.map((t, i) => [t, i]));
+  const spread = (plot: Plot) => (cells: Cell[]): Cell[] => {
+    if (same) return cells;
+    const line: Cell[] = new Array<Cell>(x.length).fill(undefined);
+    cells.forEach((cell, i) => {
+      line[place.get(plot.x[i] ?? 0) ?? 0] = cell;
+    });
+    return line;
+  };
+  const traces = plots.flatMap((plot) => {
+    const on = spread(plot);
+    return plot.traces.map((t): Trace => ({ ...t, line: on(t.line), band: t.band && { min: on(t.band.min), max: on(t.band.max) } }));
+  });
+  const gaps = new Map(plots.flatMap((plot) => plot.gaps).map((gap) => [`${gap.gateway} ${gap.from} ${gap.to} ${gap.reason}`, gap]));
+  return {
+    ...first,
+    from: Math.min(...plots.map((plot) => plot.from)),
+    to: Math.max(...plots.map((plot) => plot.to)),
+    x,
+    traces: traces.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id)),
+    gaps: [...gaps.values()],
+    truncated: plots.some((plot) => plot.truncated),
+  };
 }

@@ -11,6 +11,8 @@ export interface Polled<T> {
   error: string | null;
 }
 
+export const whyNot = (e: unknown): string => (e instanceof Refused ? e.message : 'The server does not answer. Trying again…');
+
 /** Asks at once when `key` changes, then every `ms` after an answer; not while the page is hidden. */
 export function usePoll<T>(key: string, ms: number, ask: (signal: AbortSignal) => Promise<T>): Polled<T> {
   const [state, setState] = useState<Polled<T>>({ data: null, error: null });
@@ -29,8 +31,7 @@ export function usePoll<T>(key: string, ms: number, ask: (signal: AbortSignal) =
         if (!stop.signal.aborted) setState({ data, error: null });
       } catch (e) {
         if (!stop.signal.aborted) {
-          const error = e instanceof Refused ? e.message : 'The server does not answer. Trying again…';
-          setState((old) => ({ data: old.data, error }));
+          setState((old) => ({ data: old.data, error: whyNot(e) }));
         }
       }
       asking = false;

@@ -1,18 +1,22 @@
 // Which window of time: quick ranges, half a window earlier or later, twice as long, fixed ends; the zone; drawings or numbers; a link.
 
-import { useState } from 'preact/hooks';
+import { useContext, useState } from 'preact/hooks';
 
 import { feed } from './feed.ts';
 import { duration } from './format.ts';
-import { field, fromField, stamp, zoneName } from './time.ts';
-import { fixed, isLive, last, pinned, rangeOf, RANGES, resolved, shifted, widened, writeView, type Span, type View } from './view.ts';
+import { LookOf } from './look.ts';
+import { field, fromField, stamp, zoneName, type Zone } from './time.ts';
+import { fixed, isLive, last, pinned, rangeOf, RANGES, resolved, shifted, widened, writeView, ZONES, type Span, type View, type ZoneChoice } from './view.ts';
 
 interface Props {
   view: View;
   setView: (view: View) => void;
 }
 
+const NAMES: Record<ZoneChoice, string> = { browser: 'Here', site: 'Site', utc: 'UTC' };
+
 export function SpanBar({ view, setView }: Props) {
+  const { zone, site } = useContext(LookOf);
   const [own, setOwn] = useState(false);
   const range = rangeOf(view.span);
   const go = (span: Span) => setView({ ...view, span });
@@ -28,27 +32,29 @@ export function SpanBar({ view, setView }: Props) {
         <button type="button" aria-expanded={own} onClick={() => setOwn(!own)}>Own…</button>
       </div>
       <div class="ranges" role="group" aria-label="Show">
-        <button type="button" aria-pressed={view.zone === 'utc'} title={`Times are in ${zoneName(view.zone)}`} onClick={() => setView({ ...view, zone: view.zone === 'utc' ? 'browser' : 'utc' })}>UTC</button>
+        <select aria-label="Time zone" title={`Times are in ${zoneName(zone)}`} value={view.zone} onChange={(e) => setView({ ...view, zone: e.currentTarget.value as ZoneChoice })}>
+          {ZONES.filter((one) => one !== 'site' || site || view.zone === 'site').map((one) => <option key={one} value={one}>{NAMES[one]}{one === 'utc' ? '' : ` (${one === 'site' ? (site ?? 'not known') : zoneName(one)})`}</option>)}
+        </select>
         <button type="button" aria-pressed={view.table} onClick={() => setView({ ...view, table: !view.table })}>Table</button>
         <Share view={view} />
       </div>
-      {range === null && <p class="window">{windowText(view)}</p>}
-      {own && <Own view={view} onChoose={(span) => (setOwn(false), go(span))} />}
+      {range === null && <p class="window">{windowText(view, zone)}</p>}
+      {own && <Own view={view} zone={zone} onChoose={(span) => (setOwn(false), go(span))} />}
     </div>
   );
 }
 
-function windowText(view: View): string {
+function windowText(view: View, zone: Zone): string {
   const [from, to] = resolved(view.span, feed.now());
-  const end = isLive(view.span) ? 'now' : stamp(to, view.zone);
-  return `${stamp(from, view.zone)} – ${end} · ${duration(to - from)} · ${zoneName(view.zone)}`;
+  const end = isLive(view.span) ? 'now' : stamp(to, zone);
+  return `${stamp(from, zone)} – ${end} · ${duration(to - from)} · ${zoneName(zone)}`;
 }
 
-function Own({ view, onChoose }: { view: View; onChoose: (span: Span) => void }) {
+function Own({ view, zone, onChoose }: { view: View; zone: Zone; onChoose: (span: Span) => void }) {
   const [from, to] = resolved(view.span, feed.now());
-  const [start, setStart] = useState(field(from, view.zone));
-  const [end, setEnd] = useState(field(to, view.zone));
-  const [a, b] = [fromField(start, view.zone), fromField(end, view.zone)];
+  const [start, setStart] = useState(field(from, zone));
+  const [end, setEnd] = useState(field(to, zone));
+  const [a, b] = [fromField(start, zone), fromField(end, zone)];
   const wrong = a === null || b === null ? 'Both ends are needed.' : a >= b ? 'It ends before it begins.' : null;
   const submit = (event: Event) => {
     event.preventDefault();
@@ -59,7 +65,7 @@ function Own({ view, onChoose }: { view: View; onChoose: (span: Span) => void })
       <label>From <input type="datetime-local" step="1" value={start} onInput={(e) => setStart(e.currentTarget.value)} /></label>
       <label>To <input type="datetime-local" step="1" value={end} onInput={(e) => setEnd(e.currentTarget.value)} /></label>
       <button type="submit" class="primary" disabled={wrong !== null}>Show</button>
-      <span class="quiet">{wrong ?? zoneName(view.zone)}</span>
+      <span class="quiet">{wrong ?? zoneName(zone)}</span>
     </form>
   );
 }

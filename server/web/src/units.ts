@@ -37,6 +37,16 @@ function symbolOf(unit: string): string {
 
 export const isBytes = (unit: string): boolean => unit === 'By' || unit.startsWith('By/');
 
+/** What counts in this unit has a rate in another one: energy is counted, power is its rate. `factor` goes from per second to it. */
+export function rateOf(unit: string): { unit: string; factor: number } {
+  const split = prefixOf(unit);
+  if (split && /^(Wh|VAh|varh|Ah)$/.test(split.base)) return { unit: unit.slice(0, -1), factor: 3600 };
+  if (split?.base === 'J' || split?.base === 'Ws') return { unit: `${unit.slice(0, unit.length - split.base.length)}W`, factor: 1 };
+  if (unit === 'm3') return { unit: 'm3/h', factor: 3600 };
+  if (unit === 'l' || unit === 'L') return { unit: `${unit}/min`, factor: 60 };
+  return { unit: `${unit === '1' || unit === '{count}' ? '' : unit}/s`, factor: 1 };
+}
+
 /** The scale for numbers up to `largest`, which may be negative. */
 export function scaleFor(unit: string, largest: number): Scale {
   const size = Math.abs(largest);

@@ -8,9 +8,15 @@ export interface Span {
   to: string;
 }
 
-export type Zone = 'browser' | 'utc';
+/** Whose clock: the reader's, the plant's, or UTC. */
+export const ZONES = ['browser', 'site', 'utc'] as const;
+export type ZoneChoice = (typeof ZONES)[number];
 
-export type Page = 'fleet' | 'device' | 'explore';
+/** How counters are drawn: as rates, as what they stood at, or as consumption in periods. */
+export const COUNTERS = ['rate', 'total', 'hour', 'day', 'month'] as const;
+export type CounterMode = (typeof COUNTERS)[number];
+
+export type Page = 'fleet' | 'device' | 'explore' | 'dashboards' | 'dashboard' | 'favourites';
 
 export interface View {
   page: Page;
@@ -20,7 +26,14 @@ export interface View {
   /** Ids on the explore page, in the order in which they were chosen. */
   series: number[];
   span: Span;
-  zone: Zone;
+  zone: ZoneChoice;
+  /** Null for what suits the chart. */
+  counter: CounterMode | null;
+  /** Name of a dashboard, and what was chosen of its variables. */
+  dashboard: string;
+  vars: Record<string, string>;
+  /** The dashboard is being changed. */
+  edit: boolean;
   /** Numbers in place of drawings. */
   table: boolean;
   /** Words to search for. */
@@ -38,7 +51,8 @@ const MAX_TIME_MS = 253_402_300_799_999;
 
 export const last = (range: string): Span => ({ from: `now-${range}`, to: 'now' });
 
-const DEFAULT = last('15m');
+/** Where the address says none. One that was chosen is another object, even if it says the same. */
+export const DEFAULT = last('15m');
 
 /** Ms since 1970 of one end; null for what is no time. */
 function end(text: string, now: number): number | null {
@@ -89,6 +103,7 @@ export function widened(span: Span, now: number): Span {
 }
 
 function readSpan(params: URLSearchParams): Span {
+  if (!params.has('from') && !params.has('to')) return DEFAULT;
   const span = { from: params.get('from') ?? DEFAULT.from, to: params.get('to') ?? DEFAULT.to };
   const now = 1e12;
   const [from, to] = [end(span.from, now), end(span.to, now)];
@@ -96,20 +111,31 @@ function readSpan(params: URLSearchParams): Span {
   return from !== null && to !== null && (mixed || from < to) ? span : DEFAULT;
 }
 
+const known = <T extends string>(all: readonly T[], text: string | null): T | null => all.find((one) => one === text) ?? null;
+
+const VAR = 'var.';
+const MAX_VARS = 8;
+
 export function readView(query: string): View {
   const params = new URLSearchParams(query);
   const ids = (params.get('series') ?? '').split(',').map(Number);
   const valid = ids.filter((id) => Number.isSafeInteger(id) && id > 0 && id < 2 ** 32);
   const series = [...new Set(valid)].slice(0, MAX_CHARTED);
-  const [gateway, device] = [params.get('gateway') ?? '', params.get('device') ?? ''];
-  const page = gateway && device ? 'device' : series.length || params.get('page') === 'explore' ? 'explore' : 'fleet';
+  const [gateway, device, dashboard] = [params.get('gateway') ?? '', params.get('device') ?? '', params.get('dashboard') ?? ''];
+  const named = known(['explore', 'dashboards', 'favourites'] as const, params.get('page'));
+  const page = dashboard ? 'dashboard' : gateway && device ? 'device' : series.length ? 'explore' : (named ?? 'fleet');
+  const vars = [...params].filter(([key]) => key.startsWith(VAR)).slice(0, MAX_VARS).map(([key, value]) => [key.slice(VAR.length), value]);
   return {
     page,
     gateway: page === 'device' ? gateway : '',
     device: page === 'device' ? device : '',
     series: page === 'explore' ? series : [],
     span: readSpan(params),
-    zone: params.get('tz') === 'utc' ? 'utc' : 'browser',
+    zone: known(ZONES, params.get('tz')) ?? 'browser',
+    counter: known(COUNTERS, params.get('counter')),
+    dashboard,
+    vars: page === 'dashboard' ? Object.fromEntries(vars) : {},
+    edit: page === 'dashboard' && params.has('edit'),
     table: params.get('view') === 'table',
     q: params.get('q') ?? '',
   };
@@ -117,21 +143,29 @@ export function readView(query: string): View {
 
 export function writeView(view: View): string {
   const params = new URLSearchParams();
-  if (view.page === 'explore' && view.series.length === 0) params.set('page', 'explore');
+  if (['dashboards', 'favourites'].includes(view.page) || (view.page === 'explore' && view.series.length === 0)) params.set('page', view.page);
+  if (view.page === 'dashboard') params.set('dashboard', view.dashboard);
   if (view.page === 'device') {
     params.set('gateway', view.gateway);
     params.set('device', view.device);
   }
+  for (const [name, value] of Object.entries(view.vars)) params.set(VAR + name, value);
   if (view.series.length) params.set('series', view.series.join());
   if (view.q) params.set('q', view.q);
-  if (view.span.from !== DEFAULT.from) params.set('from', view.span.from);
-  if (view.span.to !== DEFAULT.to) params.set('to', view.span.to);
-  if (view.zone === 'utc') params.set('tz', 'utc');
+  // A dashboard may have a window of its own, over which a choice has to be told.
+  const told = view.page === 'dashboard' && view.span !== DEFAULT;
+  if (told || view.span.from !== DEFAULT.from) params.set('from', view.span.from);
+  if (told || view.span.to !== DEFAULT.to) params.set('to', view.span.to);
+  if (view.zone !== 'browser') params.set('tz', view.zone);
+  if (view.counter) params.set('counter', view.counter);
   if (view.table) params.set('view', 'table');
+  if (view.edit) params.set('edit', '');
   return `?${params.toString().replaceAll('%2C', ',')}`;
 }
 
-export const toFleet = (view: View): View => ({ ...view, page: 'fleet', gateway: '', device: '', series: [], q: '' });
+export const toFleet = (view: View): View => ({ ...view, page: 'fleet', gateway: '', device: '', series: [], q: '', dashboard: '', vars: {}, edit: false });
+export const toPage = (view: View, page: 'dashboards' | 'favourites'): View => ({ ...toFleet(view), page });
+export const toDashboard = (view: View, dashboard: string): View => ({ ...toFleet(view), page: 'dashboard', dashboard, span: DEFAULT });
 export const toDevice = (view: View, gateway: string, device: string): View => ({ ...toFleet(view), page: 'device', gateway, device });
 export const toExplore = (view: View, series: number[]): View => ({ ...toFleet(view), page: 'explore', series: series.slice(0, MAX_CHARTED) });
 

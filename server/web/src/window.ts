@@ -6,7 +6,9 @@ import * as api from './api.ts';
 import { feed } from './feed.ts';
 import { cut, isBuckets, merged, patched, stale, type Answer } from './merge.ts';
 import { exact, rows } from './plot.ts';
-import { isLive, resolved, type Span } from './view.ts';
+import { whyNot } from './poll.ts';
+import type { Counted } from './counters.ts';
+import { isLive, resolved, type CounterMode, type Span } from './view.ts';
 
 export interface Window {
   /** None until the first answer. */
@@ -22,8 +24,6 @@ const TICK_MS = 1000;
 /** Buckets under way are asked for so often within one step, at most. */
 const TAILS_PER_STEP = 10;
 const [MIN_TAIL_MS, MAX_TAIL_MS] = [1000, 15_000];
-
-export const whyNot = (e: unknown): string => (e instanceof api.Refused ? e.message : 'The server does not answer. Trying again…');
 
 /** In place of pixels: exact readings, as many as one answer may hold. Texts have no other form. */
 export const EXACT = Infinity;
@@ -138,4 +138,45 @@ function keep(ids: number[], span: Span, pixels: number, change: Change): () => 
     clearInterval(tick);
     timers.forEach(clearTimeout);
   };
+}
+
+/** What counters counted is asked for anew: each new reading changes the end of it. */
+const [MIN_COUNTED_MS, MAX_COUNTED_MS] = [2000, 60_000];
+
+/** What counters counted in a window, as it is on screen. */
+export function useCounted(ids: number[], span: Span, pixels: number, mode: CounterMode, zone: string): { answer: Counted | null; error: string | null } {
+  const of = `${ids.join()} ${mode} ${zone}`;
+  const key = ids.length && pixels && mode !== 'total' ? `${of} ${span.from} ${span.to} ${pixels}` : '';
+  const [state, setState] = useState<{ of: string; answer: Counted | null; error: string | null }>({ of, answer: null, error: null });
+  useEffect(() => {
+    if (!key) return undefined;
+    const stop = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const load = async () => {
+      let again = AGAIN_MS;
+      const hidden = document.hidden;
+      try {
+        if (!hidden) {
+          const ask = mode === 'rate' ? api.rates(ids, span.from, span.to, pixels, stop.signal) : api.consumption(ids, span.from, span.to, mode, zone, stop.signal);
+          const answer = await ask;
+          setState({ of, answer, error: null });
+          again = Math.min(MAX_COUNTED_MS, Math.max(MIN_COUNTED_MS, (answer.to - answer.from) / 500));
+        }
+      } catch (e) {
+        if (stop.signal.aborted) return;
+        setState((old) => ({ ...(old.of === of ? old : { answer: null }), of, error: whyNot(e) }));
+        // What was refused is refused again.
+        if (e instanceof api.Refused) again = MAX_COUNTED_MS;
+        timer = setTimeout(load, again);
+        return;
+      }
+      if ((isLive(span) || hidden) && !stop.signal.aborted) timer = setTimeout(load, again);
+    };
+    void load();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [key]);
+  return state.of === of ? state : { answer: null, error: null };
 }

@@ -47,7 +47,15 @@ test('what belongs together lies on one chart, in one unit, each gauge exactly o
 test('kinds have places of their own', () => {
   const found = grouped([series(1, 'state'), series(2, 'counter'), series(3, 'text'), series(4, 'gauge')]);
   assert.deepEqual([found.states, found.counters, found.texts].map((list) => list.map((s) => s.id)), [[1], [2], [3]]);
-  assert.equal(found.charts.length, 1);
+  assert.deepEqual(found.charts.map((group) => group.series.map((s) => s.id)), [[4], [2]], 'what a counter counts is a line as well');
+});
+
+test('no two charts of a device are called the same', () => {
+  const named = (id: number, unit: string, kind: 'gauge' | 'counter' = 'counter') => ({ ...series(id, kind, {}, 'energy_l1'), unit });
+  const { charts } = grouped([named(1, 'kWh'), named(2, 'kvarh'), named(3, 'kvarh', 'gauge'), named(4, '', 'gauge')]);
+  const titles = charts.map((group) => group.title);
+  assert.equal(new Set(titles).size, 4, titles.join());
+  assert.ok(titles.includes('Energy in kWh'), titles.join());
 });
 
 const pump = series(1, 'state', { 0: 'stopped', 1: 'running' }, 'pump');
@@ -81,7 +89,7 @@ test('a bucket with two states says so', () => {
 
 test('a file of numbers has a dot, a zone, and no formula', () => {
   const evil = { ...pump, device: '=HYPERLINK("x")', point: 'a,b' };
-  const lines = csv({ ...answer, series: answer.series.map((s) => ({ ...s, t: s.t.slice(0, 1) })) }, new Map([[1, evil]]), 'utc').split('\r\n');
+  const lines = csv([{ ...answer, series: answer.series.map((s) => ({ ...s, t: s.t.slice(0, 1) })) }], new Map([[1, evil]]), 'utc').split('\r\n');
   assert.deepEqual(lines, ['time,gateway,device,point,unit,value,quality,reason', `1970-01-01T00:00:00.000Z,g,"'=HYPERLINK(""x"")","a,b",,0,good,`, '']);
   assert.deepEqual([-1.5, null, 'a"b', '-1', true].map(field), ['-1.5', '', '"a""b"', "'-1", 'true']);
 });

@@ -14,6 +14,10 @@ test('the address says the whole view, and nonsense in it is left out', () => {
     ['?from=yesterday', 'fleet', 'now-15m', 'now', []],
     ['?from=now&to=now-1h', 'fleet', 'now-15m', 'now', []],
     ['?from=1000&tz=utc&view=table&q=a+b', 'fleet', '1000', 'now', []],
+    ['?dashboard=pumps&var.site=a%26b&var.x=&edit=&series=3', 'dashboard', 'now-15m', 'now', []],
+    ['?page=favourites', 'favourites', 'now-15m', 'now', []],
+    ['?page=nonsense&counter=week&tz=mars', 'fleet', 'now-15m', 'now', []],
+    ['?series=3&counter=day&tz=site', 'explore', 'now-15m', 'now', [3]],
   ] as const) {
     const view = readView(query);
     assert.deepEqual([view.page, view.span, view.series], [page, { from, to }, [...ids]], query);
@@ -64,4 +68,11 @@ test('zooming in has an end, and a pinned window stays', () => {
   assert.deepEqual(fixed(20_000, 10_000), { from: '10000', to: '20000' });
   assert.deepEqual(pinned(last('1m'), 100_000), { from: '40000', to: '100000' });
   assert.deepEqual([rangeOf(last('6h')), rangeOf(fixed(0, 10_000))], ['6h', null]);
+});
+
+test('a window that was chosen is told even where it is the usual one: a dashboard may have its own', () => {
+  const view = readView('?dashboard=pumps');
+  assert.equal(writeView(view), '?dashboard=pumps');
+  assert.equal(writeView({ ...view, span: last('15m') }), '?dashboard=pumps&from=now-15m&to=now');
+  assert.deepEqual(readView('?dashboard=pumps&var.site=north').vars, { site: 'north' });
 });

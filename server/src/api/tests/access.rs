@@ -17,7 +17,7 @@ const CLOSED: Door = Door { anonymous: false, secure: false, port: 1 };
 const CALLERS: &str = "-?1VOAva";
 
 /// Who may use which route. A route without a row here turns a test red.
-const TABLE: [(&str, &str, &str); 23] = [
+const TABLE: [(&str, &str, &str); 34] = [
     ("GET", "/healthz", "-1VOAva"),
     ("GET", "/readyz", "VOAva"),
     ("GET", "/metrics", "VOAva"),
@@ -28,6 +28,17 @@ const TABLE: [(&str, &str, &str); 23] = [
     ("GET", "/api/v1/latest", "VOAva"),
     ("GET", "/api/v1/range", "VOAva"),
     ("GET", "/api/v1/live", "VOAva"),
+    ("GET", "/api/v1/export.csv", "VOAva"),
+    ("GET", "/api/v1/site", "VOAva"),
+    ("GET", "/api/v1/favourites", "VOAva"),
+    ("PUT", "/api/v1/favourites", "VOAva"),
+    ("GET", "/api/v1/dashboard.schema.json", "VOAva"),
+    ("GET", "/api/v1/dashboards", "VOAva"),
+    ("GET", "/api/v1/dashboards/{name}", "VOAva"),
+    ("GET", "/api/v1/dashboards/{name}/shown", "VOAva"),
+    ("PUT", "/api/v1/dashboards/{name}", "OAa"),
+    ("PATCH", "/api/v1/dashboards/{name}", "OAa"),
+    ("DELETE", "/api/v1/dashboards/{name}", "OAa"),
     ("GET", "/api/v1/session", "-1VOAva"),
     // Who may not log in has shown nothing that is right: this route refuses by the password.
     ("POST", "/api/v1/session", "-1VOAva"),

@@ -47,6 +47,8 @@ impl Plant {
         let reading = |n: i64| (SeriesId(id), Reading { at_ms: n, sample: Sample::Good(Value::int(n)) });
         let readings: Vec<_> = (0..i64::try_from(readings).unwrap()).map(reading).collect();
         let count = readings.len();
+        let filled = entries().into_iter().next().map(|first| SeriesEntry { id: SeriesId(id), device: format!("filled-{id}"), ..first });
+        self.live.put_series(filled);
         self.store.commit(&Commit { readings, ..Commit::default() }).unwrap();
         count
     }
