@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod log;
 pub mod memory;
 pub mod part;
+pub mod shelf;
 pub mod victoria;
 
 #[cfg(test)]

@@ -31,16 +31,18 @@ use thiserror::Error;
 
 pub(super) mod bytes;
 mod chunk;
+pub mod cut;
 mod index;
 pub mod merge;
 mod pack;
+pub mod pieces;
 mod read;
 mod rows;
 mod stats;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use read::Part;
 pub use rows::{FULL_ROWS, MAX_CELLS, MAX_COLUMNS, Rows, full_rows};

@@ -3,7 +3,7 @@
 //! Of the same series and time the reading of the later part wins, and so a resend collapses and a correction stays. A chunk that is nearly full
 //! and overlaps no other is copied as it is, its checksums checked; only the others are decoded, joined and made anew. In memory is one decoded
 //! chunk of each group that overlaps others at that time, what is being made (at most [`MAX_CELLS`](super::MAX_CELLS) cells), and the indexes.
-//! Damage in any of the parts ends the merge: what to do with such a part is not decided here.
+//! Damage in any of the parts ends [`merge`]; [`salvage`] takes the rest and says what is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +57,9 @@ struct Input {
     place: Place,
 }
 
+/// What could not be read, by the place of its part among those that are merged.
+pub type Lost = Vec<(usize, PartError)>;
+
 /// A chunk that overlaps others, row by row.
 struct Open {
     part: usize,
@@ -66,7 +69,9 @@ struct Open {
 }
 
 struct Merge<'a, S> {
-    parts: &'a [Part<S>],
+    parts: &'a [&'a Part<S>],
+    /// What could not be read so far, where that is borne.
+    lost: Option<Lost>,
     writer: Writer,
     write: &'a mut dyn FnMut(&[u8]) -> Result<(), PartError>,
     out: Vec<u8>,
@@ -80,17 +85,37 @@ struct Merge<'a, S> {
 /// # Errors
 /// A part is damaged, or the new one cannot be written.
 pub fn merge<S: Source>(parts: &[Part<S>], write: &mut dyn FnMut(&[u8]) -> Result<(), PartError>) -> Result<Merged, MergeError> {
+    let parts: Vec<&Part<S>> = parts.iter().collect();
+    Ok(run(&parts, None, write)?.0)
+}
+
+/// As [`merge`], but passes over what is damaged: of a damaged chunk it takes the columns that are not. Gives what is lost.
+///
+/// # Errors
+/// A part cannot be read for another reason, or the new one cannot be written.
+pub fn salvage<S: Source>(
+    parts: &[&Part<S>],
+    write: &mut dyn FnMut(&[u8]) -> Result<(), PartError>,
+) -> Result<(Merged, Lost), MergeError> {
+    run(parts, Some(Lost::new()), write)
+}
+
+fn run<S: Source>(
+    parts: &[&Part<S>],
+    lost: Option<Lost>,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), PartError>,
+) -> Result<(Merged, Lost), MergeError> {
     let mut out = Vec::new();
     let writer = Writer::new(&mut out);
-    let mut merge = Merge { parts, writer, write, out, pending: Rows::default(), merged: Merged::default() };
+    let mut merge = Merge { parts, lost, writer, write, out, pending: Rows::default(), merged: Merged::default() };
     for group in regrouped(parts) {
         merge.group(&group)?;
     }
-    let Merge { writer, mut out, write, mut merged, .. } = merge;
+    let Merge { lost, writer, mut out, write, mut merged, .. } = merge;
     merged.readings = writer.readings();
     merged.bytes = writer.finish(&mut out).map_err(MergeError::Written)?;
     write(&out).map_err(MergeError::Written)?;
-    Ok(merged)
+    Ok((merged, lost.unwrap_or_default()))
 }
 
 /// A group of the new part.
@@ -103,7 +128,7 @@ struct Group {
 
 /// The groups of the new part. A series goes where the latest part has it; one that this has no more goes where those went that it was
 /// polled with.
-fn regrouped<S>(parts: &[Part<S>]) -> Vec<Group> {
+fn regrouped<S>(parts: &[&Part<S>]) -> Vec<Group> {
     let mut homes: BTreeMap<SeriesId, usize> = BTreeMap::new();
     let mut groups: Vec<Group> = Vec::new();
     for part in parts.iter().rev() {
@@ -137,7 +162,7 @@ fn regrouped<S>(parts: &[Part<S>]) -> Vec<Group> {
     groups
 }
 
-impl<S: Source> Merge<'_, S> {
+impl<'a, S: Source> Merge<'a, S> {
     fn group(&mut self, Group { series, from }: &Group) -> Result<(), MergeError> {
         self.writer.begin_group();
         let chunks = from.iter().flat_map(|(part, group)| {
@@ -161,26 +186,16 @@ impl<S: Source> Merge<'_, S> {
         self.flush()
     }
 
-    fn part(&self, input: Input) -> Result<&Part<S>, MergeError> {
+    fn part(&self, input: Input) -> Result<&'a Part<S>, MergeError> {
         let missing = || MergeError::Written(PartError::Unwritable("BUG: no such part".into()));
-        self.parts.get(input.part).ok_or_else(missing)
+        self.parts.get(input.part).copied().ok_or_else(missing)
     }
 
     /// Takes a chunk that overlaps no other.
     fn alone(&mut self, input: Input, series: &BTreeSet<SeriesId>) -> Result<(), MergeError> {
-        let of_part = |error| MergeError::Part { part: input.part, error };
         let part = self.part(input)?;
-        let bytes = part.chunk(&input.place).map_err(of_part)?;
-        let head = checked_head(&bytes, &input.place).map_err(of_part)?;
-        let whole = head.columns.iter().all(|column| series.contains(&column.series));
-        if whole && head.rows * 4 >= full_rows(head.columns.len()) * 3 {
-            head.check(&bytes).map_err(of_part)?;
-            let (head_bytes, _) = lengths(&bytes, input.place.at).map_err(of_part)?;
-            let bytes = bytes.into_owned();
-            self.flush()?;
-            self.writer.copy(&head, head_bytes, &bytes, &mut self.out);
-            self.merged.copied += 1;
-            return self.give();
+        if self.copied(part, input, series)? {
+            return Ok(());
         }
         let rows = self.open(input, series)?.rows;
         if rows.columns.is_empty() {
@@ -193,9 +208,45 @@ impl<S: Source> Merge<'_, S> {
         if self.pending.is_full() { self.flush() } else { Ok(()) }
     }
 
-    fn open(&self, input: Input, series: &BTreeSet<SeriesId>) -> Result<Open, MergeError> {
+    /// Takes a chunk as it is, if it is whole, nearly full and undamaged.
+    fn copied(&mut self, part: &Part<S>, input: Input, series: &BTreeSet<SeriesId>) -> Result<bool, MergeError> {
+        let read = || {
+            let bytes = part.chunk(&input.place)?;
+            let head = checked_head(&bytes, &input.place)?;
+            let whole = head.columns.iter().all(|column| series.contains(&column.series));
+            if !whole || head.rows * 4 < full_rows(head.columns.len()) * 3 {
+                return Ok(None);
+            }
+            head.check(&bytes)?;
+            let (head_bytes, _) = lengths(&bytes, input.place.at)?;
+            Ok(Some((head, head_bytes, bytes.into_owned())))
+        };
+        let (head, head_bytes, bytes) = match read() {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Ok(false),
+            // What is good of it is found when it is decoded.
+            Err(PartError::Damaged { .. }) if self.lost.is_some() => return Ok(false),
+            Err(error) => return Err(MergeError::Part { part: input.part, error }),
+        };
+        self.flush()?;
+        self.writer.copy(&head, head_bytes, &bytes, &mut self.out);
+        self.merged.copied += 1;
+        self.give()?;
+        Ok(true)
+    }
+
+    fn open(&mut self, input: Input, series: &BTreeSet<SeriesId>) -> Result<Open, MergeError> {
         let part = self.part(input)?;
-        let mut rows = part.rows(&input.place).map_err(|error| MergeError::Part { part: input.part, error })?;
+        let lost = &mut self.lost;
+        let mut bear = |error| match (lost.as_mut(), error) {
+            (Some(lost), error @ PartError::Damaged { .. }) => {
+                lost.push((input.part, error));
+                Ok(())
+            }
+            (_, error) => Err(error),
+        };
+        let rows = part.rows_but(&input.place, &mut bear);
+        let mut rows = rows.map_err(|error| MergeError::Part { part: input.part, error })?;
         rows.columns.retain(|column| series.contains(&column.series));
         let cursors = vec![CellCursor::default(); rows.columns.len()];
         Ok(Open { part: input.part, rows, row: 0, cursors })
@@ -256,9 +307,7 @@ impl Open {
     }
 
     fn take_row(&mut self) -> impl Iterator<Item = (SeriesId, Sample)> {
-        let row = self.row;
         self.row += 1;
-        let columns = self.rows.columns.iter().zip(&mut self.cursors);
-        columns.filter_map(move |(column, cursor)| Some((column.series, column.cell(row, cursor)?)))
+        self.rows.row(self.row - 1, &mut self.cursors)
     }
 }

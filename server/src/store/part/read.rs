@@ -27,27 +27,24 @@ impl<S: Source> Part<S> {
     /// # Errors
     /// Torn, damaged, of a newer program, or refused by the disk.
     pub fn open(source: S) -> Result<Self, PartError> {
-        let bytes = source.bytes()?;
-        let begins = source.read(0, MAGIC.len())?;
-        let mut magic = Reader::new(&begins, 0);
-        match magic.take(MAGIC.len() - 1, "").and_then(|name| Ok((name, magic.byte("")?))) {
-            Err(_) => return Err(PartError::Torn("it has not even a beginning")),
-            Ok((name, _)) if !MAGIC.starts_with(name) => return Err(PartError::Damaged { at: 0, what: "beginning of a part" }),
-            Ok((_, format)) if !MAGIC.ends_with(&[format]) => return Err(PartError::Newer(format)),
-            Ok(_) => {}
-        }
-        let end = bytes.checked_sub(FOOTER_BYTES as u64).ok_or(PartError::Torn("it has no footer"))?;
-        let footer = take_footer(&source.read(end, FOOTER_BYTES)?, bytes)?;
+        let footer = footer_of(&source)?;
         let index = source.read(footer.index_at, footer.index_bytes)?;
         if index.len() != footer.index_bytes || crc32fast::hash(&index) != footer.index_crc {
             return Err(PartError::Damaged { at: footer.index_at, what: "index: its checksum" });
         }
         let groups = take_index(&index, &footer, MAGIC.len() as u64)?;
-        drop((begins, index));
+        drop(index);
         let numbered = (0u32..).zip(&groups);
         let mut by_series: Vec<_> = numbered.flat_map(|(group, of)| of.series.iter().map(move |id| (*id, group))).collect();
         by_series.sort_unstable();
         Ok(Self { source, footer, groups, by_series })
+    }
+
+    /// What its index takes in memory, about, in bytes.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        let chunks: usize = self.groups.iter().map(|group| group.chunks.len()).sum();
+        self.by_series.len() * (size_of::<(SeriesId, u32)>() + size_of::<SeriesId>()) + chunks * size_of::<Place>()
     }
 
     /// Readings in it.
@@ -69,7 +66,7 @@ impl<S: Source> Part<S> {
     }
 
     /// Chunks that may have readings of a series with `from_ms <= at_ms <= last_ms`, group by group.
-    fn chunks(&self, series: SeriesId, from_ms: i64, last_ms: i64) -> impl DoubleEndedIterator<Item = &[Place]> {
+    pub(super) fn chunks(&self, series: SeriesId, from_ms: i64, last_ms: i64) -> impl DoubleEndedIterator<Item = &[Place]> {
         let first = self.by_series.partition_point(|(id, _)| *id < series);
         let end = self.by_series.partition_point(|(id, _)| *id <= series);
         let groups = self.by_series.get(first..end).unwrap_or_default();
@@ -91,7 +88,7 @@ impl<S: Source> Part<S> {
     }
 
     /// The columns of a series in a chunk, decoded; without them not even the times are.
-    fn columns(&self, head: &Head, series: SeriesId) -> Result<Rows, PartError> {
+    pub(super) fn columns(&self, head: &Head, series: SeriesId) -> Result<Rows, PartError> {
         let mut columns: Vec<Column> = Vec::new();
         for column in head.columns.iter().filter(|column| column.series == series) {
             let (at, bytes) = head.column_place(column);
@@ -191,15 +188,32 @@ impl<S: Source> Part<S> {
 
     /// The whole chunk, decoded.
     pub(super) fn rows(&self, place: &Place) -> Result<Rows, PartError> {
-        let bytes = self.chunk(place)?;
-        let head = checked_head(&bytes, place)?;
+        self.rows_but(place, &mut Err)
+    }
+
+    /// The chunk, decoded, but for what cannot be read and is borne.
+    pub(super) fn rows_but(&self, place: &Place, bear: &mut dyn FnMut(PartError) -> Result<(), PartError>) -> Result<Rows, PartError> {
+        let bytes = match self.chunk(place) {
+            Ok(bytes) => bytes,
+            Err(e) => return bear(e).map(|()| Rows::default()),
+        };
         let piece = |(at, bytes_of): (u64, usize)| {
             let from = (at - place.at) as usize;
             bytes.get(from..from + bytes_of).unwrap_or_default()
         };
-        let times_ms = head.times(piece(head.times_place()))?;
-        let columns: Result<_, _> = head.columns.iter().map(|column| head.column(column, piece(head.column_place(column)))).collect();
-        Ok(Rows::of(times_ms, columns?))
+        let begins = checked_head(&bytes, place).and_then(|head| Ok((head.times(piece(head.times_place()))?, head)));
+        let (times_ms, head) = match begins {
+            Ok(begins) => begins,
+            Err(e) => return bear(e).map(|()| Rows::default()),
+        };
+        let mut columns = Vec::new();
+        for column in &head.columns {
+            match head.column(column, piece(head.column_place(column))) {
+                Ok(column) => columns.push(column),
+                Err(e) => bear(e)?,
+            }
+        }
+        Ok(Rows::of(times_ms, columns))
     }
 
     /// The bytes of a chunk.
@@ -228,13 +242,29 @@ impl<S: Source> Part<S> {
         let mut readings = 0;
         let mut damage = Vec::new();
         for chunk in self.groups.iter().flat_map(|group| &group.chunks) {
-            match self.rows(chunk) {
-                Ok(rows) => readings += rows.readings_count(),
-                Err(e) => damage.push(e),
-            }
+            let rows = self.rows_but(chunk, &mut |e| {
+                damage.push(e);
+                Ok(())
+            });
+            readings += rows.map_or(0, |rows| rows.readings_count());
         }
         (readings, damage)
     }
+}
+
+/// Beginning and end of a part: that it is one.
+pub(super) fn footer_of<S: Source>(source: &S) -> Result<Footer, PartError> {
+    let bytes = source.bytes()?;
+    let begins = source.read(0, MAGIC.len())?;
+    let mut magic = Reader::new(&begins, 0);
+    match magic.take(MAGIC.len() - 1, "").and_then(|name| Ok((name, magic.byte("")?))) {
+        Err(_) => return Err(PartError::Torn("it has not even a beginning")),
+        Ok((name, _)) if !MAGIC.starts_with(name) => return Err(PartError::Damaged { at: 0, what: "beginning of a part" }),
+        Ok((_, format)) if !MAGIC.ends_with(&[format]) => return Err(PartError::Newer(format)),
+        Ok(_) => {}
+    }
+    let end = bytes.checked_sub(FOOTER_BYTES as u64).ok_or(PartError::Torn("it has no footer"))?;
+    take_footer(&source.read(end, FOOTER_BYTES)?, bytes)
 }
 
 /// The last instant of `from_ms..to_ms`, if it has one.

@@ -103,6 +103,41 @@ impl Rows {
         self.times_ms.last().copied()
     }
 
+    /// Time of the first row.
+    #[must_use]
+    pub fn first_ms(&self) -> Option<i64> {
+        self.times_ms.first().copied()
+    }
+
+    /// These rows with those apart whose times differ in `side`, each with it.
+    #[must_use]
+    pub fn split(self, side: impl Fn(i64) -> i64) -> Vec<(i64, Self)> {
+        let Some((first, last)) = self.first_ms().zip(self.last_ms()).map(|(first, last)| (side(first), side(last))) else {
+            return Vec::new();
+        };
+        if first == last {
+            return vec![(first, self)];
+        }
+        let mut pieces: Vec<(i64, Self)> = Vec::new();
+        let mut cursors = vec![CellCursor::default(); self.columns.len()];
+        for (row, at_ms) in self.times_ms.iter().enumerate() {
+            let side = side(*at_ms);
+            if pieces.last().is_none_or(|piece| piece.0 != side) {
+                pieces.push((side, Self::default()));
+            }
+            let Some((_, piece)) = pieces.last_mut() else { continue };
+            piece.begin(*at_ms);
+            self.row(row, &mut cursors).for_each(|(series, sample)| piece.put(series, &sample));
+        }
+        pieces
+    }
+
+    /// What a row holds; asked for every row in its order, with a cursor for each column.
+    pub(super) fn row(&self, row: usize, cursors: &mut [CellCursor]) -> impl Iterator<Item = (SeriesId, Sample)> {
+        let columns = self.columns.iter().zip(cursors);
+        columns.filter_map(move |(column, cursor)| Some((column.series, column.cell(row, cursor)?)))
+    }
+
     /// Begins a row.
     ///
     /// # Panics

@@ -64,7 +64,7 @@ impl Stats {
     }
 
     /// Adds one reading.
-    pub(super) fn add(&mut self, at_ms: i64, sample: &Sample) {
+    pub fn add(&mut self, at_ms: i64, sample: &Sample) {
         match sample.quality() {
             Quality::Good => {}
             Quality::Uncertain => self.uncertain += 1,

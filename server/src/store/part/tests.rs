@@ -16,7 +16,7 @@ mod merges;
 mod numbers;
 
 /// What is known of a part.
-type Model = BTreeMap<(SeriesId, i64), Sample>;
+pub(in crate::store) type Model = BTreeMap<(SeriesId, i64), Sample>;
 
 /// Groups of series by a rule, in chunks of so many rows.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +55,7 @@ fn open(bytes: Vec<u8>) -> Part<Vec<u8>> {
 }
 
 /// Readings with their values as bits.
-fn bits(readings: &[Reading]) -> Vec<(i64, Vec<u8>)> {
+pub(in crate::store) fn bits(readings: &[Reading]) -> Vec<(i64, Vec<u8>)> {
     readings.iter().map(|reading| (reading.at_ms, write_sample(&reading.sample))).collect()
 }
 
@@ -100,7 +100,7 @@ fn values() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn samples() -> impl Strategy<Value = Sample> {
+pub(in crate::store) fn samples() -> impl Strategy<Value = Sample> {
     (values(), any::<u16>(), 0..10).prop_map(|(value, code, quality)| match quality {
         0 => Sample::Uncertain(value, Reason::from_code(code)),
         1 => Sample::Bad(Reason::from_code(code)),
@@ -160,12 +160,12 @@ fn is_number(reading: &Reading) -> bool {
 }
 
 /// Buckets without their sums, whose last digits depend on the order of adding; -0.0 is 0.0.
-fn without_sums(buckets: &[super::super::Bucket]) -> Vec<String> {
+pub(in crate::store) fn without_sums(buckets: &[super::super::Bucket]) -> Vec<String> {
     buckets.iter().map(|bucket| format!("{:?}", super::super::Bucket { sum: 0.0, ..*bucket }).replace("-0.0", "0.0")).collect()
 }
 
 /// Equal but for what adding in another order may change.
-fn close(a: f64, b: f64, greatest: f64) -> bool {
+pub(in crate::store) fn close(a: f64, b: f64, greatest: f64) -> bool {
     a.to_bits() == b.to_bits() || (a - b).abs() <= greatest * 1e-12 || !a.is_finite() || !b.is_finite()
 }
 

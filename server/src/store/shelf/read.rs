@@ -1,0 +1,242 @@
+//! Reads from all parts of the days in question: the newest generation wins, and what is damaged is told and passed over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pattoo_wire::Sample;
+
+use super::list::{Partition, Shelved};
+use super::name::day_of;
+use super::{Folder, Shelf, ShelfError, refused};
+use crate::query::bucket_start;
+use crate::store::part::pieces::Piece;
+use crate::store::part::{Part, PartError, Stats};
+use crate::store::{Bucket, Reading, SeriesId};
+
+/// A chunk of one of the parts of a day.
+struct Found<'a, S> {
+    shelved: &'a Shelved<S>,
+    part: Arc<Part<S>>,
+    /// The newer wins.
+    generation: usize,
+    piece: Piece,
+}
+
+impl<F: Folder> Shelf<F> {
+    /// Readings with `from_ms <= at_ms < to_ms`, ascending, at most `limit`.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, ShelfError> {
+        let mut readings = Vec::new();
+        let Some(last_ms) = to_ms.checked_sub(1).filter(|last_ms| *last_ms >= from_ms) else { return Ok(readings) };
+        let parts = self.parts();
+        for partition in parts.days.range(day_of(from_ms)..=day_of(last_ms)).map(|(_, partition)| partition) {
+            for run in runs(&self.found(partition, series, from_ms, last_ms)?) {
+                if readings.len() >= limit {
+                    break;
+                }
+                readings.extend(self.readings(run, series, from_ms, last_ms, &[])?);
+            }
+        }
+        readings.truncate(limit);
+        Ok(readings)
+    }
+
+    /// What a series has at exactly this time.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn sample_at(&self, series: SeriesId, at_ms: i64) -> Result<Option<Sample>, ShelfError> {
+        let parts = self.parts();
+        let Some(partition) = parts.days.get(&day_of(at_ms)) else { return Ok(None) };
+        let mut found = self.found(partition, series, at_ms, at_ms)?;
+        found.sort_by_key(|found| std::cmp::Reverse(found.generation));
+        for found in &found {
+            if let Some(reading) = self.piece(found, series, at_ms, at_ms)?.pop() {
+                return Ok(Some(reading.sample));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest reading of a series. Of one that has none, all parts are asked.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn last(&self, series: SeriesId) -> Result<Option<Reading>, ShelfError> {
+        let parts = self.parts();
+        for partition in parts.days.values().rev() {
+            let mut found = self.found(partition, series, i64::MIN, i64::MAX)?;
+            found.sort_by_key(|found| std::cmp::Reverse((found.piece.times_ms().1, found.generation)));
+            let mut newest: Option<(i64, usize, Reading)> = None;
+            for found in &found {
+                if newest.as_ref().is_some_and(|newest| newest.0 > found.piece.times_ms().1) {
+                    break;
+                }
+                let last = self.piece(found, series, i64::MIN, i64::MAX)?.pop();
+                let last = last.map(|reading| (reading.at_ms, found.generation, reading));
+                newest = [newest, last].into_iter().flatten().max_by_key(|(at_ms, generation, _)| (*at_ms, *generation));
+            }
+            if let Some((.., newest)) = newest {
+                return Ok(Some(newest));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Buckets of `step_ms` as [`crate::query::buckets`] makes them of all readings with `from_ms <= at_ms < to_ms`, here and in `head`: those
+    /// of the same range, ascending, which win over what is here.
+    ///
+    /// A chunk that lies within one bucket, and that nothing newer or older overlaps, is not decoded; of its decimals the sum is then exact
+    /// before it becomes a double, so that the last digit may be another one than that of adding doubles one by one.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    ///
+    /// # Panics
+    /// A step below 1.
+    pub fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64, head: &[Reading]) -> Result<Vec<Bucket>, ShelfError> {
+        let Some(last_ms) = to_ms.checked_sub(1).filter(|last_ms| *last_ms >= from_ms) else { return Ok(Vec::new()) };
+        let mut steps = Steps { step_ms, stats: BTreeMap::new() };
+        let mut head = head;
+        let parts = self.parts();
+        for partition in parts.days.range(day_of(from_ms)..=day_of(last_ms)).map(|(_, partition)| partition) {
+            for run in runs(&self.found(partition, series, from_ms, last_ms)?) {
+                let (first, end) = span(run);
+                let (before, rest) = head.split_at(head.partition_point(|reading| reading.at_ms < first));
+                let (within, rest) = rest.split_at(rest.partition_point(|reading| reading.at_ms <= end));
+                head = rest;
+                before.iter().for_each(|reading| steps.add(reading));
+                let one_part = run.windows(2).all(|pair| matches!(pair, [a, b] if a.generation == b.generation));
+                if !one_part || !within.is_empty() {
+                    self.readings(run, series, from_ms, last_ms, within)?.iter().for_each(|reading| steps.add(reading));
+                    continue;
+                }
+                for found in run {
+                    self.alone(found, series, (from_ms, last_ms), &mut steps)?;
+                }
+            }
+        }
+        head.iter().for_each(|reading| steps.add(reading));
+        Ok(steps.stats.into_iter().map(|(start_ms, stats)| stats.bucket(start_ms)).collect())
+    }
+
+    /// Adds a chunk that is not joined with others.
+    fn alone(
+        &self,
+        found: &Found<'_, F::Source>,
+        series: SeriesId,
+        (from_ms, last_ms): (i64, i64),
+        steps: &mut Steps,
+    ) -> Result<(), ShelfError> {
+        let (first, end) = found.piece.times_ms();
+        if first >= from_ms && end <= last_ms && steps.start(first) == steps.start(end) {
+            let stats = self.borne(found, found.part.piece_stats(&found.piece, series))?.flatten();
+            stats.iter().for_each(|stats| steps.join(first, stats));
+            return Ok(());
+        }
+        self.piece(found, series, from_ms, last_ms)?.iter().for_each(|reading| steps.add(reading));
+        Ok(())
+    }
+
+    /// The chunks of a day that may have readings of a series in this range, by their beginning.
+    fn found<'a>(
+        &self,
+        partition: &'a Partition<F::Source>,
+        series: SeriesId,
+        from_ms: i64,
+        last_ms: i64,
+    ) -> Result<Vec<Found<'a, F::Source>>, ShelfError> {
+        let mut all = Vec::new();
+        for (generation, shelved) in partition.iter().enumerate().filter(|(_, part)| part.touches(from_ms, last_ms)) {
+            let Some(part) = self.part(shelved)? else { continue };
+            let pieces = part.pieces(series, from_ms, last_ms);
+            all.extend(pieces.map(|piece| Found { shelved, part: part.clone(), generation, piece }));
+        }
+        all.sort_by_key(|found| (found.piece.times_ms().0, found.generation));
+        Ok(all)
+    }
+
+    /// Readings of chunks that overlap, and of the head: of the same time the newest.
+    fn readings(
+        &self,
+        run: &[Found<'_, F::Source>],
+        series: SeriesId,
+        from_ms: i64,
+        last_ms: i64,
+        head: &[Reading],
+    ) -> Result<Vec<Reading>, ShelfError> {
+        if let ([found], []) = (run, head) {
+            return self.piece(found, series, from_ms, last_ms);
+        }
+        let mut all: Vec<(Reading, usize)> = Vec::new();
+        for found in run {
+            all.extend(self.piece(found, series, from_ms, last_ms)?.into_iter().map(|reading| (reading, found.generation)));
+        }
+        all.extend(head.iter().map(|reading| (reading.clone(), usize::MAX)));
+        all.sort_by_key(|(reading, generation)| (reading.at_ms, std::cmp::Reverse(*generation)));
+        all.dedup_by_key(|(reading, _)| reading.at_ms);
+        Ok(all.into_iter().map(|(reading, _)| reading).collect())
+    }
+
+    fn piece(&self, found: &Found<'_, F::Source>, series: SeriesId, from_ms: i64, last_ms: i64) -> Result<Vec<Reading>, ShelfError> {
+        Ok(self.borne(found, found.part.piece_readings(&found.piece, series, from_ms, last_ms))?.unwrap_or_default())
+    }
+
+    /// Tells damage and goes on without it.
+    fn borne<T>(&self, found: &Found<'_, F::Source>, read: Result<T, PartError>) -> Result<Option<T>, ShelfError> {
+        match read {
+            Ok(value) => Ok(Some(value)),
+            Err(error @ PartError::Damaged { .. }) => {
+                self.tell(found.shelved, error, "");
+                Ok(None)
+            }
+            Err(e) => Err(refused(&found.shelved.name.to_string(), &e)),
+        }
+    }
+}
+
+struct Steps {
+    step_ms: i64,
+    stats: BTreeMap<i64, Stats>,
+}
+
+impl Steps {
+    fn start(&self, at_ms: i64) -> i64 {
+        bucket_start(at_ms, self.step_ms)
+    }
+
+    fn add(&mut self, reading: &Reading) {
+        self.stats.entry(self.start(reading.at_ms)).or_default().add(reading.at_ms, &reading.sample);
+    }
+
+    fn join(&mut self, at_ms: i64, stats: &Stats) {
+        self.stats.entry(self.start(at_ms)).or_default().join(stats);
+    }
+}
+
+/// First and last time of chunks.
+fn span<S>(run: &[Found<'_, S>]) -> (i64, i64) {
+    run.iter().fold((i64::MAX, i64::MIN), |(first, last), found| {
+        let times_ms = found.piece.times_ms();
+        (first.min(times_ms.0), last.max(times_ms.1))
+    })
+}
+
+/// Runs of chunks that overlap one another, of chunks in the order of their beginning.
+fn runs<'a, 'b, S>(found: &'a [Found<'b, S>]) -> impl Iterator<Item = &'a [Found<'b, S>]> {
+    let mut rest = found;
+    std::iter::from_fn(move || {
+        let mut end_ms = rest.first()?.piece.times_ms().1;
+        let overlap = rest.iter().take_while(|found| {
+            let (first, last) = found.piece.times_ms();
+            let overlaps = first <= end_ms;
+            end_ms = end_ms.max(if overlaps { last } else { end_ms });
+            overlaps
+        });
+        let (run, others) = rest.split_at(overlap.count());
+        rest = others;
+        Some(run)
+    })
+}

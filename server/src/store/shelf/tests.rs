@@ -1,0 +1,90 @@
+//! The shelf against a model, a map of series and time; on a disk that loses what it need not keep; on files.
+
+use std::collections::BTreeMap;
+
+use pattoo_wire::{Sample, Value};
+
+use super::super::part::tests::{Model, bits, close, samples, without_sums};
+use super::super::{Reading, SeriesId};
+use super::*;
+use crate::query;
+
+mod crashes;
+mod disk;
+mod model;
+mod on_files;
+
+use disk::{Disk, Fault};
+
+/// Far beyond every day of the tests, so that all of them are over.
+const LATER_MS: i64 = i64::MAX;
+
+fn int(value: i64) -> Sample {
+    Sample::Good(Value::int(value))
+}
+
+/// Readings in groups: series whose ids are equal modulo `groups` were polled together. Rows are cut after so many.
+fn grouped(model: &Model, groups: u32, rows: usize) -> Vec<Vec<Rows>> {
+    let group = |number: u32| {
+        let mut by_time: BTreeMap<i64, Vec<(SeriesId, &Sample)>> = BTreeMap::new();
+        for ((id, at_ms), sample) in model.iter().filter(|((id, _), _)| id.0 % groups == number) {
+            by_time.entry(*at_ms).or_default().push((*id, sample));
+        }
+        let mut of_group = vec![Rows::default()];
+        for (at_ms, samples) in by_time {
+            if of_group.last().unwrap().len() >= rows {
+                of_group.push(Rows::default());
+            }
+            let last = of_group.last_mut().unwrap();
+            last.begin(at_ms);
+            samples.iter().for_each(|(id, sample)| last.put(*id, sample));
+        }
+        of_group
+    };
+    (0..groups).map(group).collect()
+}
+
+fn readings<'a>(model: &'a Model, id: SeriesId, from_ms: i64, to_ms: i64) -> impl DoubleEndedIterator<Item = Reading> + 'a {
+    let range = model.range((id, from_ms)..(id, to_ms.max(from_ms)));
+    range.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() })
+}
+
+fn series_of(model: &Model) -> BTreeSet<SeriesId> {
+    model.keys().map(|(id, _)| *id).chain([SeriesId(77)]).collect()
+}
+
+/// All that is read is what the model has.
+fn holds<F: Folder>(shelf: &Shelf<F>, model: &Model, at: &str) {
+    for id in series_of(model) {
+        let found = shelf.raw(id, i64::MIN, i64::MAX, usize::MAX).unwrap();
+        let expected: Vec<_> = readings(model, id, i64::MIN, i64::MAX).collect();
+        assert_eq!(bits(&found), bits(&expected), "{at}: series {}", id.0);
+        let newest = model.range((id, i64::MIN)..=(id, i64::MAX)).next_back();
+        let newest: Vec<_> = newest.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() }).into_iter().collect();
+        assert_eq!(bits(&shelf.last(id).unwrap().into_iter().collect::<Vec<_>>()), bits(&newest), "{at}: last of {}", id.0);
+    }
+}
+
+/// Merges until there is nothing to do.
+fn settle<F: Folder>(shelf: &Shelf<F>) -> Result<usize, ShelfError> {
+    let mut steps = 0;
+    while shelf.merge_step(LATER_MS - QUIET)?.is_some() {
+        steps += 1;
+    }
+    while shelf.merge_step(LATER_MS)?.is_some() {
+        steps += 1;
+    }
+    Ok(steps)
+}
+
+const QUIET: i64 = merging::QUIET_MS;
+
+#[test]
+fn a_new_shelf_is_empty() {
+    let (shelf, aside) = Shelf::open(Disk::default()).unwrap();
+    holds(&shelf, &Model::new(), "new");
+    assert_eq!((shelf.bytes(), shelf.count(), aside, shelf.damage()), (0, 0, Vec::new(), Vec::new()));
+    assert_eq!((shelf.expire(i64::MAX, 9).unwrap(), settle(&shelf).unwrap()), (0, 0));
+    shelf.add(vec![Vec::new(), vec![Rows::default()]]).unwrap();
+    assert_eq!(shelf.count(), 0);
+}
