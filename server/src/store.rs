@@ -3,8 +3,9 @@
 //! A store is told what to keep, never decides it: ids and de-duplication are the catalogue's (`catalog`), so that every
 //! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
 //!
-//! [`log`] and [`part`] are what the next embedded engine is made of: commits go to the log, the head keeps what is not in a part yet, parts are
-//! merged. No backend uses them yet. [`victoria`] speaks to VictoriaMetrics and is no backend either.
+//! [`log`], [`part`] and [`shelf`] are what the next embedded engine is made of: commits go to the log, the head keeps what is not in a part yet,
+//! the shelf keeps the parts. No backend uses them yet. [`victoria`] speaks to VictoriaMetrics and is no
+//! backend either.
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;

@@ -101,6 +101,8 @@ const PURE: &[&str] = &[
     "server/src/store/log/recovery.rs",
     "server/src/store/part.rs",
     "server/src/store/part",
+    "server/src/store/shelf/name.rs",
+    "server/src/store/shelf/tiers.rs",
     "server/src/store/victoria/plane.rs",
     "server/src/store/victoria/question.rs",
     "server/src/store/victoria/remote_write.rs",

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use thiserror::Error;
 
+mod checking;
 mod expiry;
 pub mod files;
 mod list;
@@ -37,6 +38,7 @@ pub mod tiers;
 #[cfg(test)]
 mod tests;
 
+pub use checking::Checked;
 use list::{Cache, Parts, Shelved};
 pub use list::{MAX_INDEX_BYTES, MAX_OPEN_PARTS};
 pub use merging::Step;

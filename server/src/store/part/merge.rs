@@ -93,10 +93,7 @@ pub fn merge<S: Source>(parts: &[Part<S>], write: &mut dyn FnMut(&[u8]) -> Resul
 ///
 /// # Errors
 /// A part cannot be read for another reason, or the new one cannot be written.
-pub fn salvage<S: Source>(
-    parts: &[&Part<S>],
-    write: &mut dyn FnMut(&[u8]) -> Result<(), PartError>,
-) -> Result<(Merged, Lost), MergeError> {
+pub fn salvage<S: Source>(parts: &[&Part<S>], write: &mut dyn FnMut(&[u8]) -> Result<(), PartError>) -> Result<(Merged, Lost), MergeError> {
     run(parts, Some(Lost::new()), write)
 }
 

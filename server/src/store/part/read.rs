@@ -186,11 +186,6 @@ impl<S: Source> Part<S> {
         Ok(newest)
     }
 
-    /// The whole chunk, decoded.
-    pub(super) fn rows(&self, place: &Place) -> Result<Rows, PartError> {
-        self.rows_but(place, &mut Err)
-    }
-
     /// The chunk, decoded, but for what cannot be read and is borne.
     pub(super) fn rows_but(&self, place: &Place, bear: &mut dyn FnMut(PartError) -> Result<(), PartError>) -> Result<Rows, PartError> {
         let bytes = match self.chunk(place) {

@@ -1,9 +1,6 @@
 //! Drops what is too old: whole parts where that can be, and a part without its oldest readings where not.
 
-use std::sync::Arc;
-
-use super::list::Shelved;
-use super::merging::Open;
+use super::merging::{Listed, Open, Opened};
 use super::name::day_of;
 use super::{Folder, Shelf, ShelfError, Sink, lock, refused};
 use crate::store::part::PartError;
@@ -33,10 +30,10 @@ impl<F: Folder> Shelf<F> {
     fn expire_day(&self, day: i64, before_ms: i64, limit: u64) -> Result<u64, ShelfError> {
         let partition = self.parts().days.get(&day).cloned();
         let Some(partition) = partition else { return Ok(0) };
-        let old = |part: &Arc<Shelved<F::Source>>| part.times_ms.is_some_and(|(first_ms, _)| first_ms < before_ms);
+        let old = |part: &Listed<F>| part.times_ms.is_some_and(|(first_ms, _)| first_ms < before_ms);
         let Some((first, last)) = partition.iter().position(old).zip(partition.iter().rposition(old)) else { return Ok(0) };
         let parts = partition.get(first..=last).unwrap_or_default();
-        let (open, broken) = self.opened(parts)?;
+        let Opened { open, broken } = self.opened(parts)?;
         if !broken.is_empty() {
             broken.iter().try_for_each(|part| self.set_aside(part))?;
             return self.expire_day(day, before_ms, limit);
@@ -77,7 +74,7 @@ impl<F: Folder> Shelf<F> {
         Ok(())
     }
 
-    fn cut_part(&self, shelved: &Arc<Shelved<F::Source>>, before_ms: i64, limit: u64) -> Result<u64, ShelfError> {
+    fn cut_part(&self, shelved: &Listed<F>, before_ms: i64, limit: u64) -> Result<u64, ShelfError> {
         let Some(part) = self.part(shelved)? else { return Ok(0) };
         let file = shelved.name.to_string();
         let mut gone = 0;

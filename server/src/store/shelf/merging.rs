@@ -10,7 +10,7 @@ use crate::store::part::merge::{MergeError, salvage};
 use crate::store::part::{Part, PartError};
 
 /// Time without additions after which a day that is over becomes one part, ms: late batches come in crowds.
-pub const QUIET_MS: i64 = 15 * 60 * 1000;
+pub(super) const QUIET_MS: i64 = 15 * 60 * 1000;
 
 /// Since when nothing was added to a day, by day: the last generation and when it was seen first.
 pub(super) type Quiet = BTreeMap<i64, (u64, i64)>;
@@ -26,8 +26,16 @@ pub struct Step {
     pub bytes: u64,
 }
 
+/// A part in the list.
+pub(super) type Listed<F> = Arc<Shelved<<F as Folder>::Source>>;
 /// Parts that are open, for as long as they are worked on.
 pub(super) type Open<S> = Vec<(Arc<Shelved<S>>, Arc<Part<S>>)>;
+
+/// Parts that are open, and those whose index cannot be read.
+pub(super) struct Opened<F: Folder> {
+    pub(super) open: Open<F::Source>,
+    pub(super) broken: Vec<Listed<F>>,
+}
 
 impl<F: Folder> Shelf<F> {
     /// Merges some parts of one day, if there is reason to; none if there is nothing to do for now. `now_ms` is UTC, ms since 1970.
@@ -50,8 +58,8 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Makes one part of neighbours of a day; gives it, unless some were set aside or there is nothing left.
-    pub(super) fn merge_parts(&self, parts: &[Arc<Shelved<F::Source>>]) -> Result<(Step, Option<Arc<Shelved<F::Source>>>), ShelfError> {
-        let (open, broken) = self.opened(parts)?;
+    pub(super) fn merge_parts(&self, parts: &[Listed<F>]) -> Result<(Step, Option<Listed<F>>), ShelfError> {
+        let Opened { open, broken } = self.opened(parts)?;
         if !broken.is_empty() {
             broken.iter().try_for_each(|part| self.set_aside(part))?;
             return Ok((Step { parts: broken.len(), readings: 0, bytes: 0 }, None));
@@ -71,16 +79,16 @@ impl<F: Folder> Shelf<F> {
         Ok((Step { parts: open.len(), readings: made.readings, bytes: made.bytes }, Some(made)))
     }
 
-    /// The parts, open, and those whose index cannot be read.
-    pub(super) fn opened(&self, parts: &[Arc<Shelved<F::Source>>]) -> Result<(Open<F::Source>, Vec<Arc<Shelved<F::Source>>>), ShelfError> {
-        let (mut open, mut broken) = (Vec::new(), Vec::new());
+    /// Opens parts.
+    pub(super) fn opened(&self, parts: &[Listed<F>]) -> Result<Opened<F>, ShelfError> {
+        let mut opened = Opened { open: Vec::new(), broken: Vec::new() };
         for shelved in parts {
             match self.part(shelved)? {
-                Some(part) => open.push((shelved.clone(), part)),
-                None => broken.push(shelved.clone()),
+                Some(part) => opened.open.push((shelved.clone(), part)),
+                None => opened.broken.push(shelved.clone()),
             }
         }
-        Ok((open, broken))
+        Ok(opened)
     }
 
     fn failed(&self, open: &Open<F::Source>, e: &MergeError) -> ShelfError {
@@ -91,12 +99,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Puts a new part in place of those that it was made of; of the damaged ones a copy is kept.
-    pub(super) fn replace(
-        &self,
-        old: &Open<F::Source>,
-        damaged: Vec<(Arc<Shelved<F::Source>>, PartError)>,
-        new: &Arc<Shelved<F::Source>>,
-    ) -> Result<(), ShelfError> {
+    pub(super) fn replace(&self, old: &Open<F::Source>, damaged: Vec<(Listed<F>, PartError)>, new: &Listed<F>) -> Result<(), ShelfError> {
         let durable = || {
             let mut kept = Vec::new();
             for (part, error) in damaged {
@@ -121,7 +124,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Moves a part away whose index cannot be read.
-    pub(super) fn set_aside(&self, part: &Arc<Shelved<F::Source>>) -> Result<(), ShelfError> {
+    pub(super) fn set_aside(&self, part: &Listed<F>) -> Result<(), ShelfError> {
         let kept = self.folder.keep_damaged(&part.name.to_string())?;
         self.change(|parts| parts.take(part));
         self.remove(part);

@@ -83,7 +83,8 @@ mod tests {
             assert_eq!(Name::parse(file), Some(name));
             assert!(is_temporary(&name.temporary()) && !is_temporary(file));
         }
-        for other in ["", "d1-g2-1-r0.part", "d01-g1-1-r0.part", "d1-g1-1-r0", "d1-g1-1-r0.part.temporary", "d1-g+1-1-r0.part", "notes.txt"] {
+        for other in ["", "d1-g2-1-r0.part", "d01-g1-1-r0.part", "d1-g1-1-r0", "d1-g1-1-r0.part.temporary", "d1-g+1-1-r0.part", "notes.txt"]
+        {
             assert_eq!(Name::parse(other), None, "{other}");
         }
         assert!(!is_temporary("notes.temporary"));

@@ -120,4 +120,3 @@ fn without_covered<F: Folder>(folder: &F, mut found: Found) -> Result<(Found, Ve
     covered.dedup();
     Ok((found, covered))
 }
-

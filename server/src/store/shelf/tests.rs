@@ -10,6 +10,7 @@ use super::*;
 use crate::query;
 
 mod crashes;
+mod damage;
 mod disk;
 mod model;
 mod on_files;
@@ -87,4 +88,34 @@ fn a_new_shelf_is_empty() {
     assert_eq!((shelf.expire(i64::MAX, 9).unwrap(), settle(&shelf).unwrap()), (0, 0));
     shelf.add(vec![Vec::new(), vec![Rows::default()]]).unwrap();
     assert_eq!(shelf.count(), 0);
+}
+
+#[test]
+fn readers_wait_for_nobody() {
+    let shelf = Shelf::open(Disk::default()).unwrap().0;
+    let model: Model = (0..9).map(|n| ((SeriesId(1), n * DAY_MS / 3), int(n))).collect();
+    shelf.add(grouped(&model, 1, 9)).unwrap();
+    let _merges = lock(&shelf.maintenance);
+    let _adds = lock(&shelf.next_generation);
+    holds(&shelf, &model, "while somebody adds and merges");
+    assert_eq!(shelf.buckets(SeriesId(1), 0, i64::MAX, DAY_MS, &[]).unwrap().len(), 3);
+}
+
+#[test]
+fn few_parts_are_open_however_many_there_are() {
+    let disk = Disk::default();
+    let shelf = Shelf::open(disk.clone()).unwrap().0;
+    let days = MAX_OPEN_PARTS as i64 + 50;
+    let model: Model = (0..days).map(|day| ((SeriesId(1), day * DAY_MS), int(day))).collect();
+    shelf.add(grouped(&model, 1, 9)).unwrap();
+    drop(shelf);
+    let (open, opened) = (|| disk.with(|held| held.open), || disk.with(|held| held.opened));
+    let shelf = Shelf::open(disk.clone()).unwrap().0;
+    assert_eq!(open(), 0, "none is open before it is needed");
+    holds(&shelf, &model, "many days");
+    assert_eq!(open(), MAX_OPEN_PARTS);
+    shelf.raw(SeriesId(1), 0, i64::MAX, usize::MAX).unwrap();
+    let before = opened();
+    shelf.raw(SeriesId(1), (days - 100) * DAY_MS, i64::MAX, usize::MAX).unwrap();
+    assert_eq!(opened(), before, "those that were used last are still open");
 }

@@ -55,9 +55,9 @@ mod tests {
             (vec![70 * K, 9, 9, 9], false, None),
             (vec![70 * K, 9, 9, 9, 9], false, Some(1..5)),
             (vec![70 * K, 80 * K, 250 * K, 90 * K, 9], false, Some(0..4)),
-            (vec![9, 900 * K].repeat(12), false, None),
-            ([vec![9, 900 * K].repeat(10), vec![9, 70 * K].repeat(4)].concat(), false, Some(20..28)),
-            (vec![u64::MAX, 0].repeat(20), true, Some(0..40)),
+            ([9, 900 * K].repeat(12), false, None),
+            ([[9, 900 * K].repeat(10), [9, 70 * K].repeat(4)].concat(), false, Some(20..28)),
+            ([u64::MAX, 0].repeat(20), true, Some(0..40)),
         ] {
             assert_eq!(choose(&bytes, over), expected, "{bytes:?}");
         }

@@ -6,9 +6,9 @@ use super::*;
 fn history(shelf: &Shelf<Disk>) -> Model {
     let mut model = Model::new();
     for part in 0..7i64 {
-        let times = (0..30).map(|n| n * DAY_MS / 10 + part % 3);
+        let times = (0..20).map(|n| n * DAY_MS / 8 + part % 3);
         let more: Model = times.flat_map(|at_ms| (1..4).map(move |id| ((SeriesId(id), at_ms), int(part * 1000 + at_ms % 97)))).collect();
-        shelf.add(grouped(&more, 2, 4)).unwrap();
+        shelf.add(grouped(&more, 2, 5)).unwrap();
         model.extend(more);
     }
     model
@@ -16,7 +16,7 @@ fn history(shelf: &Shelf<Disk>) -> Model {
 
 /// Two days, and a correction of what is there.
 fn addition() -> Model {
-    (0..20).map(|n| ((SeriesId(2), n * DAY_MS / 10), int(-n))).collect()
+    (0..12).map(|n| ((SeriesId(2), n * DAY_MS / 8), int(-n))).collect()
 }
 
 const BEFORE_MS: i64 = DAY_MS * 3 / 2;
@@ -41,7 +41,8 @@ fn between(shelf: &Shelf<Disk>, before: &Model, after: &Model, at: &str) {
             let known = [before.get(&key), after.get(&key)];
             assert!(known.contains(&Some(&reading.sample)), "{at}: {key:?} is {:?}, not of {known:?}", reading.sample);
         }
-        let missing = before.keys().filter(|key| key.0 == id && after.contains_key(key)).find(|key| !found.iter().any(|r| r.at_ms == key.1));
+        let missing =
+            before.keys().filter(|key| key.0 == id && after.contains_key(key)).find(|key| !found.iter().any(|r| r.at_ms == key.1));
         assert_eq!(missing, None, "{at}: gone");
     }
 }
@@ -55,14 +56,15 @@ fn open(disk: &Disk, at: &str) -> Shelf<Disk> {
 #[test]
 fn a_fault_at_any_step_loses_nothing_doubles_nothing_and_is_got_over() {
     let mut faults = BTreeMap::<&str, usize>::new();
+    let medium = Disk::default();
+    let before = history(&open(&medium, "history"));
     for ((name, work, effect), fault, seed) in WORKS.iter().flat_map(|work| {
-        [Fault::Power, Fault::Error, Fault::Full].into_iter().flat_map(move |fault| (0..6).map(move |seed| (work, fault, seed)))
+        [Fault::Power, Fault::Error, Fault::Full].into_iter().flat_map(move |fault| (0..2).map(move |seed| (work, fault, seed)))
     }) {
         for after in 0.. {
             let at = format!("{name}: {fault:?} after {after} steps, seed {seed}");
-            let disk = Disk::default();
+            let disk = medium.copy();
             let shelf = open(&disk, &at);
-            let before = history(&shelf);
             let mut done = before.clone();
             effect(&mut done);
             disk.arm(after, fault, seed * 1000 + after as u64);
@@ -108,4 +110,35 @@ fn a_fault_at_any_step_loses_nothing_doubles_nothing_and_is_got_over() {
         }
     }
     assert!(WORKS.iter().all(|(name, ..)| faults.get(name).is_some_and(|count| *count > 50)), "{faults:?}");
+}
+
+#[test]
+fn whatever_goes_wrong_damaged_bytes_stay() {
+    let medium = Disk::default();
+    history(&open(&medium, "history"));
+    let name = medium.files()[9].clone();
+    assert!(name.starts_with("d1-"), "a day of which expiry leaves some");
+    let spoilt = medium.spoil(&name, |bytes| super::damage::last_column(bytes));
+    let mut faults = 0;
+    for (fault, work) in [Fault::Power, Fault::Error, Fault::Full].into_iter().flat_map(|fault| [(fault, &WORKS[2]), (fault, &WORKS[3])]) {
+        for after in 0.. {
+            let disk = medium.copy();
+            let shelf = open(&disk, "");
+            disk.arm(after, fault, after as u64);
+            let result = work.1(&shelf);
+            let reached = disk.disarm();
+            drop(shelf);
+            disk.power_cut();
+            drop(open(&disk, ""));
+            let there = disk.files().contains(&name).then(|| disk.spoil(&name, |_| ()));
+            let kept = disk.with(|held| held.damaged.get(&name).cloned());
+            let at = format!("{}: {fault:?} after {after} steps: {result:?}", work.0);
+            assert!(there.or(kept).as_ref() == Some(&spoilt), "{at}");
+            if !reached {
+                break;
+            }
+            faults += 1;
+        }
+    }
+    assert!(faults > 100, "{faults}");
 }

@@ -32,6 +32,7 @@ pub(super) struct Held {
     full: bool,
     random: u64,
     pub(super) opened: usize,
+    pub(super) open: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +50,12 @@ pub(super) struct WrittenFile(Disk, usize);
 impl Disk {
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut Held) -> T) -> T {
         work(&mut self.0.lock().unwrap())
+    }
+
+    /// Another medium with the same on it.
+    pub(super) fn copy(&self) -> Self {
+        let held = self.with(|held| Held { inodes: held.inodes.clone(), names: held.names.clone(), ..Held::default() });
+        Self(Arc::new(Mutex::new(Held { durable: held.names.clone(), ..held })))
     }
 
     pub(super) fn arm(&self, after: usize, fault: Fault, seed: u64) {
@@ -92,14 +99,15 @@ impl Disk {
         self.with(|held| held.names.keys().cloned().collect())
     }
 
-    /// Changes bytes of a file where they lie.
-    pub(super) fn spoil(&self, name: &str, spoil: impl FnOnce(&mut Vec<u8>)) {
+    /// Changes bytes of a file where they lie; gives what it then has.
+    pub(super) fn spoil(&self, name: &str, spoil: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         self.with(|held| {
             let inode = held.names[name];
             let (bytes, durable) = &mut held.inodes[inode];
             spoil(bytes);
             *durable = bytes.len();
-        });
+            bytes.clone()
+        })
     }
 
     pub(super) fn put(&self, name: &str, bytes: &[u8]) {
@@ -190,8 +198,9 @@ impl Folder for Disk {
 
     fn open(&self, name: &str) -> Result<ReadFile, ShelfError> {
         self.with(|held| {
-            held.opened += 1;
             let inode = held.names.get(name).copied();
+            held.opened += usize::from(inode.is_some());
+            held.open += usize::from(inode.is_some());
             inode.map(|inode| ReadFile(self.clone(), inode)).ok_or_else(|| ShelfError::Disk(format!("{name}: no such file")))
         })
     }
@@ -212,9 +221,7 @@ impl Folder for Disk {
     }
 
     fn remove(&self, name: &str) -> Result<(), ShelfError> {
-        self.with(|held| {
-            if held.names.contains_key(name) { held.change(false, Change::Unlink(name.to_owned())) } else { Ok(()) }
-        })
+        self.with(|held| if held.names.contains_key(name) { held.change(false, Change::Unlink(name.to_owned())) } else { Ok(()) })
     }
 
     fn sync(&self) -> Result<(), ShelfError> {
@@ -240,14 +247,19 @@ impl Folder for Disk {
     }
 }
 
+impl Drop for ReadFile {
+    fn drop(&mut self) {
+        self.0.with(|held| held.open -= 1);
+    }
+}
+
 impl Source for ReadFile {
     fn bytes(&self) -> Result<u64, PartError> {
         Ok(self.0.with(|held| held.inodes[self.1].0.len() as u64))
     }
 
     fn read(&self, at: u64, bytes: usize) -> Result<Cow<'_, [u8]>, PartError> {
-        let all = self.0.with(|held| held.inodes[self.1].0.clone());
-        all.read(at, bytes).map(|read| Cow::Owned(read.into_owned()))
+        self.0.with(|held| held.inodes[self.1].0.read(at, bytes).map(|read| Cow::Owned(read.into_owned())))
     }
 }
 
