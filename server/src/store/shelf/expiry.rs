@@ -83,7 +83,7 @@ impl<F: Folder> Shelf<F> {
             let cut = cut(&part, before_ms, limit, &mut |bytes| sink.append(bytes).map_err(|e| PartError::Source(e.to_string())));
             let cut = cut.map_err(|e| refused(&file, &e))?;
             gone = cut.gone;
-            lost = cut.lost.into_iter().map(|error| (shelved.clone(), error)).collect();
+            lost = self.kept(cut.lost.into_iter().map(|error| (shelved.clone(), error)))?;
             Ok(())
         })?;
         self.replace(&vec![(shelved.clone(), part)], lost, &made)?;

@@ -28,6 +28,8 @@ pub struct Step {
 
 /// A part in the list.
 pub(super) type Listed<F> = Arc<Shelved<<F as Folder>::Source>>;
+/// A damaged part, what is wrong, and where a copy is kept.
+pub(super) type Lost<F> = (Listed<F>, PartError, String);
 /// Parts that are open, for as long as they are worked on.
 pub(super) type Open<S> = Vec<(Arc<Shelved<S>>, Arc<Part<S>>)>;
 
@@ -71,11 +73,11 @@ impl<F: Folder> Shelf<F> {
         let mut lost = Vec::new();
         let made = self.write(Name::merged(&first.name, &last.name), &mut |sink| {
             let merged = salvage(&sources, &mut |bytes| sink.append(bytes).map_err(|e| PartError::Source(e.to_string())));
-            lost = merged.map_err(|e| self.failed(&open, &e))?.1;
+            let found = merged.map_err(|e| self.failed(&open, &e))?.1;
+            lost = self.kept(found.into_iter().filter_map(|(part, error)| Some((open.get(part)?.0.clone(), error))))?;
             Ok(())
         })?;
-        let damaged = lost.into_iter().filter_map(|(part, error)| Some((open.get(part)?.0.clone(), error)));
-        self.replace(&open, damaged.collect(), &made)?;
+        self.replace(&open, lost, &made)?;
         Ok((Step { parts: open.len(), readings: made.readings, bytes: made.bytes }, Some(made)))
     }
 
@@ -98,19 +100,24 @@ impl<F: Folder> Shelf<F> {
         }
     }
 
-    /// Puts a new part in place of those that it was made of; of the damaged ones a copy is kept.
-    pub(super) fn replace(&self, old: &Open<F::Source>, damaged: Vec<(Listed<F>, PartError)>, new: &Listed<F>) -> Result<(), ShelfError> {
-        let durable = || {
-            let mut kept = Vec::new();
-            for (part, error) in damaged {
-                let place = self.folder.keep_damaged(&part.name.to_string())?;
-                kept.push((part, error, place));
+    /// Keeps copies of damaged parts. To be done before the new part has its name: from then on a start may remove what it covers.
+    pub(super) fn kept(&self, damaged: impl IntoIterator<Item = (Listed<F>, PartError)>) -> Result<Vec<Lost<F>>, ShelfError> {
+        let mut places = BTreeMap::new();
+        let mut lost = Vec::new();
+        for (part, error) in damaged {
+            if !places.contains_key(&part.id) {
+                places.insert(part.id, self.folder.keep_damaged(&part.name.to_string())?);
             }
-            self.folder.sync()?;
-            Ok(kept)
-        };
-        let kept = durable().inspect_err(|_| self.remove(new))?;
-        kept.into_iter().for_each(|(part, error, place)| self.tell(&part, error, &place));
+            let place = places.get(&part.id).cloned().unwrap_or_default();
+            lost.push((part, error, place));
+        }
+        Ok(lost)
+    }
+
+    /// Puts a new part in place of those that it was made of.
+    pub(super) fn replace(&self, old: &Open<F::Source>, lost: Vec<Lost<F>>, new: &Listed<F>) -> Result<(), ShelfError> {
+        self.folder.sync().inspect_err(|_| self.remove(new))?;
+        lost.into_iter().for_each(|(part, error, place)| self.tell(&part, error, &place));
         for (shelved, part) in old {
             // Whoever reads it at the moment goes on with the open file.
             let _ = shelved.pinned.set(part.clone());
