@@ -1,6 +1,7 @@
 //! Merges parts in the background, one bounded piece at a time.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::list::{Partition, Shelved};
@@ -102,13 +103,13 @@ impl<F: Folder> Shelf<F> {
 
     /// Keeps copies of damaged parts. To be done before the new part has its name: from then on a start may remove what it covers.
     pub(super) fn kept(&self, damaged: impl IntoIterator<Item = (Listed<F>, PartError)>) -> Result<Vec<Lost<F>>, ShelfError> {
-        let mut places = BTreeMap::new();
+        let mut places: BTreeMap<u64, String> = BTreeMap::new();
         let mut lost = Vec::new();
         for (part, error) in damaged {
-            if !places.contains_key(&part.id) {
-                places.insert(part.id, self.folder.keep_damaged(&part.name.to_string())?);
-            }
-            let place = places.get(&part.id).cloned().unwrap_or_default();
+            let place = match places.entry(part.id) {
+                Entry::Occupied(place) => place.get().clone(),
+                Entry::Vacant(place) => place.insert(self.folder.keep_damaged(&part.name.to_string())?).clone(),
+            };
             lost.push((part, error, place));
         }
         Ok(lost)
