@@ -11,6 +11,7 @@ use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
 
 pub mod embedded;
+pub mod head;
 pub mod log;
 pub mod memory;
 pub mod part;

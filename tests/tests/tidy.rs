@@ -96,6 +96,8 @@ const PURE: &[&str] = &[
     "server/src/ingest/pattoo/body.rs",
     "server/src/ingest/pattoo/identity.rs",
     "server/src/query.rs",
+    "server/src/store/head.rs",
+    "server/src/store/head",
     "server/src/store/log/content.rs",
     "server/src/store/log/frame.rs",
     "server/src/store/log/recovery.rs",

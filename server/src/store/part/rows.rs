@@ -76,6 +76,8 @@ pub(super) enum Values {
 pub(super) struct Texts {
     pub(super) words: Vec<String>,
     pub(super) picks: Vec<u32>,
+    /// Of the words.
+    pub(super) bytes: usize,
 }
 
 impl Rows {
@@ -154,13 +156,23 @@ impl Rows {
     /// # Panics
     /// There is no row, or there are too many columns.
     pub fn put(&mut self, series: SeriesId, sample: &Sample) {
+        self.put_counted(series, sample);
+    }
+
+    /// The same; gives the bytes of memory that it took.
+    pub(in crate::store) fn put_counted(&mut self, series: SeriesId, sample: &Sample) -> usize {
         let row = self.len().checked_sub(1).expect("BUG: a sample without a row");
+        let columns = self.columns.len();
         let at = self.column_for(series, sample.value().map(Value::repr));
         self.next = at + 1;
-        if let Some(column) = self.columns.get_mut(at)
-            && column.covered <= row
-        {
-            column.put(row, sample);
+        let new = (self.columns.len() - columns) * size_of::<Column>();
+        match self.columns.get_mut(at) {
+            Some(column) if column.covered <= row => {
+                let before = column.memory_bytes();
+                column.put(row, sample);
+                new + column.memory_bytes().saturating_sub(before)
+            }
+            _ => new,
         }
     }
 
@@ -171,9 +183,9 @@ impl Rows {
             return self.next;
         }
         let first = self.columns.partition_point(|column| column.series < series);
-        let of_series = self.columns.iter().skip(first).take_while(|column| column.series == series);
-        let count = of_series.clone().count();
-        if let Some(place) = of_series.clone().position(fits) {
+        let of_series = self.columns_of(series);
+        let count = of_series.len();
+        if let Some(place) = of_series.iter().position(fits) {
             return first + place;
         }
         assert!(self.columns.len() < MAX_COLUMNS, "BUG: more columns than a chunk holds");
@@ -182,8 +194,56 @@ impl Rows {
         first + count
     }
 
+    /// Those of a series.
+    fn columns_of(&self, series: SeriesId) -> &[Column] {
+        let first = self.columns.partition_point(|column| column.series < series);
+        let end = self.columns.partition_point(|column| column.series <= series);
+        self.columns.get(first..end).unwrap_or_default()
+    }
+
+    /// How many columns.
+    pub(in crate::store) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Bytes of the texts in it.
+    pub(in crate::store) fn text_bytes(&self) -> usize {
+        self.columns.iter().map(|column| if let Values::Text(texts) = &column.values { texts.bytes } else { 0 }).sum()
+    }
+
+    /// The reading of a series at a time.
+    pub(in crate::store) fn at(&self, series: SeriesId, at_ms: i64) -> Option<Sample> {
+        let row = self.times_ms.binary_search(&at_ms).ok()?;
+        self.columns_of(series).iter().find_map(|column| column.at(row))
+    }
+
+    /// Which rows each series has, one bit for each, ascending by series.
+    pub(in crate::store) fn presence(&self) -> Vec<(SeriesId, Vec<u64>)> {
+        let rows = self.len();
+        let mut found: Vec<(SeriesId, Vec<u64>)> = Vec::new();
+        for column in &self.columns {
+            if found.last().is_none_or(|(series, _)| *series != column.series) {
+                found.push((column.series, vec![0; rows.div_ceil(64)]));
+            }
+            let Some((_, bits)) = found.last_mut() else { continue };
+            let absent = column.marks.iter().filter(|mark| mark.state == State::Absent).map(|mark| (mark.first, mark.rows));
+            let mut from = 0;
+            for (first, length) in absent.chain([(column.covered, rows - column.covered)]) {
+                (from..first).for_each(|row| bits.iter_mut().skip(row / 64).take(1).for_each(|word| *word |= 1 << (row % 64)));
+                from = first + length;
+            }
+        }
+        found
+    }
+
+    /// Row by row, what each holds.
+    pub(in crate::store) fn by_row(&self) -> impl Iterator<Item = (i64, Vec<(SeriesId, Sample)>)> {
+        let mut cursors = vec![CellCursor::default(); self.columns.len()];
+        self.times_ms.iter().enumerate().map(move |(row, at_ms)| (*at_ms, self.row(row, &mut cursors).collect()))
+    }
+
     /// Readings of a series with `from_ms <= at_ms < to_ms`, ascending.
-    pub(super) fn readings(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> Vec<Reading> {
+    pub(in crate::store) fn readings(&self, series: SeriesId, from_ms: i64, to_ms: i64) -> Vec<Reading> {
         let mut readings = Vec::new();
         self.each(series, |at_ms, sample| {
             if (from_ms..to_ms).contains(&at_ms) {
@@ -196,7 +256,7 @@ impl Rows {
 
     /// Gives all that there is of a series: ascending in time within each representation.
     pub(super) fn each(&self, series: SeriesId, mut take: impl FnMut(i64, Sample)) {
-        for column in self.columns.iter().filter(|column| column.series == series) {
+        for column in self.columns_of(series) {
             let cells = self.times_ms.iter().zip(column.cells());
             cells.for_each(|(at_ms, cell)| cell.into_iter().for_each(|sample| take(*at_ms, sample)));
         }
@@ -212,8 +272,8 @@ impl Rows {
     }
 
     /// The last reading of a series.
-    pub(super) fn last(&self, series: SeriesId) -> Option<Reading> {
-        let of_series = self.columns.iter().filter(|column| column.series == series);
+    pub(in crate::store) fn last(&self, series: SeriesId) -> Option<Reading> {
+        let of_series = self.columns_of(series).iter();
         let last = of_series
             .filter_map(|column| self.times_ms.iter().zip(column.cells()).filter_map(|(at_ms, cell)| Some((*at_ms, cell?))).last());
         last.max_by_key(|(at_ms, _)| *at_ms).map(|(at_ms, sample)| Reading { at_ms, sample })
@@ -269,6 +329,34 @@ impl Column {
         match self.marks.last_mut() {
             Some(last) if last.state == state && last.first + last.rows == first => last.rows += rows,
             _ => self.marks.push(Mark { first, rows, state }),
+        }
+    }
+
+    /// Memory that it has beside itself.
+    fn memory_bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::None => 0,
+            Values::Decimal(_, values) => values.capacity() * size_of::<i64>(),
+            Values::Unsigned(values) => values.capacity() * size_of::<u64>(),
+            Values::F32(values) => values.capacity() * size_of::<f32>(),
+            Values::F64(values) => values.capacity() * size_of::<f64>(),
+            Values::Bool(values) => values.capacity(),
+            Values::Text(texts) => texts.bytes + texts.words.capacity() * size_of::<String>() + texts.picks.capacity() * size_of::<u32>(),
+        };
+        values + self.marks.capacity() * size_of::<Mark>()
+    }
+
+    /// What a row holds.
+    fn at(&self, row: usize) -> Option<Sample> {
+        let marks = self.marks.get(..self.marks.partition_point(|mark| mark.first <= row)).unwrap_or_default();
+        let state = marks.last().filter(|mark| row < mark.first + mark.rows).map(|mark| mark.state);
+        let without: usize = marks.iter().filter(|mark| !matches!(mark.state, State::Uncertain(_))).map(|mark| mark.rows).sum();
+        match state {
+            _ if row >= self.covered => None,
+            None => self.values.get(row - without).map(Sample::Good),
+            Some(State::Uncertain(reason)) => self.values.get(row - without).map(|value| Sample::Uncertain(value, reason)),
+            Some(State::Bad(reason)) => Some(Sample::Bad(reason)),
+            Some(State::Absent) => None,
         }
     }
 
@@ -400,6 +488,7 @@ impl Texts {
         let pick = recent.into_iter().find(|(_, word)| *word == text).map(|(at, _)| at);
         let pick = pick.unwrap_or_else(|| {
             self.words.push(text.to_owned());
+            self.bytes += text.len();
             self.words.len() - 1
         });
         self.picks.push(pick as u32);
