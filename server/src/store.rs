@@ -3,9 +3,8 @@
 //! A store is told what to keep, never decides it: ids and de-duplication are the catalogue's (`catalog`), so that every
 //! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
 //!
-//! [`log`], [`part`] and [`shelf`] are what the next embedded engine is made of: commits go to the log, the head keeps what is not in a part yet,
-//! the shelf keeps the parts. No backend uses them yet. [`victoria`] speaks to VictoriaMetrics and is no
-//! backend either.
+//! [`log`], [`head`], [`part`] and [`shelf`] are what [`embedded`] is made of: commits go to the log, the head keeps what is not in a part yet, parts
+//! stand on the shelf. [`victoria`] speaks to VictoriaMetrics and is no backend.
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;

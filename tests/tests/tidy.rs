@@ -96,6 +96,7 @@ const PURE: &[&str] = &[
     "server/src/ingest/pattoo/body.rs",
     "server/src/ingest/pattoo/identity.rs",
     "server/src/query.rs",
+    "server/src/store/embedded/state.rs",
     "server/src/store/head.rs",
     "server/src/store/head",
     "server/src/store/log/content.rs",
@@ -200,7 +201,9 @@ fn is_test_module(path: &Path) -> Result<bool> {
     if !parent.exists() {
         return Ok(false);
     }
-    Ok(std::fs::read_to_string(&parent)?.contains(&format!("#[cfg(test)]\nmod {stem};")) || is_test_module(&parent)?)
+    let text = std::fs::read_to_string(&parent)?;
+    let declared = ["", "pub(super) "].iter().any(|seen| text.contains(&format!("#[cfg(test)]\n{seen}mod {stem};")));
+    Ok(declared || is_test_module(&parent)?)
 }
 
 fn offences(place: &str, words: &[&str]) -> Result<Vec<String>> {

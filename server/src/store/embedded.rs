@@ -1,394 +1,290 @@
-//! Shell: the store in one redb file. It keeps rows; what they mean is decided elsewhere, and it deletes only by age.
+//! The store that a server has by itself: a log, a head in memory, parts on a shelf, and a ledger for all that is no reading.
 //!
-//! Every commit is one transaction with fsync. Readings lie by (series, time), so that a window of a chart is one range
-//! and a second reading of the same series and time replaces the first. The file keeps its size after readings expire and
-//! uses the space again.
+//! ```text
+//! commit -> log (fsync) -> head, in the order of the log -> answer        head, when it has enough -> shelf -> ledger: covered -> log: let go
+//! data   = pattoo.redb (ledger) | log/ | parts/
+//! ```
+//! - **Nothing is visible before it is durable**, and what is answered is in the log. A start reads the log from where the ledger says that it
+//!   is covered, into a new head: once or twice comes to the same, as the same series and time is one reading.
+//! - **Reading never waits for a disk that writes.** Whoever reads takes what is in memory first and then what is on the shelf, so that what moves
+//!   meanwhile is seen at least once.
+//! - **A disk that is full** refuses commits and nothing else; each commit that is refused makes it try again.
+//!
+//! # Limits
+//! [`Budget`]: two heads in memory, the log that they stand for, and what waits for the ledger. Beside them the newest reading of each series
+//! that was written or asked for is in memory.
 
-use std::fs::{self, File};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use pattoo_wire::{Gap, Sample};
 
-use super::{Bucket, Commit, Committed, Loaded, Reading, SeriesId, Store, StoreError, newest_gaps, row};
+use super::log::{self, Disk, Log, LogError};
+use super::shelf::{self, Folder, Shelf, ShelfError};
+use super::{Bucket, Commit, Committed, Loaded, Reading, SeriesId, Store, StoreError};
 
-/// Memory for pages of the file, in bytes.
-const CACHE_BYTES: usize = 64 << 20;
-/// What this program writes; a higher number is from a newer one. Format 1 had one gap record for each stream and first seq.
-const FORMAT: u64 = 2;
+mod flush;
+mod ledger;
+mod migration;
+mod opening;
+mod state;
+mod turn;
 
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const READINGS: TableDefinition<'_, (u32, i64), &[u8]> = TableDefinition::new("readings");
-const SERIES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("series");
-const SCHEMAS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("schemas");
-const STREAMS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("streams");
-/// (gateway, stream, first seq, reason)
-type GapKey = (&'static str, u64, u64, u8);
-/// (from ms, to ms, last seq, readings)
-type GapRow = (i64, i64, u64, u64);
-const GAPS: TableDefinition<'_, GapKey, GapRow> = TableDefinition::new("gaps_by_reason");
-/// (gateway, stream, seq)
-const RECEIPTS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("receipts");
-/// Of format 1: (from ms, to ms, last seq, readings, reason) by (gateway, stream, first seq).
-type GapRow1 = (i64, i64, u64, u64, u8);
-const GAPS_1: TableDefinition<'_, (&str, u64, u64), GapRow1> = TableDefinition::new("gaps");
+use flush::{Flusher, Signal};
+use ledger::Ledger;
+pub use state::Budget;
+use state::{Found, State, newest, over};
+use turn::Turn;
 
-/// A store in one file.
+/// Late readings of a series within so much time are looked up at once.
+const LOOK_UP_MS: i64 = 60 * 60 * 1000;
+/// Readings that such a look-up reads at most; where there are more, each is looked up by itself.
+const MAX_LOOK_UP: usize = 50_000;
+
+/// The store in a folder.
 pub struct Embedded {
-    path: PathBuf,
-    /// None after an error of the disk: redb gives up for good then, so the next call opens the file anew.
-    database: RwLock<Option<Database>>,
+    engine: Arc<Engine<log::files::Files, shelf::files::Files>>,
+    _flusher: Flusher,
 }
 
 impl Embedded {
-    /// Opens the file, or begins a new one.
+    /// Opens the store of this ledger, or begins a new one; log and parts lie beside it.
     ///
     /// # Errors
     /// In use, damaged, of a newer program, or refused by the disk.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = Self { path: path.to_owned(), database: RwLock::new(None) };
-        let database = store.open_database()?;
-        *store.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        Ok(store)
+    pub fn open(ledger: &Path) -> Result<Self, StoreError> {
+        Self::open_within(ledger, Budget::DEFAULT)
     }
 
-    fn open_database(&self) -> Result<Database, StoreError> {
-        let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
-        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        crate::folder::make(folder).map_err(io)?;
-        if !self.path.try_exists().map_err(io)? {
-            self.make(folder)?;
-        }
-        let opened = self.guarded(|| Ok(Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?))?;
-        let found = self.guarded(|| begin(&opened))?;
-        match found <= FORMAT {
-            true => Ok(opened),
-            false => Err(StoreError::Newer { path: self.path.display().to_string(), found, known: FORMAT }),
-        }
+    /// Brings what is in memory to parts now, as is done when there is enough of it.
+    ///
+    /// # Errors
+    /// The disk refuses; nothing is lost, and it is tried again by itself.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.engine.flush_all()
     }
 
-    /// Makes the file: under another name until it is whole and on stable storage. What a power cut leaves of one that is being made, redb
-    /// would refuse for ever, and it may hold nothing yet.
-    fn make(&self, folder: &Path) -> Result<(), StoreError> {
-        let io = |e: std::io::Error| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() };
-        // Of two servers that start at once one makes it. Whether it is there is asked again behind the lock: it must never be replaced.
-        let folder = File::open(folder).map_err(io)?;
-        folder.lock().map_err(io)?;
-        if self.path.try_exists().map_err(io)? {
-            return Ok(());
+    fn open_within(ledger: &Path, budget: Budget) -> Result<Self, StoreError> {
+        let folder = ledger.parent().unwrap_or(Path::new("")).to_owned();
+        let (log, parts) = (folder.join("log"), folder.join("parts"));
+        let ledger = Ledger::open(ledger)?;
+        let shelf = shelf::files::Files::open(&parts).map_err(|e| shelf_error(&parts, e))?;
+        let disk = log::files::Files::open(&log).map_err(|e| log_error(&log, &e))?;
+        let engine = Arc::new(opening::open((folder, ledger), disk, shelf, budget)?);
+        let flusher = Flusher::start(&engine)?;
+        Ok(Self { engine, _flusher: flusher })
+    }
+}
+
+/// All but the thread that flushes.
+struct Engine<D, F: Folder> {
+    folder: PathBuf,
+    log: Log<D>,
+    shelf: Shelf<F>,
+    ledger: Ledger,
+    state: RwLock<State>,
+    turn: Turn,
+    /// One at a time: heads go to the shelf in their order.
+    flushing: Mutex<()>,
+    /// One at a time: what waits goes to the ledger in its order.
+    settling: Mutex<()>,
+    signal: Signal,
+    budget: Budget,
+}
+
+impl<D: Disk, F: Folder> Engine<D, F> {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shelf_error(&self, e: ShelfError) -> StoreError {
+        shelf_error(&self.folder.join("parts"), e)
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
+        let io = |what: String| StoreError::Io { path: self.folder.display().to_string(), what };
+        let content = log::content::write(commit).map_err(io)?;
+        let bytes = content.len();
+        self.wait_for_room()?;
+        let number = self.log.commit(content).map_err(|e| log_error(&self.folder.join("log"), &e))?;
+        let turn = self.turn.wait(number).map_err(|e| io(e.to_owned()))?;
+        let found = self.look_up(commit);
+        let mut state = self.write();
+        let committed = state.apply((number, bytes), commit, &found);
+        if state.is_full(self.budget) {
+            state.freeze();
         }
-        let new = self.path.with_extension("new");
-        let create = || self.guarded(|| Ok(Database::builder().create(&new)?));
-        let made = create().or_else(|error| match error {
-            StoreError::Damaged { .. } => {
-                fs::remove_file(&new).map_err(io)?;
-                create()
+        let due = state.frozen.is_some() || state.is_ledger_due(self.budget);
+        drop(state);
+        turn.done();
+        if due {
+            self.signal.ask();
+        }
+        Ok(committed)
+    }
+
+    /// Waits while two heads are full; refuses if the older one cannot be written.
+    fn wait_for_room(&self) -> Result<(), StoreError> {
+        loop {
+            {
+                let state = self.read();
+                if !(state.is_full(self.budget) && state.frozen.is_some() || state.is_ledger_behind(self.budget)) {
+                    return Ok(());
+                }
             }
-            other => Err(other),
-        })?;
-        self.guarded(|| begin(&made))?;
-        drop(made);
-        File::open(&new).and_then(|file| file.sync_all()).map_err(io)?;
-        fs::rename(&new, &self.path).map_err(io)?;
-        folder.sync_all().map_err(io)
+            self.signal.attempt().map_err(|what| StoreError::Io { path: self.folder.display().to_string(), what })?;
+        }
     }
 
-    /// Runs work on the database, opening it again where an earlier error has closed it.
-    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let mut database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() {
-            drop(database);
-            let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
-            if slot.is_none() {
-                *slot = Some(self.open_database()?);
+    /// What the shelf knows of the series of a commit, as far as memory does not. Done in the commit's turn: whatever is not in memory before
+    /// the shelf is asked can only be there.
+    fn look_up(&self, commit: &Commit) -> Found {
+        let mut found = Found::default();
+        let unknown = self.read().unknown(commit);
+        for id in unknown {
+            match self.last(id) {
+                Ok(Some(last)) => self.write().learn(id, &last),
+                Ok(None) => {}
+                // It is durable already; what it replaces is not counted.
+                Err(_) => {
+                    found.failed.insert(id);
+                }
             }
-            drop(slot);
-            database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         }
-        let Some(open) = database.as_ref() else {
-            return Err(StoreError::Io { path: self.path.display().to_string(), what: "closed after an earlier error".into() });
+        let late = self.read().late(commit);
+        let near = late.chunk_by(|a, b| a.0 == b.0 && a.1 / LOOK_UP_MS == b.1 / LOOK_UP_MS);
+        for times in near {
+            // An error counts nothing as replaced.
+            let _ = self.look_up_near(times, &mut found.on_shelf);
+        }
+        found
+    }
+
+    /// Samples of one series at times near one another, ascending.
+    fn look_up_near(&self, times: &[(SeriesId, i64)], found: &mut HashMap<(SeriesId, i64), Sample>) -> Result<(), ShelfError> {
+        let (Some((id, first_ms)), Some((_, last_ms))) = (times.first(), times.last()) else { return Ok(()) };
+        let wanted: HashSet<i64> = times.iter().map(|(_, at_ms)| *at_ms).collect();
+        if times.len() > 1 && *last_ms < i64::MAX {
+            let readings = self.shelf.raw(*id, *first_ms, last_ms + 1, MAX_LOOK_UP)?;
+            if readings.len() < MAX_LOOK_UP {
+                let hits = readings.into_iter().filter(|reading| wanted.contains(&reading.at_ms));
+                found.extend(hits.map(|reading| ((*id, reading.at_ms), reading.sample)));
+                return Ok(());
+            }
+        }
+        for at_ms in wanted {
+            found.extend(self.shelf.sample_at(*id, at_ms)?.map(|sample| ((*id, at_ms), sample)));
+        }
+        Ok(())
+    }
+
+    /// The newest reading of a series.
+    fn last(&self, id: SeriesId) -> Result<Option<Reading>, ShelfError> {
+        let in_memory = {
+            let state = self.read();
+            if let Some(last) = state.last(id) {
+                return Ok(Some(last.clone()));
+            }
+            state.last_in_memory(id)
         };
-        let result = self.guarded(|| work(open));
-        drop(database);
-        if result.is_err() {
-            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-        result
+        Ok(newest(in_memory, self.shelf.last(id)?))
     }
 
-    /// redb panics on some damaged pages; that must cost this call only.
-    fn guarded<T>(&self, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let path = || self.path.display().to_string();
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(redb::Error::DatabaseAlreadyOpen)) => Err(StoreError::InUse { path: path() }),
-            Ok(Err(redb::Error::Corrupted(what))) => Err(StoreError::Damaged { path: path(), what }),
-            // redb says so of a file that is not one of its own.
-            Ok(Err(redb::Error::Io(e))) if e.kind() == std::io::ErrorKind::InvalidData => {
-                Err(StoreError::Damaged { path: path(), what: e.to_string() })
+    fn raw(&self, id: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
+        let in_memory = self.read().raw(id, from_ms, to_ms, limit);
+        let on_shelf = self.shelf.raw(id, from_ms, to_ms, limit).map_err(|e| self.shelf_error(e))?;
+        Ok(over(in_memory, on_shelf, limit))
+    }
+
+    fn buckets(&self, id: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
+        let in_memory = self.read().raw(id, from_ms, to_ms, usize::MAX);
+        self.shelf.buckets(id, from_ms, to_ms, step_ms, &in_memory).map_err(|e| self.shelf_error(e))
+    }
+
+    fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
+        let newest = |id: &SeriesId| {
+            let known = self.read().last(*id).cloned();
+            if known.is_some() {
+                return Ok(known);
             }
-            Ok(Err(other)) => Err(StoreError::Io { path: path(), what: other.to_string() }),
-            Err(_) => Err(StoreError::Damaged { path: path(), what: "a page that redb cannot read".into() }),
+            let last = self.last(*id).map_err(|e| self.shelf_error(e))?;
+            last.iter().for_each(|last| self.write().learn(*id, last));
+            Ok(last)
+        };
+        series.iter().map(newest).collect()
+    }
+
+    fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
+        if self.read().has_pending_gaps() {
+            self.settle(None)?;
         }
+        self.ledger.gaps(gateway, from_ms, to_ms)
     }
-}
 
-fn damaged(what: impl Into<String>) -> redb::Error {
-    redb::Error::Corrupted(what.into())
-}
-
-/// Makes the tables of a new file, and brings those of an older format up to date; gives the format.
-fn begin(database: &Database) -> Result<u64, redb::Error> {
-    let transaction = database.begin_write()?;
-    let found = transaction.open_table(META)?.get("format")?.map(|format| format.value());
-    match found {
-        Some(found) if found >= FORMAT => {
-            transaction.abort()?;
-            return Ok(found);
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+        if self.write().expire(before_ms) {
+            self.flush_all()?;
         }
-        None => {}
-        Some(_) => migrate_from_1(&transaction)?,
+        let gone = self.shelf.expire(before_ms, limit).map_err(|e| self.shelf_error(e))?;
+        self.settle(None)?;
+        Ok(gone + self.ledger.expire_gaps(before_ms, limit - gone)?)
     }
-    transaction.open_table(READINGS)?;
-    transaction.open_table(SERIES)?;
-    transaction.open_table(SCHEMAS)?;
-    transaction.open_table(STREAMS)?;
-    transaction.open_table(GAPS)?;
-    transaction.open_table(RECEIPTS)?;
-    transaction.open_table(META)?.insert("format", FORMAT)?;
-    transaction.commit()?;
-    Ok(FORMAT)
 }
 
-fn migrate_from_1(transaction: &WriteTransaction) -> Result<(), redb::Error> {
-    let mut gaps = transaction.open_table(GAPS)?;
-    for item in transaction.open_table(GAPS_1)?.iter()? {
-        let (key, content) = item?;
-        let ((gateway, stream, first_seq), (from_ms, to_ms, last_seq, readings, reason)) = (key.value(), content.value());
-        gaps.insert((gateway, stream, first_seq, reason), (from_ms, to_ms, last_seq, readings))?;
+fn shelf_error(path: &Path, e: ShelfError) -> StoreError {
+    let path = path.display().to_string();
+    match e {
+        ShelfError::Newer { file, format } => StoreError::Newer { path: format!("{path}/{file}"), found: u64::from(format), known: 1 },
+        ShelfError::Disk(what) | ShelfError::Unwritable(what) => StoreError::Io { path, what },
     }
-    transaction.delete_table(GAPS_1)?;
-    Ok(())
 }
 
-fn write(transaction: &WriteTransaction, commit: &Commit) -> Result<Committed, redb::Error> {
-    let mut series = transaction.open_table(SERIES)?;
-    for entry in &commit.series {
-        series.insert(entry.id.0, row::write_series(entry).map_err(damaged)?.as_slice())?;
-    }
-    let mut schemas = transaction.open_table(SCHEMAS)?;
-    for (gateway, id) in &commit.forgotten_schemas {
-        schemas.remove((gateway.as_str(), id.0))?;
-    }
-    for (gateway, id, schema) in &commit.schemas {
-        let (_, message) = schema.encode().map_err(|e| damaged(e.to_string()))?;
-        schemas.insert((gateway.as_str(), id.0), message.as_slice())?;
-    }
-    let mut streams = transaction.open_table(STREAMS)?;
-    let mut receipts = transaction.open_table(RECEIPTS)?;
-    for (gateway, stream) in &commit.forgotten_streams {
-        streams.remove((gateway.as_str(), *stream))?;
-        receipts.retain_in((gateway.as_str(), *stream, 0)..=(gateway.as_str(), *stream, u64::MAX), |_, _| false)?;
-    }
-    for (gateway, stream, seq) in &commit.forgotten_receipts {
-        receipts.remove((gateway.as_str(), *stream, *seq))?;
-    }
-    for (gateway, stream, receipt) in &commit.receipts {
-        receipts.insert((gateway.as_str(), *stream, receipt.seq), row::write_receipt(receipt).as_slice())?;
-    }
-    for state in &commit.streams {
-        streams.insert((state.gateway.as_str(), state.stream), row::write_stream(state).as_slice())?;
-    }
-    let mut gaps = transaction.open_table(GAPS)?;
-    for (gateway, stream, gap) in &commit.forgotten_gaps {
-        gaps.remove((gateway.as_str(), *stream, gap.first_seq, gap.reason.code()))?;
-    }
-    for (gateway, stream, gap) in &commit.gaps {
-        put_gap(&mut gaps, gateway, *stream, gap)?;
-    }
-    let mut readings = transaction.open_table(READINGS)?;
-    // In the order of the table neighbours share pages; the sort is stable, so of two for one time the later still wins.
-    let mut sorted: Vec<_> = commit.readings.iter().collect();
-    sorted.sort_by_key(|(id, reading)| (*id, reading.at_ms));
-    let mut committed = Committed::default();
-    for (id, reading) in sorted {
-        let content = row::write_sample(&reading.sample);
-        let earlier = readings.insert((id.0, reading.at_ms), content.as_slice())?;
-        committed.replaced += u64::from(earlier.is_some_and(|earlier| earlier.value() != content));
-    }
-    Ok(committed)
-}
-
-fn put_gap(table: &mut Table<'_, GapKey, GapRow>, gateway: &str, stream: u64, gap: &Gap) -> Result<(), redb::Error> {
-    let code = gap.reason.code();
-    table.retain_in((gateway, stream, gap.first_seq, 0)..=(gateway, stream, gap.last_seq, u8::MAX), |key, row| {
-        key.3 != code || row.2 > gap.last_seq
-    })?;
-    table.insert((gateway, stream, gap.first_seq, code), (gap.from_ms, gap.to_ms, gap.last_seq, gap.readings))?;
-    Ok(())
-}
-
-fn read_gap((_, _, first_seq, reason): (&str, u64, u64, u8), (from_ms, to_ms, last_seq, readings): GapRow) -> Gap {
-    Gap { from_ms, to_ms, first_seq, last_seq, readings, reason: GapReason::from_code(reason) }
-}
-
-fn load(database: &Database) -> Result<Loaded, redb::Error> {
-    let transaction = database.begin_read()?;
-    let mut loaded = Loaded::default();
-    for item in transaction.open_table(SERIES)?.iter()? {
-        let (id, content) = item?;
-        loaded.series.push(row::read_series(id.value(), content.value()).map_err(damaged)?);
-    }
-    for item in transaction.open_table(SCHEMAS)?.iter()? {
-        let (key, content) = item?;
-        let (gateway, id) = key.value();
-        let (found, schema) = Schema::decode(content.value()).map_err(|e| damaged(format!("schema {id:08x}: {e}")))?;
-        if found.0 != id {
-            return Err(damaged(format!("schema {id:08x} has the content of {found}")));
-        }
-        loaded.schemas.push((gateway.to_owned(), SchemaId(id), schema));
-    }
-    for item in transaction.open_table(STREAMS)?.iter()? {
-        let (key, content) = item?;
-        let (gateway, stream) = key.value();
-        let state = row::read_stream(gateway, stream, content.value());
-        loaded.streams.push(state.ok_or_else(|| damaged(format!("stream {stream:016x} of {gateway}")))?);
-    }
-    loaded.gaps = newest_gaps(transaction.open_table(GAPS)?.iter()?.map(|item| {
-        let (key, content) = item?;
-        let (gateway, stream, ..) = key.value();
-        Ok::<_, redb::Error>((gateway.to_owned(), stream, read_gap(key.value(), content.value())))
-    }))?;
-    for item in transaction.open_table(RECEIPTS)?.iter()? {
-        let (key, content) = item?;
-        let (gateway, stream, seq) = key.value();
-        let receipt = row::read_receipt(seq, content.value());
-        let receipt = receipt.ok_or_else(|| damaged(format!("receipt of batch {seq} of stream {stream:016x} of {gateway}")))?;
-        loaded.receipts.push((gateway.to_owned(), stream, receipt));
-    }
-    Ok(loaded)
-}
-
-fn reading(key: (u32, i64), content: &[u8]) -> Result<Reading, redb::Error> {
-    let sample = row::read_sample(content).ok_or_else(|| damaged(format!("reading of series {} at {} ms", key.0, key.1)))?;
-    Ok(Reading { at_ms: key.1, sample })
-}
-
-fn range<T>(
-    database: &Database,
-    series: SeriesId,
-    (from_ms, to_ms): (i64, i64),
-    fold: impl FnOnce(&mut dyn Iterator<Item = Result<Reading, redb::Error>>) -> Result<T, redb::Error>,
-) -> Result<T, redb::Error> {
-    let table = database.begin_read()?.open_table(READINGS)?;
-    let (from, to) = ((series.0, from_ms), (series.0, to_ms.max(from_ms)));
-    let mut readings = table.range(from..to)?.map(|item| {
-        let (key, content) = item?;
-        reading(key.value(), content.value())
-    });
-    fold(&mut readings)
-}
-
-fn gaps(database: &Database, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, redb::Error> {
-    let table = database.begin_read()?.open_table(GAPS)?;
-    let mut gaps = Vec::new();
-    for item in table.range((gateway, 0, 0, 0)..=(gateway, u64::MAX, u64::MAX, u8::MAX))? {
-        let (key, content) = item?;
-        let gap = read_gap(key.value(), content.value());
-        if gap.from_ms < to_ms && gap.to_ms >= from_ms {
-            gaps.push(gap);
-        }
-    }
-    gaps.sort_by_key(|gap| (gap.from_ms, gap.to_ms, gap.first_seq, gap.reason.code()));
-    Ok(gaps)
-}
-
-fn expire(transaction: &WriteTransaction, before_ms: i64, limit: usize) -> Result<usize, redb::Error> {
-    let mut gone = 0;
-    let mut readings = transaction.open_table(READINGS)?;
-    for item in transaction.open_table(SERIES)?.iter()? {
-        let id = item?.0.value();
-        let old = readings.range((id, i64::MIN)..(id, before_ms))?.take(limit - gone);
-        let old = old.map(|item| item.map(|(key, _)| key.value())).collect::<Result<Vec<_>, _>>()?;
-        for key in &old {
-            readings.remove(*key)?;
-        }
-        gone += old.len();
-    }
-    let mut gaps = transaction.open_table(GAPS)?;
-    let mut old = Vec::new();
-    for item in gaps.iter()? {
-        let (key, content) = item?;
-        if content.value().1 < before_ms && old.len() < limit - gone {
-            let (gateway, stream, first_seq, reason) = key.value();
-            old.push((gateway.to_owned(), stream, first_seq, reason));
-        }
-    }
-    for (gateway, stream, first_seq, reason) in &old {
-        gaps.remove((gateway.as_str(), *stream, *first_seq, *reason))?;
-    }
-    Ok(gone + old.len())
-}
-
-fn durably<T>(database: &Database, work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    let done = work(&transaction)?;
-    transaction.commit()?;
-    Ok(done)
+fn log_error(path: &Path, e: &LogError) -> StoreError {
+    StoreError::Io { path: path.display().to_string(), what: e.to_string() }
 }
 
 impl Store for Embedded {
     fn load(&self) -> Result<Loaded, StoreError> {
-        self.with(load)
+        self.engine.settle(None)?;
+        self.engine.ledger.load()
     }
 
     fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        self.with(|database| durably(database, |transaction| write(transaction, commit)))
+        self.engine.commit(commit)
     }
 
     fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError> {
-        self.with(|database| range(database, series, (from_ms, to_ms), |readings| readings.take(limit).collect()))
+        self.engine.raw(series, from_ms, to_ms, limit)
     }
 
     fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError> {
-        self.with(|database| {
-            range(database, series, (from_ms, to_ms), |readings| {
-                let mut broken = None;
-                let good = readings.map_while(|reading| reading.map_err(|e| broken = Some(e)).ok());
-                let buckets = crate::query::buckets(good, step_ms);
-                broken.map_or(Ok(buckets), Err)
-            })
-        })
+        self.engine.buckets(series, from_ms, to_ms, step_ms)
     }
 
     fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
-        self.with(|database| {
-            let table = database.begin_read()?.open_table(READINGS)?;
-            let newest = |id: &SeriesId| match table.range((id.0, i64::MIN)..=(id.0, i64::MAX))?.next_back() {
-                None => Ok(None),
-                Some(item) => {
-                    let (key, content) = item?;
-                    reading(key.value(), content.value()).map(Some)
-                }
-            };
-            series.iter().map(newest).collect()
-        })
+        self.engine.latest(series)
     }
 
     fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {
-        self.with(|database| gaps(database, gateway, from_ms, to_ms))
+        self.engine.gaps(gateway, from_ms, to_ms)
     }
 
     fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
-        self.with(|database| durably(database, |transaction| expire(transaction, before_ms, limit)))
+        self.engine.expire(before_ms, limit)
     }
 
     fn bytes(&self) -> Result<u64, StoreError> {
-        let size = fs::metadata(&self.path).map(|file| file.len());
-        size.map_err(|e| StoreError::Io { path: self.path.display().to_string(), what: e.to_string() })
+        let log = std::fs::read_dir(self.engine.folder.join("log")).and_then(|files| {
+            // One that goes meanwhile counts no more.
+            files.map(|file| Ok(file?.metadata().map_or(0, |file| file.len()))).sum::<std::io::Result<u64>>()
+        });
+        let log = log.map_err(|e| StoreError::Io { path: self.engine.folder.display().to_string(), what: e.to_string() })?;
+        Ok(self.engine.ledger.bytes()? + self.engine.shelf.bytes() + log)
     }
 }
 

@@ -258,7 +258,8 @@ impl Head {
     /// Readings of a series with `from_ms <= at_ms < to_ms`, ascending, at most `limit`.
     #[must_use]
     pub fn raw(&self, id: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Vec<Reading> {
-        let touches = |rows: &&Rows| rows.first_ms().is_some_and(|first| first < to_ms) && rows.last_ms().is_some_and(|last| last >= from_ms);
+        let touches =
+            |rows: &&Rows| rows.first_ms().is_some_and(|first| first < to_ms) && rows.last_ms().is_some_and(|last| last >= from_ms);
         let late = self.late.range((id, from_ms)..(id, to_ms.max(from_ms)));
         let mut readings: Vec<Reading> = late.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() }).collect();
         readings.extend(self.places(id).filter(touches).flat_map(|rows| rows.readings(id, from_ms, to_ms)));

@@ -220,15 +220,18 @@ impl<D: Disk> Log<D> {
         state
     }
 
-    /// Lets go of records up to this number: they are durable elsewhere. Whole segments go, and the last one stays.
+    /// Lets go of records up to this number: they are durable elsewhere. Whole segments go, and the last one stays. Waits for a write that is
+    /// under way, as commits wait for this.
     ///
     /// # Errors
     /// The disk refuses; they go another time.
     pub fn release(&self, through: u64) -> Result<(), LogError> {
         let mut state = self.lock();
-        let Some(mut disk) = state.disk.take() else {
-            // Somebody writes; there is no hurry.
-            return Ok(());
+        let mut disk = loop {
+            match state.disk.take() {
+                Some(disk) => break disk,
+                None => state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
         };
         let mut result = Ok(());
         while let [first, next, ..] = state.segments.as_slice()

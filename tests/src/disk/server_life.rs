@@ -145,6 +145,10 @@ impl ServerLife {
                 drop(server);
                 server = open(&self.data, out)?;
             }
+            if rng.u8(..5) == 0 && server.store().flush().is_err() {
+                // It goes on with what it has in memory and in the log.
+                say(out, &Mark::Failed)?;
+            }
             let gateway = *rng.choice(&GATEWAYS).context("there are gateways")?;
             let from = acked.get(gateway).copied().unwrap_or_default();
             let upcoming = next.entry(gateway).or_insert(1);

@@ -196,8 +196,8 @@ fn a_server_that_was_put_back_to_a_backup_gets_all_that_is_still_held_and_the_re
     assert_eq!((times(&bed), lost(&bed.store)), (stored.clone(), expected.to_vec()));
 
     let folder = tempfile::tempdir().unwrap();
-    let (file, backup) = (folder.path().join("pattoo.redb"), folder.path().join("backup"));
-    let open = || Arc::new(Embedded::open(&file).unwrap());
+    let (data, backup) = (folder.path().join("data"), folder.path().join("backup"));
+    let open = || Arc::new(Embedded::open(&data.join("pattoo.redb")).unwrap());
     let core = |store| Core::new(store, Letters::new(&folder.path().join("dead-letter")), Arc::new(Live::default())).unwrap();
     let send = |core: &mut Core, messages: &[(String, Vec<u8>)]| {
         let message = |(topic, payload): &(String, Vec<u8>)| Message { topic: topic.clone(), payload: payload.clone(), retained: false };
@@ -207,14 +207,29 @@ fn a_server_that_was_put_back_to_a_backup_gets_all_that_is_still_held_and_the_re
     let mut running = core(open());
     send(&mut running, &[&[(topic::schema("g1", id), schema_message)], &batches[..4]].concat());
     drop(running);
-    std::fs::copy(&file, &backup).unwrap();
+    copy(&data, &backup);
     let mut running = core(open());
     assert_eq!(send(&mut running, &batches[4..]), [12]);
     drop(running);
-    std::fs::rename(&backup, &file).unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&backup, &data).unwrap();
     let store = open();
     comes_back(&mut core(store.clone()));
     let voltage = store.load().unwrap().series.into_iter().find(|series| series.entry.point == "voltage").unwrap();
     let times: Vec<i64> = store.raw(voltage.id, 0, i64::MAX, 99).unwrap().iter().map(|reading| reading.at_ms).collect();
     assert_eq!((times, lost(&*store)), (stored, expected.to_vec()));
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
