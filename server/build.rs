@@ -1,7 +1,8 @@
 //! Builds the chart page and makes it part of the server: copies `web/` into `OUT_DIR`, installs what its lock file names,
 //! builds it, and writes a table of the packed files. Nothing outside `OUT_DIR` is written.
 //!
-//! `PATTOO_WEB=off` leaves the page out; then neither Node.js nor the network is needed.
+//! `PATTOO_WEB=off` leaves the page out; then neither Node.js nor the network is needed. `PATTOO_WEB_MODULES` names a folder that holds
+//! what the lock file names, already installed; then npm and the network are not needed.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -23,6 +24,7 @@ const PLAIN: &str = include_str!("web/plain.html");
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PATTOO_WEB");
+    println!("cargo::rerun-if-env-changed=PATTOO_WEB_MODULES");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=web/plain.html");
     if let Err(what) = build() {
@@ -46,7 +48,10 @@ fn page(out: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
     let folder = out.join("web");
     let told = |e: io::Error| format!("web page in {}: {e}", folder.display());
     copy_sources(Path::new("web"), &folder).map_err(told)?;
-    install(out, &folder)?;
+    match env::var_os("PATTOO_WEB_MODULES").filter(|modules| !modules.is_empty()) {
+        Some(modules) => link(Path::new(&modules), &folder.join("node_modules")).map_err(told)?,
+        None => install(out, &folder)?,
+    }
     let vite = folder.join("node_modules/vite/bin/vite.js");
     run(Command::new("node").arg(vite).args(["build", "--logLevel", "warn"]).current_dir(&folder))?;
     let dist = folder.join("dist");
@@ -89,11 +94,26 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Uses packages that are installed already.
+fn link(modules: &Path, here: &Path) -> io::Result<()> {
+    if here.is_symlink() {
+        fs::remove_file(here)?;
+    } else if here.exists() {
+        fs::remove_dir_all(here)?;
+    }
+    std::os::unix::fs::symlink(fs::canonicalize(modules)?, here)
+}
+
 /// Installs what the lock file names, if it is not what is installed already.
 fn install(out: &Path, folder: &Path) -> Result<(), String> {
     let lock = fs::read(folder.join("package-lock.json")).map_err(|e| format!("web/package-lock.json: {e}"))?;
     let mark = out.join("installed-lock.json");
-    if fs::read(&mark).is_ok_and(|installed| installed == lock) && folder.join("node_modules").is_dir() {
+    let modules = folder.join("node_modules");
+    if modules.is_symlink() {
+        // Of an earlier build, see `link`; npm would write into what it leads to.
+        fs::remove_file(&modules).map_err(|e| format!("{}: {e}", modules.display()))?;
+    }
+    if fs::read(&mark).is_ok_and(|installed| installed == lock) && modules.is_dir() {
         return Ok(());
     }
     let mut npm = Command::new("npm");
