@@ -191,7 +191,7 @@ fn panel(found: &Spanned<RawPanel>, variables: &[Variable]) -> Result<Panel, Pro
     if let Some(counter) = raw.counter.as_ref().filter(|_| kind != PanelKind::Chart) {
         return strange("counter", counter.referenced);
     }
-    let text = raw.text.as_ref().map(|text| body(text)).transpose()?.unwrap_or_default();
+    let text = raw.text.as_ref().map(body).transpose()?.unwrap_or_default();
     let title = raw.title.as_ref().map(title).transpose()?.unwrap_or_default();
     let selectors = raw.series.as_ref().map(|series| selectors(series, variables)).transpose()?.unwrap_or_default();
     Ok(Panel { title, kind, width, by_device, counter: counter.unwrap_or(CounterMode::Rate), text, selectors })
