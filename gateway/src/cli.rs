@@ -6,20 +6,23 @@ mod simulate;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-use crate::config::{self, Loaded};
+use crate::config::Loaded;
 use crate::fixture::{Fixture, MAX_FIXTURE_BYTES, replay};
+use crate::journal::{self, Flush, Journal};
 use crate::link_log::{MAX_FOR, SWITCHED_FOR};
 use crate::profile::{Parity, load_profiles, read_limited};
+use crate::run::{Reload, Request, Source};
 use crate::yaml::Problem;
 use crate::{check, control, poll, record, run};
 
@@ -64,6 +67,9 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Say only whether the daemon would start, leaving out what is refused
+        #[arg(long)]
+        can_start: bool,
     },
     /// Read once and print every point
     Poll {
@@ -100,6 +106,8 @@ enum Command {
         #[arg(long = "for", default_value_t = SWITCHED_FOR.into())]
         time: humantime::Duration,
     },
+    /// Have the running daemon take over its configuration as it is now; one that is broken changes nothing, and exit status 1 says so
+    Reload,
     /// Work on device profiles
     Profile {
         #[command(subcommand)]
@@ -129,14 +137,24 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    init_log(cli.log_format);
-    match execute(&cli) {
+    let flush = init_log(cli.log_format);
+    let code = match execute(&cli) {
         Ok(code) => code,
         Err(why) => {
             eprintln!("pattoo-gateway: {why:#}");
             ExitCode::FAILURE
         }
+    };
+    if let Some(flush) = flush {
+        flush.wait();
     }
+    code
+}
+
+/// All that this program takes, for manuals and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn execute(cli: &Cli) -> Result<ExitCode> {
@@ -145,12 +163,18 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             let loaded = load(cli)?;
             runtime()?.block_on(async {
                 let stop = stop_signal()?;
-                run::run(loaded, ready_file.as_deref(), stop).await
+                let reload = Reload::new(source(cli));
+                reload_signal(reload.asks.clone())?;
+                run::run(loaded, reload, ready_file.as_deref(), stop).await
             })?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Check { json } => {
+        Command::Check { json, can_start } => {
             let loaded = load(cli)?;
+            if *can_start {
+                print_problems(&loaded.problems);
+                return run::can_start(loaded).map(|()| ExitCode::SUCCESS);
+            }
             let report = check::check(&loaded.config, &loaded.problems);
             print!("{}", if *json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() });
             Ok(if report.good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -188,18 +212,10 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             if **time > MAX_FOR {
                 bail!("found --for {time}, expected at most 24h");
             }
-            let loaded = load(cli)?;
             let ask = control::Ask::Log { link: link.clone(), level: level.clone(), seconds: time.as_secs() };
-            let buffer = &loaded.config.buffer.path;
-            let answer = control::ask(buffer, &ask).with_context(|| {
-                format!(
-                    "cannot reach the daemon at {}: does it run with this configuration, and as this user?",
-                    control::socket(buffer).display()
-                )
-            })?;
-            println!("{}", answer.map_err(anyhow::Error::msg)?);
-            Ok(ExitCode::SUCCESS)
+            ask_daemon(cli, &ask)
         }
+        Command::Reload => ask_daemon(cli, &control::Ask::Reload),
         Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),
         Command::Simulate(args) => {
             let (profiles, problems) = load_profiles(&cli.profiles);
@@ -212,8 +228,22 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
     }
 }
 
+fn source(cli: &Cli) -> Source {
+    Source { config: cli.config.clone(), profiles: cli.profiles.clone() }
+}
+
+/// Asks the running daemon, and prints its answer.
+fn ask_daemon(cli: &Cli, ask: &control::Ask) -> Result<ExitCode> {
+    let buffer = load(cli)?.config.buffer.path;
+    let answer = control::ask(&buffer, ask).with_context(|| {
+        format!("cannot reach the daemon at {}: does it run with this configuration, and as this user?", control::socket(&buffer).display())
+    })?;
+    println!("{}", answer.map_err(anyhow::Error::msg)?);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn load(cli: &Cli) -> Result<Loaded> {
-    config::load(&cli.config, &cli.profiles, &|name| std::env::var(name).ok()).map_err(|problems| {
+    source(cli).load().map_err(|problems| {
         print_problems(&problems);
         anyhow::anyhow!("{} cannot be used", cli.config.display())
     })
@@ -273,19 +303,51 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     Ok(receive)
 }
 
+/// Each SIGHUP asks for the configuration to be read again; what becomes of it is in the log.
+fn reload_signal(asks: mpsc::Sender<Request>) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    run::in_background(async move {
+        while hangup.recv().await.is_some() {
+            // Nobody waits for this answer.
+            let _ = asks.send(tokio::sync::oneshot::channel().0).await;
+        }
+    });
+    Ok(())
+}
+
+/// Where journald takes the log, lines go to it with their fields; gives what waits for the last of them.
+///
 /// Not `EnvFilter`: its regular expressions are 0.4 MB of a program of 7.4 MB, as it ships.
-fn init_log(format: LogFormat) {
+fn init_log(format: LogFormat) -> Option<Flush> {
     let wanted = std::env::var("PATTOO_LOG").ok();
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
     let wrong = parsed.as_ref().and_then(|parsed| parsed.as_ref().err().map(ToString::to_string));
     let filter = parsed.and_then(Result::ok).unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = tracing_subscriber::registry().with(filter);
-    match format {
-        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
-        LogFormat::Json => logs.with(lines.json()).init(),
+    let mut flush = None;
+    match (format, journal_layer()) {
+        (LogFormat::Text, Some((layer, wait))) => {
+            flush = Some(wait);
+            logs.with(layer).init();
+        }
+        (LogFormat::Text, None) => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
+        (LogFormat::Json, _) => logs.with(lines.json()).init(),
     }
     if let (Some(wrong), Some(wanted)) = (wrong, wanted) {
         tracing::warn!("PATTOO_LOG: found {wanted:?}, expected something like `info` or `pattoo_gateway=debug`: {wrong}; logging info");
     }
+    flush
+}
+
+/// Where standard error is the journal and that can be reached.
+fn journal_layer() -> Option<(Journal, Flush)> {
+    if !journal::is_standard_error() {
+        return None;
+    }
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.connect(journal::SOCKET).ok()?;
+    let (layer, flush, lines) = journal::layer();
+    run::in_thread("journal", move || journal::write(&socket, &lines)).ok()?;
+    Some((layer, flush))
 }

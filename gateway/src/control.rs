@@ -13,6 +13,9 @@ pub(crate) const MAX_LINE_BYTES: usize = 4096;
 /// How long either side waits for the other.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a new configuration may take to be read and judged: a slow machine reads many profiles for some seconds.
+pub(crate) const JUDGED_WITHIN: Duration = Duration::from_secs(60);
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -26,6 +29,8 @@ pub enum Ask {
         /// For how long.
         seconds: u64,
     },
+    /// Read the configuration again and go on with it, if it is good.
+    Reload,
 }
 
 /// What is answered: what was done, or why not.
@@ -45,7 +50,8 @@ pub fn socket(buffer: &Path) -> PathBuf {
 /// It does not run, belongs to another user, or does not answer.
 pub fn ask(buffer: &Path, ask: &Ask) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket(buffer))?;
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let within = if matches!(ask, Ask::Reload) { JUDGED_WITHIN } else { ANSWER_WITHIN };
+    stream.set_read_timeout(Some(within))?;
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(format!("{}\n", serde_json::to_string(ask)?).as_bytes())?;
     let mut line = String::new();

@@ -30,6 +30,10 @@
 //! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
 //! | `scan` | pure, `scan::drive` shell | finds devices and says which profile fits |
 //! | `table` | pure | columns of text |
+//! | `pulse` | pure | whether the parts of the daemon are at work |
+//! | `credentials` | shell | where secrets are read |
+//! | `journal` | shell | the log as journald takes it |
+//! | `service` | shell | what the service manager is told |
 //! | `run` | shell | the only place that spawns |
 
 pub mod audit;
@@ -42,10 +46,12 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod driver;
 mod durations;
 pub mod fixture;
 pub mod health;
+pub mod journal;
 pub mod lessons;
 pub mod lines;
 pub mod link;
@@ -54,11 +60,13 @@ mod mix;
 pub mod plan;
 pub mod poll;
 pub mod profile;
+pub mod pulse;
 pub mod reading;
 pub mod record;
 pub mod run;
 pub mod scan;
 pub mod schedule;
+mod service;
 pub mod simulate;
 mod table;
 pub mod timebase;

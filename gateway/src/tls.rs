@@ -12,6 +12,7 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::config::Identity;
+use crate::credentials;
 
 /// Largest file of certificates or keys, in bytes; a system's list of authorities has 250 kB.
 const MAX_PEM_BYTES: u64 = 4 << 20;
@@ -88,6 +89,7 @@ pub fn client(
 /// The content of a file; none where that is too large.
 fn content(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, TlsError> {
     let file = |error| TlsError::File { path: path.to_owned(), error };
+    let path = credentials::find(path);
     if path.metadata().map_err(file)?.len() > max_bytes {
         return Ok(None);
     }
@@ -100,7 +102,7 @@ fn content(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, TlsError> {
 /// It cannot be read.
 pub fn secret(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, TlsError> {
     let content = content(path, max_bytes)?;
-    if path.metadata().is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
+    if credentials::find(path).metadata().is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0) {
         warn!(path = %path.display(), "everybody on this machine can read this secret: chmod o-r it");
     }
     Ok(content)

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +26,8 @@ struct Cli {
 enum Command {
     /// Run the server until SIGINT or SIGTERM.
     Run(RunArgs),
+    /// Validate the configuration; exit status 1 when it is refused
+    Check(PlaceArgs),
     /// Accounts of gateways at the embedded broker; a running server follows at once
     Gateway {
         #[command(subcommand)]
@@ -149,6 +151,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let args = match command {
         Command::Run(args) => args,
+        Command::Check(place) => return told(check(place)),
         Command::Gateway { command } => return told(gateway(command)),
         Command::User { command } => return told(people::user(command)),
         Command::Token { command } => return told(people::token(command)),
@@ -174,6 +177,17 @@ fn told(text: anyhow::Result<String>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// All that this program takes, for manuals and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn check(place: PlaceArgs) -> anyhow::Result<String> {
+    let config = run::load(&run::Options { config: place.config, data: place.data, ready_file: None })?;
+    Ok(format!("good: data in {}, page and API at http://{}\n", config.data.display(), config.http))
 }
 
 /// Does what is asked about accounts; gives what to print.

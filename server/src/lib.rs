@@ -23,6 +23,7 @@
 //! | `favourites` | shell | what each reader wants at hand |
 //! | `folder` | shell | folders and files that survive a power cut |
 //! | `web` | shell | the page |
+//! | `service` | shell | what the service manager is told |
 //! | `run` | shell | the only place that spawns |
 
 pub mod api;
@@ -43,6 +44,7 @@ pub mod live;
 pub mod people;
 pub mod query;
 pub mod run;
+mod service;
 pub mod store;
 pub mod users;
 pub mod web;

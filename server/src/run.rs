@@ -27,11 +27,14 @@ use crate::https;
 use crate::ingest::{self, BrokerAddress, Core, Letters};
 use crate::live::Live;
 use crate::people;
+use crate::service;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
 
 /// All parts together have this long to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// The service manager is told that the server is ready after this time also without a connection to the broker.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 /// Open HTTP connections have this long to end.
 const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How often old readings are looked for.
@@ -121,7 +124,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let mut agents_task = match agents {
         Some(listener) => {
             let allow = config.agents.as_ref().map(|agents| agents.allow.clone()).unwrap_or_default();
-            tokio::spawn(serve_agents(listener, allow, core, live.clone(), stopped.clone()))
+            tokio::spawn(serve_agents(listener, allow, core.clone(), live.clone(), stopped.clone()))
         }
         None => tokio::spawn(std::future::pending()),
     };
@@ -134,6 +137,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let users_task = tokio::spawn(auth.clone().watch());
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
     invite(&auth, &config, addresses.http).await?;
+    let fed_task = tokio::spawn(service::feed_manager(core, store));
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
 
     let ended = tokio::select! {
@@ -143,8 +147,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         end = &mut http_task => Err(format!("http: {end:?}")),
         end = &mut agents_task => Err(format!("agents: {end:?}")),
     };
+    service::stopping();
     info!("stopping");
     ready_task.abort();
+    fed_task.abort();
     expire_task.abort();
     renew_task.abort();
     users_task.abort();
@@ -344,6 +350,13 @@ async fn expire(store: Arc<dyn Store>, retention: Duration) {
 
 /// Says where the server is, once readings can come in.
 async fn announce(live: Arc<Live>, addresses: Addresses, ready_file: Option<PathBuf>) {
+    // A broker that is out of reach is no reason to be restarted: what is stored is served all the same.
+    let subscribed = tokio::time::timeout(READY_WITHIN, live.until(true)).await.is_ok();
+    service::ready(&format!(
+        "page and API at http://{}{}",
+        addresses.http,
+        if subscribed { "" } else { "; no connection to the broker yet" }
+    ));
     live.until(true).await;
     let mqtt = addresses.mqtt.map(|address| address.to_string());
     info!(http = %addresses.http, mqtt = mqtt.as_deref().unwrap_or("external"), "ready");

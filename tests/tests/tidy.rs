@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "gateway/src/durations.rs",
     "gateway/src/health.rs",
     "gateway/src/lessons.rs",
+    "gateway/src/pulse.rs",
     "gateway/src/profile/snmp",
     "gateway/src/check/snmp.rs",
     "gateway/src/driver/snmp/known.rs",
@@ -151,7 +152,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
 
 /// Only `run` starts tasks and threads.
 const SPAWNS: &[&str] = &["tokio::spawn", "thread::spawn", "task::spawn(", "spawn_local"];
-const MAY_SPAWN: &[&str] = &["gateway/src/run.rs", "server/src/run.rs"];
+const MAY_SPAWN: &[&str] = &["gateway/src/run.rs", "gateway/src/run/life.rs", "server/src/run.rs"];
 
 /// Source files below a folder (or the one file), with their text up to the tests.
 fn sources(place: &str) -> Result<Vec<(PathBuf, String)>> {

@@ -26,6 +26,7 @@ enum Request {
     Release { through_seq: u64, ahead: Vec<(u64, u64)>, reply: Reply<()> },
     Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
     SetTime { boot: BootId, offset_ms: i64, reply: Reply<()> },
+    Ping { reply: Reply<()> },
 }
 
 /// The way to the thread that owns the buffer.
@@ -98,6 +99,14 @@ impl Handle {
         self.ask(|reply| Request::SetTime { boot, offset_ms, reply }).await
     }
 
+    /// Answers once all that was asked before is done.
+    ///
+    /// # Errors
+    /// The buffer has stopped.
+    pub async fn ping(&self) -> Result<(), BufferError> {
+        self.ask(|reply| Request::Ping { reply }).await
+    }
+
     /// How the buffer stands after the latest request.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -146,6 +155,7 @@ pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
                 answer_to(reply, answer);
             }
             Request::Schema { id, reply } => answer_to(reply, buffer.schema(id)),
+            Request::Ping { reply } => answer_to(reply, Ok(())),
             Request::SetTime { boot, offset_ms: told_ms, reply } => {
                 let answer = buffer.set_time(boot, told_ms).map_err(BufferError::from);
                 publish(&mut buffer, &receiver.stats);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::read::{self, Environment};
 use super::{Config, MAX_CONFIG_BYTES, Profiles};
+use crate::credentials;
 use crate::profile::{find_profiles, read_limited};
 use crate::yaml::Problem;
 
@@ -27,7 +28,7 @@ pub struct Loaded {
 pub fn load(path: &Path, profile_folders: &[PathBuf], env: Environment<'_>) -> Result<Loaded, Vec<Problem>> {
     let content = read_limited(path, MAX_CONFIG_BYTES).map_err(|problem| vec![problem])?;
     let found = find_profiles(profile_folders);
-    match read::read(path, &content, &found, env, &|path, most| read_limited(path, most)) {
+    match read::read(path, &content, &found, env, &|path, most| read_limited(&credentials::find(path), most)) {
         Ok((config, own)) => Ok(Loaded { config, profiles: found.profiles, problems: [own, found.problems].concat() }),
         Err(own) => Err([own, found.problems].concat()),
     }

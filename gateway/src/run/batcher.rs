@@ -3,17 +3,19 @@
 //! Decides neither what time it is, see [`TimeBase`], nor what a batch is, see [`Builder`].
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pattoo_wire::ClockSource;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::watchdog::TICKING;
 use super::window::Window;
 use crate::batch::{Builder, Pushed, Times};
 use crate::buffer::worker::Handle;
 use crate::clock;
 use crate::config::Config;
+use crate::pulse::Pulse;
 use crate::reading::{BootId, Transaction};
 use crate::timebase::{ServerTime, State, Step, TimeBase};
 
@@ -34,6 +36,7 @@ pub(super) struct Batcher {
     /// Whether the buffer was told.
     buffer_knows: bool,
     refused: u64,
+    pulse: Pulse,
 }
 
 impl Batcher {
@@ -41,12 +44,31 @@ impl Batcher {
     pub(super) fn new(builder: Builder, config: &Config, buffer: Handle, told: watch::Sender<State>) -> Self {
         let (time, ntp_file, boot) = (TimeBase::new(config.clock.trust), config.clock.ntp_file.clone(), clock::boot_id());
         let window = Window::new(buffer.clone(), config.buffer.commit_window);
-        Self { builder, time, ntp_file, boot, buffer, window, look_ms: 0, source: None, told, buffer_knows: false, refused: 0 }
+        Self {
+            builder,
+            time,
+            ntp_file,
+            boot,
+            buffer,
+            window,
+            look_ms: 0,
+            source: None,
+            told,
+            buffer_knows: false,
+            refused: 0,
+            pulse: Pulse::default(),
+        }
+    }
+
+    /// The same, that shows that it is at work.
+    pub(super) fn with_pulse(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
     }
 
     /// Stores all readings durably until the links are gone; at the end, what is still open. `heard` is the server's time.
     pub(super) async fn run(mut self, mut readings: mpsc::Receiver<Transaction>, mut heard: watch::Receiver<Option<ServerTime>>) {
         loop {
+            self.pulse.back_by(Instant::now() + TICKING);
             self.look().await;
             let pushed = tokio::select! {
                 transaction = readings.recv() => match transaction {

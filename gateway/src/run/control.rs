@@ -9,15 +9,19 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::control::{ANSWER_WITHIN, Answer, Ask, MAX_LINE_BYTES, socket};
+use super::reload::Request;
+use crate::control::{ANSWER_WITHIN, Answer, Ask, JUDGED_WITHIN, MAX_LINE_BYTES, socket};
 use crate::link_log::{Level, LinkLog, MAX_FOR};
 
 /// Wait after the system could not give a connection, before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Wait for an answer that is under way at the stop.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// The logs of links by name.
 pub(super) type Logs = BTreeMap<String, Arc<LinkLog>>;
@@ -48,7 +52,13 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until told to stop.
-pub(super) async fn serve(listener: UnixListener, buffer: std::path::PathBuf, logs: Arc<Logs>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    listener: UnixListener,
+    buffer: std::path::PathBuf,
+    logs: Arc<Logs>,
+    reloads: mpsc::Sender<Request>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -56,28 +66,46 @@ pub(super) async fn serve(listener: UnixListener, buffer: std::path::PathBuf, lo
         };
         match accepted {
             // Whoever is too slow, or gone, has only himself to blame.
-            Ok((stream, _)) => drop(timeout(ANSWER_WITHIN, answer(stream, &logs)).await),
+            Ok((stream, _)) => {
+                let answering = timeout(JUDGED_WITHIN, answer(stream, &logs, &reloads));
+                tokio::pin!(answering);
+                tokio::select! {
+                    _ = &mut answering => continue,
+                    _ = stop.wait_for(|stop| *stop) => {}
+                }
+                // The answer that a new configuration is taken over comes together with the stop of this.
+                drop(timeout(LAST_ANSWER, answering).await);
+                break;
+            }
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
     let _ = std::fs::remove_file(socket(&buffer));
 }
 
-async fn answer(mut stream: UnixStream, logs: &Logs) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, logs: &Logs, reloads: &mpsc::Sender<Request>) -> io::Result<()> {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
-    BufReader::new(reader).take(MAX_LINE_BYTES as u64).read_line(&mut line).await?;
+    let mut reader = BufReader::new(reader).take(MAX_LINE_BYTES as u64);
+    timeout(ANSWER_WITHIN, reader.read_line(&mut line)).await.map_err(io::Error::other)??;
     let answer: Answer = match serde_json::from_str(&line) {
-        Ok(ask) => obey(ask, logs),
+        Ok(Ask::Log { link, level, seconds }) => switch(&link, &level, seconds, logs),
+        Ok(Ask::Reload) => reload(reloads).await,
         Err(error) => Err(format!("not understood: {error}")),
     };
     writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
 }
 
-fn obey(ask: Ask, logs: &Logs) -> Answer {
-    let Ask::Log { link, level, seconds } = ask;
-    let level = Level::from_name(&level).ok_or_else(|| format!("there is no level {level:?}"))?;
-    let log = logs.get(&link).ok_or_else(|| {
+async fn reload(reloads: &mpsc::Sender<Request>) -> Answer {
+    let (request, judged) = oneshot::channel();
+    let gone = || "the daemon is stopping".to_owned();
+    reloads.send(request).await.map_err(|_| gone())?;
+    judged.await.map_err(|_| gone())?
+}
+
+fn switch(link: &str, level: &str, seconds: u64, logs: &Logs) -> Answer {
+    let level = Level::from_name(level).ok_or_else(|| format!("there is no level {level:?}"))?;
+    let log = logs.get(link).ok_or_else(|| {
         let names: Vec<_> = logs.keys().map(String::as_str).collect();
         format!("there is no link {link:?}; expected one of {}", names.join(", "))
     })?;
@@ -108,7 +136,11 @@ mod tests {
         assert_eq!(std::fs::metadata(socket(&buffer)).unwrap().permissions().mode() & 0o777, 0o600);
         let logs = Arc::new(Logs::from([("line1".to_owned(), Arc::new(LinkLog::new("line1", Level::Off)))]));
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(serve(listener, buffer.clone(), logs, stopped));
+        let (reloads, mut asked_to) = mpsc::channel::<Request>(1);
+        let served = tokio::spawn(serve(listener, buffer.clone(), logs, reloads, stopped));
+        let judge = async move {
+            asked_to.recv().await.unwrap().send(Err("gateway.yaml:3:1: no".to_owned())).unwrap();
+        };
         let asked = |question: Ask| {
             let buffer = buffer.clone();
             async move { tokio::task::spawn_blocking(move || control::ask(&buffer, &question).unwrap()).await.unwrap() }
@@ -116,6 +148,9 @@ mod tests {
         assert_eq!(asked(log("line1", "frames")).await.unwrap(), "link line1: frames in the daemon's log for 1m");
         assert_eq!(asked(log("line2", "frames")).await.unwrap_err(), "there is no link \"line2\"; expected one of line1");
         assert_eq!(asked(log("line1", "loud")).await.unwrap_err(), "there is no level \"loud\"");
+        let (refused, ()) = tokio::join!(asked(Ask::Reload), judge);
+        assert_eq!(refused.unwrap_err(), "gateway.yaml:3:1: no");
+        assert_eq!(asked(Ask::Reload).await.unwrap_err(), "the daemon is stopping");
         let mut stream = UnixStream::connect(socket(&buffer)).await.unwrap();
         stream.write_all(&[b'x'; 2 * MAX_LINE_BYTES]).await.unwrap();
         let mut text = String::new();

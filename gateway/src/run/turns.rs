@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::orders::{Order, Orders, WriteOrder};
+use super::watchdog::LONGEST_TURN;
 use super::{keeper, seed};
 use crate::clock::boot_ms;
 use crate::command::Written;
@@ -16,6 +17,7 @@ use crate::config::{Config, Device, Link};
 use crate::driver::{self, Common, Driver, Heard};
 use crate::health::{Health, Verdict, Waiting};
 use crate::link_log::LinkLog;
+use crate::pulse::Pulse;
 use crate::reading::{DeviceIndex, PointIndex, Reading, Transaction};
 use crate::schedule::{self, Due, Next, Outcome, Schedule};
 
@@ -44,6 +46,8 @@ pub(super) struct Beside {
     pub(super) news: Option<mpsc::Sender<keeper::News>>,
     /// Where orders for the devices of any link go.
     pub(super) desks: Arc<Desks>,
+    /// Shows that it is at work.
+    pub(super) pulse: Pulse,
 }
 
 /// Where orders for a device go.
@@ -98,18 +102,19 @@ async fn take_turns(
     let own = config.links.iter().position(|other| other.name == link.name).unwrap_or_default();
     let start = Instant::now() + schedule::link_phase(own, config.links.len());
     let mut schedule = Schedule::new(schedule::entries(devices), start, seed());
-    let Beside { log, recalled, common, news, desks } = beside;
+    let Beside { log, recalled, common, news, desks, pulse } = beside;
     let mut driver = driver::open_part(&link.transport, &common, driver::boot_clock(), log.clone().map(|log| log as _));
     driver.hurry_when(orders.bell());
     recalled.iter().for_each(|(index, lessons)| driver.recall(*index, lessons));
     loop {
+        pulse.back_by(Instant::now() + LONGEST_TURN);
         let next = match orders.next() {
             Some(order) => Turn::Order(order),
             None => match (heard_meanwhile(driver.as_mut(), &config).await, schedule.next(Instant::now())) {
                 (Some(heard), _) => Turn::Heard(heard),
                 (None, Next::Due(due)) => Turn::Read(due),
                 (None, Next::Wait(until)) => tokio::select! {
-                    () = tokio::time::sleep_until(until.into()) => continue,
+                    () = wait(until, &pulse) => continue,
                     order = orders.wait() => Turn::Order(order),
                     heard = driver.hear(&config) => Turn::Heard(heard),
                     _ = stop.wait_for(|stop| *stop) => return,
@@ -123,7 +128,7 @@ async fn take_turns(
                 if transactions.is_empty() {
                     note_misses(&health, &config, driver.as_ref(), &link.devices);
                 }
-                note_heard(&health, &config, driver.as_ref(), &transactions);
+                note_heard(&health, &config, &link, driver.as_ref(), &transactions);
                 log.iter().for_each(|log| log.values(&config, &transactions));
                 for transaction in transactions {
                     if readings.send(transaction).await.is_err() {
@@ -195,6 +200,12 @@ async fn read(
     }
 }
 
+/// Until there is something to do, which may be long.
+async fn wait(until: Instant, pulse: &Pulse) {
+    pulse.back_by(until.max(Instant::now()) + LONGEST_TURN);
+    tokio::time::sleep_until(until.into()).await;
+}
+
 /// Whose turn it is on a link.
 enum Turn {
     Order(Box<Order>),
@@ -253,14 +264,14 @@ async fn ask(driver: &mut dyn Driver, config: &Config, due: Due, points: &[Point
 }
 
 /// Notes what came by itself, and says so where its device is another than before.
-fn note_heard(health: &watch::Sender<Health>, config: &Config, driver: &dyn Driver, transactions: &[Transaction]) {
+fn note_heard(health: &watch::Sender<Health>, config: &Config, link: &Link, driver: &dyn Driver, transactions: &[Transaction]) {
     for transaction in transactions {
         let Some((verdict, device)) = Verdict::of(std::slice::from_ref(transaction)).zip(config.devices.get(transaction.device.0)) else {
             continue;
         };
         let mut changed = None;
         health.send_modify(|health| changed = health.heard(&device.name, verdict, driver.waiting(device)));
-        tell(device, changed);
+        tell(link, device, changed);
     }
 }
 
@@ -279,13 +290,13 @@ fn note(health: &watch::Sender<Health>, link: &Link, device: &Device, due: &Due,
     };
     let mut changed = None;
     health.send_modify(|health| changed = health.polled(&link.name, &device.name, due, verdict, waiting));
-    tell(device, changed);
+    tell(link, device, changed);
 }
 
-fn tell(device: &Device, changed: Option<Verdict>) {
+fn tell(link: &Link, device: &Device, changed: Option<Verdict>) {
     match changed {
-        Some(Verdict { quality, reason: Some(reason) }) => warn!(device = device.name, %quality, %reason, "device"),
-        Some(Verdict { quality, reason: None }) => info!(device = device.name, %quality, "device"),
+        Some(Verdict { quality, reason: Some(reason) }) => warn!(device = device.name, link = link.name, %quality, %reason, "device"),
+        Some(Verdict { quality, reason: None }) => info!(device = device.name, link = link.name, %quality, "device"),
         None => {}
     }
 }

@@ -23,6 +23,7 @@ pub use crate::broker::SetupError;
 use crate::buffer::worker::Handle;
 use crate::config::Config;
 use crate::health;
+use crate::pulse::Pulse;
 use crate::timebase::{ServerTime, State};
 
 /// Events that wait between the two loops; one more makes the connection wait, and so the broker.
@@ -48,6 +49,7 @@ pub struct Client {
     client: AsyncClient,
     eventloop: EventLoop,
     route: Route,
+    pulse: Pulse,
 }
 
 impl Client {
@@ -61,7 +63,21 @@ impl Client {
         let first = options.first().cloned().ok_or(SetupError::NoBroker)?;
         let (client, eventloop) = AsyncClient::new(first, setup::queue_len(uplink.max_unacknowledged));
         let route = Route::new(options, uplink.prefer_after);
-        Ok(Self { gateway: gateway.clone(), policy: Policy::from(uplink), compress: uplink.compress, client, eventloop, route })
+        Ok(Self {
+            gateway: gateway.clone(),
+            policy: Policy::from(uplink),
+            compress: uplink.compress,
+            client,
+            eventloop,
+            route,
+            pulse: Pulse::default(),
+        })
+    }
+
+    /// The same, that shows that it is at work.
+    #[must_use]
+    pub fn with_pulse(self, pulse: Pulse) -> Self {
+        Self { pulse, ..self }
     }
 
     /// Sends what the buffer holds until `shutdown` becomes true or its sender is gone, or the buffer has stopped. Ends at most
@@ -70,7 +86,14 @@ impl Client {
     pub async fn run(self, buffer: Handle, health: Health, time: Time, window: Option<Window>, shutdown: watch::Receiver<bool>) {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let (leave, leaves) = mpsc::channel(1);
-        let session = Session::new(self.gateway, self.policy, self.compress, self.client, leave, Outside { buffer, health, time, window });
+        let session = Session::new(
+            self.gateway,
+            self.policy,
+            self.compress,
+            self.client,
+            leave,
+            Outside { buffer, health, time, window, pulse: self.pulse },
+        );
         tokio::select! {
             () = pump(self.eventloop, self.route, events, leaves) => {}
             () = session.run(inbox, shutdown) => {}

@@ -18,11 +18,15 @@ use super::{Health, Time};
 use crate::buffer::Stored;
 use crate::buffer::worker::Handle;
 use crate::clock;
+use crate::pulse::Pulse;
 use crate::timebase::ServerTime;
 use crate::uplink::{Action, Event, Policy, Uplink};
 
 /// How often the state machine is told that time went by.
 const TICK: Duration = Duration::from_millis(500);
+
+/// A turn of the loop is over by then, unless it hangs: none waits for anything but the buffer.
+const LONGEST_TURN: Duration = Duration::from_secs(30);
 
 /// Ticks for which time must have been known until what the buffer does not give counts as gone: it gives out what waited for the time
 /// a moment later than that is told here.
@@ -72,6 +76,7 @@ pub(super) struct Outside {
     pub(super) health: Health,
     pub(super) time: Time,
     pub(super) window: Option<Window>,
+    pub(super) pulse: Pulse,
 }
 
 pub(super) struct Session {
@@ -88,6 +93,7 @@ pub(super) struct Session {
     pub(super) time: Time,
     /// Where commands are taken, if they are.
     pub(super) window: Option<Window>,
+    pulse: Pulse,
     pub(super) started: Instant,
     pub(super) connected: bool,
     pub(super) status_sent: Option<Instant>,
@@ -109,7 +115,7 @@ impl Session {
         compress: bool,
         client: AsyncClient,
         leave: mpsc::Sender<Leave>,
-        Outside { buffer, health, time, window }: Outside,
+        Outside { buffer, health, time, window, pulse }: Outside,
     ) -> Self {
         Self {
             uplink: Uplink::new(policy, buffer.stats()),
@@ -123,6 +129,7 @@ impl Session {
             health,
             time,
             window,
+            pulse,
             started: Instant::now(),
             connected: false,
             status_sent: None,
@@ -162,6 +169,7 @@ impl Session {
     }
 
     async fn tick(&mut self, inbox: &mut mpsc::Receiver<Up>) {
+        self.pulse.back_by(Instant::now() + LONGEST_TURN);
         // What came while the disk was waited for is heard first: silence is what others keep, not how slow we are.
         for _ in 0..inbox.len() {
             if let Ok(up) = inbox.try_recv() {
