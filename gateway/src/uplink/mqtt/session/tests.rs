@@ -31,7 +31,13 @@ async fn an_acknowledgement_that_waits_in_the_inbox_is_no_silence() {
     let (leave, mut left) = mpsc::channel(1);
     let state = State { source: ClockSource::Ntp, offset_ms: Some(0), ..State::default() };
     let time = Time { state: watch::channel(state).1, heard: watch::channel(None).0 };
-    let outside = Outside { buffer: handle.clone(), health: watch::channel(crate::health::Health::default()).1, time, window: None };
+    let outside = Outside {
+        buffer: handle.clone(),
+        health: watch::channel(crate::health::Health::default()).1,
+        time,
+        window: None,
+        pulse: Default::default(),
+    };
     let mut session = Session::new("plant7".into(), POLICY, false, client, leave, outside);
 
     session.step(Event::Connected).await;
