@@ -3,6 +3,7 @@
 
 mod scan;
 mod simulate;
+mod support;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -108,6 +109,12 @@ enum Command {
     },
     /// Have the running daemon take over its configuration as it is now; one that is broken changes nothing, and exit status 1 says so
     Reload,
+    /// Write what somebody who helps wants to know into one file, without secrets: configuration, buffer, machine, log where it may be read
+    SupportBundle {
+        /// The file; one that is there stays
+        #[arg(short, long, default_value = "pattoo-support.json")]
+        output: PathBuf,
+    },
     /// Work on device profiles
     Profile {
         #[command(subcommand)]
@@ -216,6 +223,11 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             ask_daemon(cli, &ask)
         }
         Command::Reload => ask_daemon(cli, &control::Ask::Reload),
+        Command::SupportBundle { output } => {
+            support::write(&source(cli), output)?;
+            println!("{}: look through it before you send it", output.display());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),
         Command::Simulate(args) => {
             let (profiles, problems) = load_profiles(&cli.profiles);

@@ -29,6 +29,7 @@
 //! | `audit` | shell | the record of writes |
 //! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
 //! | `scan` | pure, `scan::drive` shell | finds devices and says which profile fits |
+//! | `support` | pure | what somebody who helps may be told |
 //! | `table` | pure | columns of text |
 //! | `pulse` | pure | whether the parts of the daemon are at work |
 //! | `credentials` | shell | where secrets are read |
@@ -68,6 +69,7 @@ pub mod scan;
 pub mod schedule;
 mod service;
 pub mod simulate;
+mod support;
 mod table;
 pub mod timebase;
 pub mod tls;

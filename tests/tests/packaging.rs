@@ -59,6 +59,8 @@ fn content(name: &str) -> Result<BTreeMap<String, String>> {
     let files = listed.lines().filter(|line| !line.starts_with('d')).filter_map(|line| {
         let mut words = line.split_whitespace();
         let (rights, owner, path) = (words.next()?, words.next()?, words.nth(3)?);
+        // Not each archive has names for its numbers.
+        let owner = if owner == "0/0" { "root/root" } else { owner };
         Some((path.trim_start_matches('.').to_owned(), format!("{rights} {owner}")))
     });
     Ok(files.collect())

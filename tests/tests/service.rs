@@ -4,6 +4,7 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,14 +15,22 @@ use tempfile::TempDir;
 /// Three times in it the watchdog is fed.
 const WATCHDOG: Duration = Duration::from_secs(3);
 
-/// The end of the protocol that a service manager has.
-struct Manager(UnixDatagram);
+/// The end of the protocol that a service manager has; it reads all the time, as one does.
+struct Manager(Receiver<String>);
 
 impl Manager {
     fn new(folder: &Path) -> Result<Self> {
         let socket = UnixDatagram::bind(folder.join("notify"))?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        Ok(Self(socket))
+        let (messages, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                if messages.send(String::from_utf8_lossy(&buffer[..length]).into_owned()).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Self(receiver))
     }
 
     fn over(folder: &Path, command: &mut Command) {
@@ -30,18 +39,20 @@ impl Manager {
 
     /// The next message that has this line; what comes before it is let go.
     fn told(&self, line: &str) -> Result<String> {
-        let start = Instant::now();
+        let end = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
-        let mut buffer = [0; 4096];
-        while start.elapsed() < PATIENCE {
-            let Ok(length) = self.0.recv(&mut buffer) else { continue };
-            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        while let Ok(message) = self.0.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if message.lines().any(|told| told == line) {
                 return Ok(message);
             }
             seen.push(message);
         }
         bail!("the manager was not told {line:?}, but {seen:?}")
+    }
+
+    /// Whether nothing comes for so long.
+    fn hears_nothing(&self, within: Duration) -> bool {
+        self.0.recv_timeout(within).is_err()
     }
 }
 
@@ -124,10 +135,8 @@ fn a_daemon_that_hangs_is_not_called_alive() -> Result<()> {
     manager.told("WATCHDOG=1").with_context(|| program.tail())?;
     signal(program.id(), "STOP")?;
     // What was on its way, then nothing in the time in which a manager would act.
-    let mut buffer = [0; 4096];
-    while manager.0.recv(&mut buffer).is_ok() {}
-    manager.0.set_read_timeout(Some(WATCHDOG))?;
-    ensure!(manager.0.recv(&mut buffer).is_err(), "a stopped process told something");
+    while !manager.hears_nothing(Duration::from_secs(1)) {}
+    ensure!(manager.hears_nothing(WATCHDOG), "a stopped process told something");
     signal(program.id(), "CONT")?;
     manager.told("WATCHDOG=1").with_context(|| program.tail())?;
     program.kill();
@@ -150,6 +159,29 @@ fn a_server_tells_its_manager_how_it_is() -> Result<()> {
     signal(program.id(), "TERM")?;
     manager.told("STOPPING=1")?;
     ensure!(program.wait()?.success(), "{}", program.tail());
+    Ok(())
+}
+
+#[test]
+fn a_support_bundle_has_no_secrets_and_is_made_of_a_broken_gateway_too() -> Result<()> {
+    let folder = TempDir::new()?;
+    let at = folder.path();
+    let good = config(at, "10s") + "  - { name: ups, profile: ups-mib, snmp: { host: 10.0.0.9, community: S3CRET } }\n";
+    for (number, (text, starts)) in
+        [(good.clone(), true), (good.replace("gateway: plant7", "gateway: 'S3CRET x'"), false)].into_iter().enumerate()
+    {
+        std::fs::write(at.join("gateway.yaml"), text)?;
+        let file = at.join(format!("bundle{number}.json"));
+        let output = gateway(at)?.arg("support-bundle").arg("--output").arg(&file).output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let told = std::fs::read_to_string(&file)?;
+        let json: serde_json::Value = serde_json::from_str(&told)?;
+        ensure!(json["starts"] == starts && json["config"]["devices"][0]["profile"] == "linux-host", "{json:#}");
+        ensure!(json["machine"]["/proc/version"].as_str().is_some_and(|text| text.contains("Linux")), "{json:#}");
+        ensure!(!told.replace("S3CRET x", "").contains("S3CRET"), "{told}");
+        let again = gateway(at)?.arg("support-bundle").arg("--output").arg(&file).output()?;
+        ensure!(!again.status.success() && std::fs::read_to_string(&file)? == told, "a file that is there must stay");
+    }
     Ok(())
 }
 

@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "gateway/src/health.rs",
     "gateway/src/lessons.rs",
     "gateway/src/pulse.rs",
+    "gateway/src/support.rs",
     "gateway/src/profile/snmp",
     "gateway/src/check/snmp.rs",
     "gateway/src/driver/snmp/known.rs",
