@@ -187,7 +187,7 @@ pub fn command() -> clap::Command {
 
 fn check(place: PlaceArgs) -> anyhow::Result<String> {
     let config = run::load(&run::Options { config: place.config, data: place.data, ready_file: None })?;
-    Ok(format!("good: data in {}, page and API at http://{}\n", config.data.display(), config.http))
+    Ok(format!("good: data in {}, page and API at http://{}\n", config.data.display(), config.http.listen))
 }
 
 /// Does what is asked about accounts; gives what to print.
