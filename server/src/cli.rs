@@ -1,5 +1,6 @@
 //! The command line of `pattoo-server`: parse, set up logs, run, say how it ended. Shell.
 
+mod files;
 mod people;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Config;
 use crate::gateways::{self, Means, Wanted};
 use crate::{broker, run};
 
@@ -43,6 +45,10 @@ enum Command {
         #[command(subcommand)]
         command: people::TokenCommand,
     },
+    /// Write readings to a .csv or .parquet file; the server must not run
+    Export(files::ExportArgs),
+    /// Store the readings of a .csv or .parquet file, all or none; the server must not run
+    Import(files::ImportArgs),
 }
 
 #[derive(Subcommand)]
@@ -155,6 +161,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Gateway { command } => return told(gateway(command)),
         Command::User { command } => return told(people::user(command)),
         Command::Token { command } => return told(people::token(command)),
+        Command::Export(args) => return told(files::export(args)),
+        Command::Import(args) => return told(files::import(args)),
     };
     start_logs(args.log_format);
     // Before anything speaks TLS: with two providers linked in, rustls would not choose.
@@ -186,13 +194,16 @@ pub fn command() -> clap::Command {
 }
 
 fn check(place: PlaceArgs) -> anyhow::Result<String> {
-    let config = run::load(&run::Options { config: place.config, data: place.data, ready_file: None })?;
+    let config = config(place)?;
     Ok(format!("good: data in {}, page and API at http://{}\n", config.data.display(), config.http.listen))
+}
+
+fn config(place: PlaceArgs) -> anyhow::Result<Config> {
+    run::load(&run::Options { config: place.config, data: place.data, ready_file: None })
 }
 
 /// Does what is asked about accounts; gives what to print.
 fn gateway(command: GatewayCommand) -> anyhow::Result<String> {
-    let config = |place: PlaceArgs| run::load(&run::Options { config: place.config, data: place.data, ready_file: None });
     Ok(match command {
         GatewayCommand::Add(args) => {
             let means = match (args.password_stdin, args.certificate, args.client_ca) {

@@ -22,6 +22,7 @@
 //! | `dashboards` | shell | their folder, read again when it changes |
 //! | `favourites` | shell | what each reader wants at hand |
 //! | `folder` | shell | folders and files that survive a power cut |
+//! | `transfer` | shell, pure rows | readings to and from files of other programs |
 //! | `web` | shell | the page |
 //! | `service` | shell | what the service manager is told |
 //! | `run` | shell | the only place that spawns |
@@ -46,5 +47,6 @@ pub mod query;
 pub mod run;
 mod service;
 pub mod store;
+pub mod transfer;
 pub mod users;
 pub mod web;

@@ -86,11 +86,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         forget(file).with_context(|| format!("ready file {}", file.display()))?;
     }
 
-    let file = config.data.join("pattoo.redb");
-    let opened = blocking(move || Embedded::open(&file)).await?;
-    let store: Arc<dyn Store> = Arc::new(opened.with_context(|| {
-        format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", config.data.display())
-    })?);
+    let store = {
+        let data = config.data.clone();
+        blocking(move || open_store(&data)).await??
+    };
     let letters = Letters::new(&config.data.join("dead-letter"));
     let core = {
         let (store, live) = (store.clone(), live.clone());
@@ -178,6 +177,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         Err(part) => bail!("a part of the server ended by itself: {part}"),
     }
     Ok(())
+}
+
+/// The store in this data folder. It blocks.
+pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
+    let opened = Embedded::open(&data.join("pattoo.redb")).with_context(|| {
+        format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", data.display())
+    })?;
+    Ok(Arc::new(opened))
 }
 
 pub(crate) fn load(options: &Options) -> Result<Config> {

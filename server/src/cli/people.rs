@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{PlaceArgs, password, run};
+use super::{PlaceArgs, config, password};
 use crate::people::{self, Entrance};
 use crate::users::Role;
 
@@ -138,10 +138,6 @@ impl EntranceArgs {
     fn entrance(self) -> anyhow::Result<Entrance> {
         Ok(if self.password_stdin { Entrance::Password { password: password()?, keep: self.keep } } else { Entrance::Link })
     }
-}
-
-fn config(place: PlaceArgs) -> anyhow::Result<crate::config::Config> {
-    run::load(&run::Options { config: place.config, data: place.data, ready_file: None })
 }
 
 /// Does what is asked about users; gives what to print.
