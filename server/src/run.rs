@@ -181,9 +181,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
 
 /// The store in this data folder. It blocks.
 pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
-    let opened = Embedded::open(&data.join("pattoo.redb")).with_context(|| {
-        format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", data.display())
-    })?;
+    let opened = Embedded::open(&data.join("pattoo.redb"))
+        .with_context(|| format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", data.display()))?;
     Ok(Arc::new(opened))
 }
 

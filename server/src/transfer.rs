@@ -191,8 +191,7 @@ pub fn import(store: &dyn Store, file: &Path, gateway: Option<&str>, progress: &
     };
     rows(format, file, gateway, &mut |line, texts| {
         let (series, reading) = row::read(&texts).map_err(anyhow::Error::msg)?;
-        let (id, new) =
-            catalog.take_point(series, false, |_| false, MAX_GATEWAYS).with_context(|| format!("{} {line}", format.place()))?;
+        let (id, new) = catalog.take_point(series, false, |_| false, MAX_GATEWAYS).with_context(|| format!("{} {line}", format.place()))?;
         commit.series.extend(new);
         commit.readings.push((id, reading));
         if commit.readings.len() < AT_ONCE { Ok(()) } else { store_now(&mut commit, &mut imported) }
@@ -211,12 +210,7 @@ impl Format {
     }
 }
 
-fn rows(
-    format: Format,
-    file: &Path,
-    gateway: Option<&str>,
-    take: &mut dyn FnMut(u64, row::Texts) -> Result<()>,
-) -> Result<()> {
+fn rows(format: Format, file: &Path, gateway: Option<&str>, take: &mut dyn FnMut(u64, row::Texts) -> Result<()>) -> Result<()> {
     let opened = File::open(file)?;
     match format {
         Format::Csv => comma::read(BufReader::new(opened), gateway, take),

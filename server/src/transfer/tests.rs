@@ -105,7 +105,11 @@ fn row_series() -> crate::store::SeriesEntry {
 #[test]
 fn a_file_with_something_that_cannot_be_read_is_not_imported_at_all() {
     for (name, content, expected) in [
-        ("a.csv", "device,point,time,value\nmeter,v,1,1\nmeter,v,2,x\nmeter,v,3,y\n", "2 rows cannot be read:\n  line 3: value: found \"x\""),
+        (
+            "a.csv",
+            "device,point,time,value\nmeter,v,1,1\nmeter,v,2,x\nmeter,v,3,y\n",
+            "2 rows cannot be read:\n  line 3: value: found \"x\"",
+        ),
         ("b.csv", "device,point,time\nmeter,v,1\n", "line 1: there is no column `value`"),
         ("c.csv", "device,point,time,value,colour\nmeter,v,1,1,red\n", "found column `colour`"),
         ("d.csv", "device,point,time,value\nmeter,v,1\n", "found record with 3 fields"),
