@@ -1,5 +1,5 @@
 //! Starts a whole server in a data folder, with TLS by an authority of its own, and stops it once it is ready. Says then by which authority
-//! gateways know it.
+//! gateways know it, on a line `authority …`: the server says other things there, too.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn main() -> Result<()> {
     let authority = fingerprint(&std::fs::read_to_string(data.join("tls/ca.pem"))?).context("no certificate in ca.pem")?;
     #[expect(clippy::print_stdout, reason = "this is what it is asked for")]
     {
-        println!("{authority}");
+        println!("authority {authority}");
     }
     Ok(())
 }

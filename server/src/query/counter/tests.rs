@@ -221,7 +221,7 @@ proptest! {
         let sum: f64 = rates.iter().map(|rate| rate.increase).sum();
         prop_assert!((sum - told).abs() <= told * 1e-9);
         for rate in &rates {
-            prop_assert!(rate.average().is_none_or(|average| rate.min <= average && average <= rate.max && rate.max <= fastest * 2001.0));
+            prop_assert!(rate.average().is_none_or(|average| rate.min <= average && average <= rate.max && rate.max <= fastest * PLAUSIBLE * 1001.0));
             prop_assert!(rate.known_ms <= 60_000);
         }
         let edges: Vec<i64> = (0..=i64::try_from(slots).unwrap()).map(|n| n * 60_000).collect();
