@@ -28,7 +28,7 @@ impl<W: Write> Writer<W> {
 pub(super) fn read(file: impl Read, gateway: Option<&str>, take: &mut dyn FnMut(u64, Texts) -> Result<()>) -> Result<()> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(file);
     let names = reader.headers()?.clone();
-    let places: Vec<usize> = names.iter().map(|name| place_of(name)).collect::<Result<_>>().context("line 1")?;
+    let places: Vec<usize> = names.iter().map(place_of).collect::<Result<_>>().context("line 1")?;
     let needed = NEEDED.into_iter().chain(gateway.is_none().then_some("gateway"));
     for name in needed {
         if !names.iter().any(|column| column == name) {
