@@ -39,8 +39,9 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How often old readings are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
-/// Readings deleted in one transaction; commits of readings wait for it.
-const EXPIRE_AT_ONCE: usize = 10_000;
+/// Readings deleted in one call: more than a day has, so that days go as whole files.
+const EXPIRE_AT_ONCE: usize = 1_000_000_000;
+const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Most connections of old agents at once; each posts every few minutes.
 const AGENT_CONNECTIONS: usize = 64;
 /// Open files for 1088 clients and 256 that wait, three each, and for 320 HTTP connections, the store and a reserve.
@@ -322,12 +323,13 @@ async fn invite(auth: &Auth, config: &Config, http: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Deletes old readings, a part at a time so that commits get their turn.
+/// Deletes old readings by whole days of UTC, as the store keeps them: what has come of age goes with the rest of its day.
 async fn expire(store: Arc<dyn Store>, retention: Duration) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
     loop {
         ticks.tick().await;
-        let before_ms = clock::now_ms().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        let aged_ms = clock::now_ms().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
+        let before_ms = aged_ms - aged_ms.rem_euclid(DAY_MS);
         let mut gone = 0;
         loop {
             let store = store.clone();

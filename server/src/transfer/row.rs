@@ -161,13 +161,14 @@ fn value_of(text: &str, repr: Option<Repr>) -> Result<Value, String> {
     match repr {
         None => match text {
             "true" | "false" => Ok(Value::Bool(text == "true")),
-            _ => decimal(text)
+            _ => digits(text)
+                .and_then(|number| decimal(number, -number.1))
                 .map(Value::Decimal)
                 .or_else(|| text.parse().ok().map(Value::F64))
                 .ok_or_else(|| wrong("a number, true or false; texts need `text` in column `type`")),
         },
         Some(Repr::Decimal { exponent }) => {
-            let exact = decimal(text).and_then(|value| rescaled(value, exponent));
+            let exact = digits(text).and_then(|number| decimal(number, exponent));
             exact.map(Value::Decimal).ok_or_else(|| wrong(&format!("a whole multiple of 1e{exponent} within 64 bits")))
         }
         Some(Repr::Unsigned) => text.parse().map(Value::Unsigned).map_err(|_| wrong("a whole number within 64 bits")),
@@ -179,28 +180,27 @@ fn value_of(text: &str, repr: Option<Repr>) -> Result<Value, String> {
     }
 }
 
-/// Plain decimal notation as it stands, with as many decimals; none where it is something else or does not fit.
-fn decimal(text: &str) -> Option<Decimal> {
+/// Plain decimal notation as it stands: its digits, and how many of them are decimals; none where it is something else.
+fn digits(text: &str) -> Option<(i128, i8)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let unsigned = whole.strip_prefix('-').unwrap_or(whole);
     let all_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if digits.is_empty() || !all_digits(digits) || !all_digits(fraction) || (text.contains('.') && fraction.is_empty()) {
+    if unsigned.is_empty() || !all_digits(unsigned) || !all_digits(fraction) || (text.contains('.') && fraction.is_empty()) {
         return None;
     }
-    let exponent = i8::try_from(fraction.len()).ok().filter(|decimals| *decimals <= MAX_EXPONENT)?;
+    let decimals = i8::try_from(fraction.len()).ok().filter(|decimals| *decimals <= MAX_EXPONENT)?;
+    let number: i128 = format!("{whole}{fraction}").parse().ok()?;
     // A negative zero is a float's.
-    let mantissa: i64 = format!("{whole}{fraction}").parse().ok()?;
-    (mantissa != 0 || !text.starts_with('-')).then_some(Decimal { mantissa, exponent: -exponent })
+    (number != 0 || !text.starts_with('-')).then_some((number, decimals))
 }
 
-/// The same number with another exponent.
-fn rescaled(value: Decimal, exponent: i8) -> Option<Decimal> {
-    let shift = i32::from(value.exponent) - i32::from(exponent);
+/// The same number with this exponent; none where it would not be the same, or does not fit.
+fn decimal((number, decimals): (i128, i8), exponent: i8) -> Option<Decimal> {
+    let shift = i32::from(decimals) + i32::from(exponent);
     let factor = 10i128.checked_pow(shift.unsigned_abs())?;
-    let mantissa = i128::from(value.mantissa);
-    let mantissa = match shift < 0 {
-        false => mantissa.checked_mul(factor)?,
-        true if mantissa % factor == 0 => mantissa / factor,
+    let mantissa = match shift > 0 {
+        false => number.checked_mul(factor)?,
+        true if number % factor == 0 => number / factor,
         true => return None,
     };
     Some(Decimal { mantissa: i64::try_from(mantissa).ok()?, exponent })
@@ -249,6 +249,12 @@ mod tests {
         assert_eq!((reading.at_ms, series.entry.kind), (1_796_025_600_500, Kind::Text));
         let bad = read(&row(&[("quality", "bad"), ("reason", "timeout")])).unwrap();
         assert_eq!(bad.1.sample, Sample::Bad(Reason::Timeout));
+    }
+
+    #[test]
+    fn more_digits_than_a_mantissa_has_are_a_decimal_of_fewer() {
+        let (_, reading) = read(&row(&[("value", "9223372036855000000"), ("type", "decimal(6)")])).unwrap();
+        assert_eq!(reading.sample, Sample::Good(Value::Decimal(Decimal { mantissa: 9_223_372_036_855, exponent: 6 })));
     }
 
     #[test]
