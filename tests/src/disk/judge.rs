@@ -96,7 +96,8 @@ impl Book {
             Mark::Noticed(notice) => self.notices.push(notice),
             Mark::Failed(_) | Mark::NotOpened(_) => {}
             Mark::Anew(stream) => {
-                self.aside += 1;
+                // What a disk that refused left of a beginning holds no promise, and costs nothing where it is put away.
+                self.aside += u64::from(!self.kept.is_empty());
                 self.stream = Some(stream);
                 self.kept.clear();
                 self.server.clear();
