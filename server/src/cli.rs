@@ -1,5 +1,6 @@
 //! The command line of `pattoo-server`: parse, set up logs, run, say how it ended. Shell.
 
+mod backup;
 mod files;
 mod people;
 
@@ -29,7 +30,11 @@ enum Command {
     /// Run the server until SIGINT or SIGTERM.
     Run(RunArgs),
     /// Validate the configuration; exit status 1 when it is refused
-    Check(PlaceArgs),
+    Check(backup::CheckArgs),
+    /// Copy all that is stored, with users and accounts, into a new folder or .tar file; the server may run
+    Backup(backup::BackupArgs),
+    /// Make a data folder of a backup, all or nothing; that folder must not be there, or be empty
+    Restore(backup::RestoreArgs),
     /// Accounts of gateways at the embedded broker; a running server follows at once
     Gateway {
         #[command(subcommand)]
@@ -157,7 +162,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let args = match command {
         Command::Run(args) => args,
-        Command::Check(place) => return told(check(place)),
+        Command::Check(args) => return backup::check(args),
+        Command::Backup(args) => return told(backup::backup(args)),
+        Command::Restore(args) => return told(backup::restore(args)),
         Command::Gateway { command } => return told(gateway(command)),
         Command::User { command } => return told(people::user(command)),
         Command::Token { command } => return told(people::token(command)),
@@ -191,11 +198,6 @@ fn told(text: anyhow::Result<String>) -> ExitCode {
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
-}
-
-fn check(place: PlaceArgs) -> anyhow::Result<String> {
-    let config = config(place)?;
-    Ok(format!("good: data in {}, page and API at http://{}\n", config.data.display(), config.http.listen))
 }
 
 fn config(place: PlaceArgs) -> anyhow::Result<Config> {

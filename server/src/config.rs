@@ -27,6 +27,10 @@ pub const DEFAULT_FILE: &str = "/etc/pattoo/server.yaml";
 /// Largest configuration file, in bytes.
 pub const MAX_FILE_BYTES: usize = 64 << 10;
 
+/// What the store may hold in memory before it writes parts.
+pub const DEFAULT_MEMORY: u64 = 48 << 20;
+/// Less would write parts of a few readings; more only makes a start after a kill longer.
+const MEMORY: (u64, u64) = (64 << 10, 4 << 30);
 const DEFAULT_DATA: &str = "/var/lib/pattoo";
 const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * DAY_S);
 /// How far ahead of the server's clock readings may be: more than any drift, less than a time zone.
@@ -53,6 +57,8 @@ pub struct Config {
     pub retention: Duration,
     /// How far ahead of the server's clock readings may be; later ones are refused.
     pub max_future: Duration,
+    /// Readings that the store holds in memory before it writes them to parts, in bytes.
+    pub memory: u64,
     /// Folder of dashboards; one below the data folder where absent.
     pub dashboards: Option<PathBuf>,
     /// Time zone of the plant, by its IANA name.
@@ -77,6 +83,7 @@ struct Raw {
     http: Option<RawHttp>,
     agents: Option<RawAgents>,
     retention: Option<Spanned<String>>,
+    memory: Option<Spanned<String>>,
     ingest: Option<RawIngest>,
     dashboards: Option<Spanned<String>>,
     site: Option<RawSite>,
@@ -138,6 +145,8 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
     let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
     let max_future = max_future.map_or(Ok(DEFAULT_MAX_FUTURE), |text| duration(&text, MAX_FUTURE, "30m, 1m to 1year"))?;
+    let memory =
+        from_env("PATTOO_MEMORY").or(found(raw.memory)).map_or(Ok(DEFAULT_MEMORY), |text| bytes(&text, MEMORY, "48MiB, 64KiB to 4GiB"))?;
 
     let dashboards = found(raw.dashboards).as_ref().map(&path).transpose()?;
     let zone = found(raw.site.and_then(|site| site.zone)).map(|zone| known_zone(&zone)).transpose()?;
@@ -145,7 +154,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, agents, retention, max_future, dashboards, zone })
+    Ok(Config { data, broker, http, agents, retention, max_future, memory, dashboards, zone })
 }
 
 fn default(text: &str) -> Found {
@@ -168,6 +177,11 @@ fn known_zone(found: &Found) -> Result<String, Problem> {
 fn duration(found: &Found, (least, most): (Duration, Duration), expected: &str) -> Result<Duration, Problem> {
     let wrong = || found.problem(format!("found {:?}, expected a time like {expected}", found.text));
     humantime::parse_duration(&found.text).ok().filter(|time| (least..=most).contains(time)).ok_or_else(wrong)
+}
+
+fn bytes(found: &Found, (least, most): (u64, u64), expected: &str) -> Result<u64, Problem> {
+    let wrong = || found.problem(format!("found {:?}, expected a size like {expected}", found.text));
+    found.text.parse::<bytesize::ByteSize>().ok().map(|size| size.0).filter(|size| (least..=most).contains(size)).ok_or_else(wrong)
 }
 
 fn yaml_problem(error: &YamlError, at: impl Fn(Location) -> String) -> Problem {

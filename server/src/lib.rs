@@ -23,17 +23,21 @@
 //! | `favourites` | shell | what each reader wants at hand |
 //! | `folder` | shell | folders and files that survive a power cut |
 //! | `transfer` | shell, pure rows | readings to and from files of other programs |
+//! | `backup` | shell, pure manifest | backups, and what they come from |
+//! | `control` | shell | what the command line asks of the running server |
 //! | `web` | shell | the page |
 //! | `service` | shell | what the service manager is told |
 //! | `run` | shell | the only place that spawns |
 
 pub mod api;
 pub mod auth;
+pub mod backup;
 pub mod broker;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod dashboard;
 pub mod dashboards;
 pub mod favourites;

@@ -21,6 +21,7 @@ use crate::broker::register::Register;
 use crate::broker::{Broker, Listeners, Login, tls};
 use crate::clock;
 use crate::config::{self, Config};
+use crate::control;
 use crate::dashboards::Dashboards;
 use crate::favourites::Favourites;
 use crate::https;
@@ -29,7 +30,7 @@ use crate::live::Live;
 use crate::people;
 use crate::service;
 use crate::store::Store;
-use crate::store::embedded::Embedded;
+use crate::store::embedded::{Budget, Embedded};
 
 /// All parts together have this long to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -88,8 +89,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     }
 
     let store = {
-        let data = config.data.clone();
-        blocking(move || open_store(&data)).await??
+        let config = config.clone();
+        blocking(move || open_store(&config)).await??
     };
     let letters = Letters::new(&config.data.join("dead-letter"));
     let core = {
@@ -135,6 +136,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let mut http_task = tokio::spawn(serve(http, certificate, state, stopped.clone()));
     let renew_task = tokio::spawn(https::renew(web_tls));
     let users_task = tokio::spawn(auth.clone().watch());
+    tokio::spawn(control::serve(control::listen(&config.data), config.data.clone(), store.clone(), stopped.clone()));
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
     invite(&auth, &config, addresses.http).await?;
     let fed_task = tokio::spawn(service::feed_manager(core, store));
@@ -180,9 +182,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     Ok(())
 }
 
-/// The store in this data folder. It blocks.
-pub(crate) fn open_store(data: &Path) -> Result<Arc<dyn Store>> {
-    let opened = Embedded::open(&data.join("pattoo.redb"))
+/// The store of this configuration. It blocks.
+pub(crate) fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    let data = &config.data;
+    let opened = Embedded::open_within(&data.join("pattoo.redb"), Budget::of(config.memory))
         .with_context(|| format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", data.display()))?;
     Ok(Arc::new(opened))
 }

@@ -232,6 +232,11 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes readings and gaps older than `before_ms`, at most `limit` of them; gives how many went.
     fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError>;
 
+    /// Puts what is stored, as of one moment, into an empty folder: all that was committed before is in it.
+    fn snapshot(&self, into: &std::path::Path) -> Result<(), StoreError> {
+        Err(StoreError::Io { path: into.display().to_string(), what: "this store cannot be backed up while it is open".into() })
+    }
+
     /// Bytes on disk.
     fn bytes(&self) -> Result<u64, StoreError>;
 }

@@ -42,7 +42,7 @@ pub(super) struct ImportArgs {
 
 /// Writes what is wanted to a file; gives what to print.
 pub(super) fn export(args: ExportArgs) -> anyhow::Result<String> {
-    let store = run::open_store(&config(args.place)?.data)?;
+    let store = run::open_store(&config(args.place)?)?;
     let wanted = transfer::Wanted { gateway: args.gateway, device: args.device, from_ms: args.from, to_ms: args.to };
     let readings = transfer::export(store.as_ref(), &wanted, &args.file, &mut std::io::stderr())?;
     Ok(format!("{}: {readings} readings\n", args.file.display()))
@@ -50,7 +50,7 @@ pub(super) fn export(args: ExportArgs) -> anyhow::Result<String> {
 
 /// Stores what a file holds; gives what to print.
 pub(super) fn import(args: ImportArgs) -> anyhow::Result<String> {
-    let store = run::open_store(&config(args.place)?.data)?;
+    let store = run::open_store(&config(args.place)?)?;
     let done = transfer::import(store.as_ref(), &args.file, args.gateway.as_deref(), &mut std::io::stderr())?;
     let (readings, series, replaced) = (done.readings, done.new_series, done.replaced);
     Ok(format!("{}: {readings} readings stored, {series} new series, {replaced} readings replaced\n", args.file.display()))

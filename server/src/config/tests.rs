@@ -16,6 +16,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
+            memory: 48 << 20,
             dashboards: None,
             zone: None,
         };
@@ -25,13 +26,13 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
 
 #[test]
 fn a_whole_file_is_read() {
-    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\ndashboards: boards\nsite: { zone: europe/vienna }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nmemory: 100MiB\ndashboards: boards\nsite: { zone: europe/vienna }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
-    assert_eq!(config.max_future.as_secs(), 7200);
+    assert_eq!((config.max_future.as_secs(), config.memory), (7200, 100 << 20));
     assert_eq!((config.dashboards, config.zone.as_deref()), (Some("/etc/pattoo/boards".into()), Some("Europe/Vienna")));
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
     assert_eq!((host.as_str(), port, tls), ("mq.example", 8883, true));
@@ -105,7 +106,7 @@ fn every_mistake_says_where_what_and_what_else() {
         (
             "dta: /x\n",
             "1:1",
-            "found key `dta`, expected one of data, broker, http, agents, retention, ingest, dashboards, site; did you mean `data`?",
+            "found key `dta`, expected one of data, broker, http, agents, retention, memory, ingest, dashboards, site; did you mean `data`?",
         ),
         ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
         ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
@@ -159,4 +160,13 @@ fn every_mistake_says_where_what_and_what_else() {
     let error = parse_with("", &[("PATTOO_BROKER_LISTEN", "127.0.0.1:1"), ("PATTOO_BROKER_URL", "mqtt://h")]).unwrap_err();
     assert!(error.starts_with("PATTOO_BROKER_URL: "), "{error}");
     assert!(parse_with(&"#".repeat(MAX_FILE_BYTES + 1), &[]).unwrap_err().contains("expected at most"));
+}
+
+#[test]
+fn memory_is_a_size_within_limits_and_the_environment_wins() {
+    assert_eq!(parse_with("memory: 1GiB", &[("PATTOO_MEMORY", "64KiB")]).unwrap().memory, 64 << 10);
+    for wrong in ["63KiB", "5GiB", "much", "-1"] {
+        let error = parse_with(&format!("memory: {wrong}"), &[]).unwrap_err();
+        assert!(error.contains("server.yaml:1:9: found") && error.contains("expected a size like 48MiB, 64KiB to 4GiB"), "{error}");
+    }
 }

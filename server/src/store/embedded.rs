@@ -24,10 +24,12 @@ use super::log::{self, Disk, Log, LogError};
 use super::shelf::{self, Folder, Shelf, ShelfError};
 use super::{Bucket, Commit, Committed, Loaded, Reading, SeriesId, Store, StoreError};
 
+pub mod checking;
 mod flush;
 mod ledger;
 mod migration;
 mod opening;
+pub mod snapshot;
 mod state;
 mod turn;
 
@@ -65,7 +67,11 @@ impl Embedded {
         self.engine.flush_all()
     }
 
-    fn open_within(ledger: &Path, budget: Budget) -> Result<Self, StoreError> {
+    /// The same within another budget.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub fn open_within(ledger: &Path, budget: Budget) -> Result<Self, StoreError> {
         let folder = ledger.parent().unwrap_or(Path::new("")).to_owned();
         let (log, parts) = (folder.join("log"), folder.join("parts"));
         let ledger = Ledger::open(ledger)?;
@@ -276,6 +282,10 @@ impl Store for Embedded {
 
     fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
         self.engine.expire(before_ms, limit)
+    }
+
+    fn snapshot(&self, into: &Path) -> Result<(), StoreError> {
+        self.engine.snapshot(into)
     }
 
     fn bytes(&self) -> Result<u64, StoreError> {

@@ -30,6 +30,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+mod checking;
 pub mod content;
 pub mod files;
 mod frame;
@@ -38,6 +39,7 @@ mod recovery;
 #[cfg(test)]
 mod tests;
 
+pub use checking::check;
 pub use recovery::{Damage, Recovered};
 
 /// Longest content of a record.

@@ -38,7 +38,7 @@ pub mod tiers;
 #[cfg(test)]
 mod tests;
 
-pub use checking::Checked;
+pub use checking::{Checked, check_file};
 use list::{Cache, Parts, Shelved};
 pub use list::{MAX_INDEX_BYTES, MAX_OPEN_PARTS};
 pub use merging::Step;
@@ -223,6 +223,12 @@ impl<F: Folder> Shelf<F> {
     #[must_use]
     pub fn count(&self) -> usize {
         self.parts().all().count()
+    }
+
+    /// Keeps parts from being merged and deleted until the answer is dropped; waits for what is under way.
+    #[must_use]
+    pub fn hold(&self) -> impl Sized + '_ {
+        lock(&self.maintenance)
     }
 
     /// Damage that was found since this was asked last, each once.

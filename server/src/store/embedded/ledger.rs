@@ -14,6 +14,8 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableM
 
 use super::super::{Commit, Loaded, Reading, SeriesId, StoreError, newest_gaps, row};
 
+mod copy;
+
 /// Memory for pages of the file, in bytes.
 const CACHE_BYTES: usize = 8 << 20;
 /// What this program writes; a higher number is from a newer one. Format 1 had one gap record for each stream and first seq.
@@ -56,15 +58,19 @@ impl Ledger {
     /// # Errors
     /// In use, damaged, of a newer program, or refused by the disk.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let store = Self {
+        let store = Self::closed(path);
+        let database = store.open_database()?;
+        *store.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
+        Ok(store)
+    }
+
+    fn closed(path: &Path) -> Self {
+        Self {
             path: path.to_owned(),
             database: RwLock::new(None),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
-        };
-        let database = store.open_database()?;
-        *store.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
-        Ok(store)
+        }
     }
 
     /// All of it, for the catalogue.

@@ -27,6 +27,19 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// One for so many bytes of readings in two heads; the rest is in proportion.
+    #[must_use]
+    pub fn of(memory: u64) -> Self {
+        let (of_default, default) = (Self::DEFAULT, 2 * Self::DEFAULT.head_bytes as u64);
+        let part = |bytes: u64| bytes * memory / default;
+        Self {
+            head_bytes: part(of_default.head_bytes as u64) as usize,
+            log_bytes: part(of_default.log_bytes),
+            segment_bytes: part(of_default.segment_bytes),
+            pending_bytes: part(of_default.pending_bytes as u64) as usize,
+        }
+    }
+
     /// Two heads have 48 MiB; with them, and what has just been let go of, the log stays below 128 MiB.
     pub const DEFAULT: Self = Self { head_bytes: 24 << 20, log_bytes: 40 << 20, segment_bytes: 16 << 20, pending_bytes: 4 << 20 };
 }

@@ -13,6 +13,7 @@ use super::*;
 mod crashes;
 mod faulty;
 mod order;
+mod snapshot;
 
 /// How many calls succeed until all fail. Clones share it.
 #[derive(Debug, Clone)]
@@ -241,4 +242,11 @@ impl Embedded {
     fn read_head_bytes(&self) -> usize {
         self.engine.read().head.bytes()
     }
+}
+
+#[test]
+fn a_budget_is_made_of_the_memory_that_it_may_take() {
+    assert_eq!(Budget::of(48 << 20), Budget::DEFAULT);
+    let small = Budget::of(64 << 10);
+    assert_eq!((small.head_bytes, small.log_bytes, small.segment_bytes, small.pending_bytes), (32 << 10, 54_613, 21_845, 5461));
 }

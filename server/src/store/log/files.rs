@@ -24,8 +24,14 @@ impl Files {
     }
 
     fn path(&self, segment: u64) -> PathBuf {
-        self.folder.join(format!("{segment:020}.log"))
+        self.folder.join(name(segment))
     }
+}
+
+/// What a segment is called.
+#[must_use]
+pub fn name(segment: u64) -> String {
+    format!("{segment:020}.log")
 }
 
 fn refused(path: &Path, e: &io::Error) -> LogError {

@@ -14,6 +14,18 @@ pub struct Checked {
     pub damage: Vec<Damage>,
 }
 
+/// Decodes every chunk of a part as it is on disk; gives the readings that can be read, and what is damaged.
+///
+/// # Errors
+/// The disk refuses, or it was written by a newer program.
+pub fn check_file<F: Folder>(folder: &F, file: &str) -> Result<(u64, Vec<PartError>), ShelfError> {
+    match Part::open(folder.open(file)?) {
+        Ok(part) => Ok(part.check()),
+        Err(error @ (PartError::Torn(_) | PartError::Damaged { .. })) => Ok((0, vec![error])),
+        Err(e) => Err(refused(file, &e)),
+    }
+}
+
 impl<F: Folder> Shelf<F> {
     /// Decodes every chunk of every part: each checksum is verified. Nothing is changed.
     ///
@@ -23,23 +35,13 @@ impl<F: Folder> Shelf<F> {
         let mut checked = Checked::default();
         for shelved in self.parts().all() {
             let file = shelved.name.to_string();
-            // Opened anew: what is in memory may be better than what is on disk.
-            let opened = match self.folder.open(&file) {
-                Ok(source) => Part::open(source),
+            let (readings, damage) = match check_file(&self.folder, &file) {
                 // It was merged meanwhile.
                 Err(_) if shelved.pinned.get().is_some() => continue,
-                Err(e) => return Err(e),
-            };
-            let damage = match opened {
-                Ok(part) => {
-                    let (readings, damage) = part.check();
-                    checked.readings += readings;
-                    damage
-                }
-                Err(error @ (PartError::Torn(_) | PartError::Damaged { .. })) => vec![error],
-                Err(e) => return Err(refused(&file, &e)),
+                checked => checked?,
             };
             checked.parts += 1;
+            checked.readings += readings;
             checked.damage.extend(damage.into_iter().map(|error| Damage { file: file.clone(), error, kept: String::new() }));
         }
         Ok(checked)
