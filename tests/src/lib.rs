@@ -10,6 +10,7 @@ pub mod cc;
 pub mod disk;
 pub mod faketime;
 pub mod fault;
+pub mod kills;
 pub mod libmodbus;
 pub mod line;
 pub mod matrix;
