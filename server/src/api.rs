@@ -11,6 +11,7 @@ mod error;
 mod export;
 mod favourites;
 mod follow;
+mod forwarded;
 mod identity;
 pub mod listener;
 mod lists;
@@ -19,7 +20,9 @@ mod params;
 mod people;
 mod range;
 mod session;
+mod slots;
 mod tagging;
+mod translations;
 mod values;
 
 use std::sync::Arc;
@@ -45,6 +48,7 @@ use crate::dashboards::Dashboards;
 use crate::favourites::Favourites;
 use crate::live::Live;
 use crate::store::{Store, StoreError};
+use crate::translations::file::Kept;
 use ops::Traffic;
 
 /// Store calls that run at the same time: more would only queue on the same disk.
@@ -71,6 +75,10 @@ pub struct Pages {
     pub favourites: Arc<Favourites>,
     /// Time zone of the plant.
     pub zone: Option<String>,
+    /// What things are called.
+    pub translations: Arc<Kept>,
+    /// Language of readers that chose none.
+    pub language: String,
 }
 
 /// What the API answers from.
@@ -125,6 +133,7 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(values::latest))
         .routes(routes!(range::range))
         .routes(routes!(export::export))
+        .routes(routes!(slots::slots))
         .routes(routes!(follow::live))
         .routes(routes!(session::session, session::login, session::logout))
         .routes(routes!(session::login_by_link))
@@ -141,6 +150,8 @@ fn documented() -> OpenApiRouter<ApiState> {
         .routes(routes!(dashboards::schema))
         .routes(routes!(favourites::favourites, favourites::keep))
         .routes(routes!(favourites::site))
+        .routes(routes!(translations::languages, translations::import))
+        .routes(routes!(translations::choose))
         .routes(routes!(ops::openapi))
         .routes(routes!(ops::metrics))
         .routes(routes!(ops::healthz))
@@ -150,8 +161,8 @@ fn documented() -> OpenApiRouter<ApiState> {
 /// The whole HTTP service: the API and the page.
 pub fn router(state: ApiState) -> Router {
     let (routes, mut document) = documented().split_for_parts();
-    access::describe(&mut document, &state.auth.cookie());
     let secure = state.auth.door().secure;
+    access::describe(&mut document, &state.auth.cookie(secure));
     let fixed = |name: HeaderName, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let router = routes

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
-use crate::broker::accounts::file::{FileError, Stamp, write_private};
+use crate::broker::accounts::file::{FileError, Stamp, read, write_private};
 use crate::broker::accounts::{hex, password_is};
 use crate::clock;
+use crate::config::Network;
 use crate::users::audit::{Audit, Entry};
 use crate::users::file::{self, UsersFileError};
 use crate::users::lockout::{Asker, Lockout, Rates, Source};
@@ -41,6 +42,8 @@ pub struct Door {
     pub secure: bool,
     /// Its port: cookies of two servers on one host must not meet.
     pub port: u16,
+    /// Reverse proxies whose word on whom they ask for counts.
+    pub proxies: Vec<Network>,
 }
 
 /// How somebody shows who it is.
@@ -125,7 +128,7 @@ impl Auth {
         // Looked at before it is read: a change in between is seen again.
         let seen = file::stamp(data)?;
         let users = file::load(data)?;
-        let kept = file::read(&sessions_file(data), MAX_SESSIONS_BYTES)?;
+        let kept = read(&sessions_file(data), MAX_SESSIONS_BYTES)?;
         let sessions = kept.and_then(|text| Sessions::parse(&text)).unwrap_or_default();
         Ok(Arc::new(Self {
             data: data.to_owned(),
@@ -153,10 +156,10 @@ impl Auth {
         &self.door
     }
 
-    /// Name of the cookie.
+    /// Name of the cookie, for whoever comes over TLS or without it.
     #[must_use]
-    pub fn cookie(&self) -> String {
-        let prefix = if self.door.secure { "__Host-" } else { "" };
+    pub fn cookie(&self, secure: bool) -> String {
+        let prefix = if secure { "__Host-" } else { "" };
         format!("{prefix}pattoo_session_{}", self.door.port)
     }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod files;
 mod people;
+mod translation;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -49,6 +50,11 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: people::TokenCommand,
+    },
+    /// What points and agent programs are called in people's languages; a running server follows at once
+    Translation {
+        #[command(subcommand)]
+        command: translation::TranslationCommand,
     },
     /// Write readings to a .csv or .parquet file; the server must not run
     Export(files::ExportArgs),
@@ -168,6 +174,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Gateway { command } => return told(gateway(command)),
         Command::User { command } => return told(people::user(command)),
         Command::Token { command } => return told(people::token(command)),
+        Command::Translation { command } => return told(translation::translation(command)),
         Command::Export(args) => return told(files::export(args)),
         Command::Import(args) => return told(files::import(args)),
     };

@@ -22,6 +22,8 @@ pub use broker::{Broker, Identity, Tls};
 pub use http::Http;
 use http::RawHttp;
 
+use crate::translations::{DEFAULT_LANGUAGE, language};
+
 /// Where the file is unless said otherwise; it need not be there.
 pub const DEFAULT_FILE: &str = "/etc/pattoo/server.yaml";
 /// Largest configuration file, in bytes.
@@ -63,6 +65,8 @@ pub struct Config {
     pub dashboards: Option<PathBuf>,
     /// Time zone of the plant, by its IANA name.
     pub zone: Option<String>,
+    /// Language of readers that chose none.
+    pub language: String,
 }
 
 /// Something wrong with the configuration. Prints as `file:line:column: message`.
@@ -93,6 +97,7 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawSite {
     zone: Option<Spanned<String>>,
+    language: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,12 +154,17 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
         from_env("PATTOO_MEMORY").or(found(raw.memory)).map_or(Ok(DEFAULT_MEMORY), |text| bytes(&text, MEMORY, "48MiB, 64KiB to 4GiB"))?;
 
     let dashboards = found(raw.dashboards).as_ref().map(&path).transpose()?;
-    let zone = found(raw.site.and_then(|site| site.zone)).map(|zone| known_zone(&zone)).transpose()?;
+    let site = raw.site.unwrap_or_default();
+    let zone = found(site.zone).map(|zone| known_zone(&zone)).transpose()?;
+    let language = found(site.language).map_or(Ok(DEFAULT_LANGUAGE.to_owned()), |text| {
+        language(&text.text)
+            .ok_or_else(|| text.problem(format!("found {:?}, expected a code of ISO 639-1 like en, de or pt-br", text.text)))
+    })?;
 
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, agents, retention, max_future, memory, dashboards, zone })
+    Ok(Config { data, broker, http, agents, retention, max_future, memory, dashboards, zone, language })
 }
 
 fn default(text: &str) -> Found {

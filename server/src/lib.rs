@@ -25,6 +25,7 @@
 //! | `transfer` | shell, pure rows | readings to and from files of other programs |
 //! | `backup` | shell, pure manifest | backups, and what they come from |
 //! | `control` | shell | what the command line asks of the running server |
+//! | `translations` | pure; `file` below it is shell | what things are called in people's languages |
 //! | `web` | shell | the page |
 //! | `service` | shell | what the service manager is told |
 //! | `run` | shell | the only place that spawns |
@@ -52,5 +53,6 @@ pub mod run;
 mod service;
 pub mod store;
 pub mod transfer;
+pub mod translations;
 pub mod users;
 pub mod web;

@@ -103,6 +103,7 @@ fn fold(bucket: &mut Bucket, reading: &Reading) {
 #[cfg(test)]
 mod tests {
     use pattoo_wire::{Reason, Sample, Value};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -151,6 +152,49 @@ mod tests {
         assert_eq!(found.first(), Some(&expected));
         let last = found.last().unwrap();
         assert!(last.count == 0 && last.bad == 1 && last.min.is_nan() && last.first.is_nan());
+    }
+
+    /// Readings in order of time, from a few ms to some days apart.
+    fn any_readings() -> impl Strategy<Value = Vec<Reading>> {
+        let gap = prop_oneof![1..2000i64, 1000..HOUR_MS, HOUR_MS..3 * DAY_MS];
+        let sample = prop_oneof![
+            8 => any::<f64>().prop_map(|x| Sample::Good(Value::F64(x))),
+            4 => (-1000..1000i64).prop_map(|n| Sample::Good(Value::int(n))),
+            1 => (-9e9..9e9f64).prop_map(|x| Sample::Uncertain(Value::F64(x), Reason::OutOfRange)),
+            1 => Just(Sample::Bad(Reason::Timeout)),
+        ];
+        (-DAY_MS..DAY_MS, prop::collection::vec((gap, sample), 1..200)).prop_map(|(mut at_ms, steps)| {
+            let reading = |(gap, sample)| {
+                at_ms += gap;
+                Reading { at_ms, sample }
+            };
+            steps.into_iter().map(reading).collect()
+        })
+    }
+
+    proptest! {
+        /// A spike of one reading is in the picture, however far it is zoomed out.
+        #[test]
+        fn every_minimum_and_maximum_of_what_was_read_is_in_the_answer_at_each_step(readings in any_readings()) {
+            let number = |r: &Reading| r.sample.value().and_then(Value::to_f64).filter(|x| !x.is_nan());
+            for step_ms in STEPS_MS.into_iter().chain([7 * DAY_MS, 400 * DAY_MS]) {
+                let found = buckets(readings.iter().cloned(), step_ms);
+                prop_assert!(found.windows(2).all(|pair| pair[0].start_ms < pair[1].start_ms));
+                let mut readings_told = 0;
+                for bucket in &found {
+                    let within = |r: &&Reading| (bucket.start_ms..bucket.start_ms + step_ms).contains(&r.at_ms);
+                    let numbers: Vec<f64> = readings.iter().filter(within).filter_map(number).collect();
+                    let extreme = |pick: fn(f64, f64) -> f64| numbers.iter().copied().reduce(pick).map(f64::to_bits);
+                    let told = |x: f64| (bucket.count > 0).then_some(x.to_bits());
+                    let zero = |bits: Option<u64>| bits.map(|bits| if f64::from_bits(bits) == 0.0 { 0 } else { bits });
+                    prop_assert_eq!(zero(told(bucket.min)), zero(extreme(f64::min)), "minimum at {} by {}", bucket.start_ms, step_ms);
+                    prop_assert_eq!(zero(told(bucket.max)), zero(extreme(f64::max)), "maximum at {} by {}", bucket.start_ms, step_ms);
+                    prop_assert_eq!(bucket.count as usize, numbers.len());
+                    readings_told += readings.iter().filter(within).count();
+                }
+                prop_assert_eq!(readings_told, readings.len(), "each reading is in one bucket");
+            }
+        }
     }
 
     #[test]

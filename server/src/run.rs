@@ -31,6 +31,7 @@ use crate::people;
 use crate::service;
 use crate::store::Store;
 use crate::store::embedded::{Budget, Embedded};
+use crate::translations::file::Kept;
 
 /// All parts together have this long to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -101,7 +102,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         .await
         .with_context(|| format!("HTTP cannot listen on {}; set `http: {{ listen: … }}` to a free address", config.http.listen))?;
     let web_tls = https::open(&config).await.context("page and API")?;
-    let door = Door { anonymous: config.http.anonymous, secure: web_tls.is_some(), port: http.local_addr()?.port() };
+    let proxies = config.http.proxies.clone();
+    let door = Door { anonymous: config.http.anonymous, secure: web_tls.is_some(), port: http.local_addr()?.port(), proxies };
     let auth = {
         let data = config.data.clone();
         blocking(move || Auth::open(&data, door)).await??
@@ -129,11 +131,16 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         }
         None => tokio::spawn(std::future::pending()),
     };
-    let pages = pages(&config);
+    let pages = {
+        let config = config.clone();
+        blocking(move || pages(&config)).await?
+    };
     let dashboards_task = tokio::spawn(pages.dashboards.clone().watch(stopped.clone()));
+    let translations_task = tokio::spawn(pages.translations.clone().watch(stopped.clone()));
     let state = api::ApiState::new(store.clone(), live.clone(), pages, auth.clone(), stopped.clone());
     let certificate = web_tls.as_ref().map(https::Https::current);
-    let mut http_task = tokio::spawn(serve(http, certificate, state, stopped.clone()));
+    let http = Bounded::new(http, MAX_CONNECTIONS).with_tls(certificate).behind(&config.http.proxies);
+    let mut http_task = tokio::spawn(serve(http, state, stopped.clone()));
     let renew_task = tokio::spawn(https::renew(web_tls));
     let users_task = tokio::spawn(auth.clone().watch());
     tokio::spawn(control::serve(control::listen(&config.data), config.data.clone(), store.clone(), stopped.clone()));
@@ -157,6 +164,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     renew_task.abort();
     users_task.abort();
     dashboards_task.abort();
+    translations_task.abort();
     stopping.send_replace(true);
     let reverse = async {
         // A page that follows live values keeps its connection as long as it is let.
@@ -208,7 +216,13 @@ pub(crate) fn load(options: &Options) -> Result<Config> {
 fn pages(config: &Config) -> api::Pages {
     let dashboards = config.dashboards.clone().unwrap_or_else(|| config.data.join("dashboards"));
     let favourites = Favourites::new(config.data.join("favourites"));
-    api::Pages { dashboards: Arc::new(Dashboards::new(dashboards)), favourites: Arc::new(favourites), zone: config.zone.clone() }
+    api::Pages {
+        dashboards: Arc::new(Dashboards::new(dashboards)),
+        favourites: Arc::new(favourites),
+        zone: config.zone.clone(),
+        translations: Kept::open(&config.data),
+        language: config.language.clone(),
+    }
 }
 
 /// The embedded broker, if it is ours to run, and how ingest reaches the one that is used.
@@ -298,16 +312,10 @@ fn read_secret(file: &Path) -> Result<Vec<u8>> {
 }
 
 /// HTTP until `stopped`.
-async fn serve(
-    listener: TcpListener,
-    certificate: Option<https::Current>,
-    state: api::ApiState,
-    mut stopped: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+async fn serve(listener: Bounded, state: api::ApiState, mut stopped: watch::Receiver<bool>) -> std::io::Result<()> {
     let stop = async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    let listener = Bounded::new(listener, MAX_CONNECTIONS).with_tls(certificate);
     let service = api::router(state).into_make_service_with_connect_info::<ingest::agents::Peer>();
     axum::serve(listener, service).with_graceful_shutdown(stop).await
 }

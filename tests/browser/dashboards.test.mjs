@@ -135,3 +135,26 @@ test('favourites are kept by the server, in an order that drag and keys change',
     assert.deepEqual(complaints, []);
   });
 });
+
+test('who may only look is not offered what would be refused', async () => {
+  await dashboard('river', RIVER);
+  const offers = async (page) => {
+    const found = {};
+    await open(page, '?page=dashboards');
+    await byAttribute(page, 'data-dashboard', 'river').waitFor();
+    found.make = await page.getByRole('button', { name: 'Make' }).count();
+    await open(page, '?dashboard=river&edit=');
+    await panel(page, 'Read this').waitFor();
+    found.change = await page.getByRole('button', { name: /^(Change|Done)$/ }).count();
+    found.editor = await page.locator('#yaml').count();
+    await open(page, `?series=${subject.id}`);
+    await drawn(page, subject.id);
+    found.keep = await page.getByRole('button', { name: 'Save as…' }).count();
+    return found;
+  };
+  await withBrowser({}, async (page, complaints) => {
+    assert.deepEqual(await offers(page), { make: 0, change: 0, editor: 0, keep: 0 });
+    assert.deepEqual(complaints, []);
+  });
+  await withBrowser({ signedIn: true }, async (page) => assert.deepEqual(await offers(page), { make: 1, change: 1, editor: 1, keep: 1 }));
+});

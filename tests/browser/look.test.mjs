@@ -18,7 +18,7 @@ before(async () => {
   const { series } = await api('series?limit=1000&gateway=pump-house&device=pump-1');
   const energy = series.find((s) => s.point === 'energy');
   await dashboard('river', RIVER);
-  await favourites([{ title: 'River', link: '?dashboard=river' }, { title: subject.device, link: devicePath(subject) }]);
+  await favourites([{ title: 'River', link: '?dashboard=river' }, { title: subject.device, link: devicePath(subject) }], true);
   pages.push(['consumption', `?series=${energy.id}&from=now-8h&counter=hour`], ['dashboards', '?page=dashboards'], ['dashboard', '?dashboard=river'], ['editor', '?dashboard=river&edit='], ['favourites', '?page=favourites']);
 });
 
@@ -41,7 +41,7 @@ for (const [kind, options] of [
   ['dark', { colorScheme: 'dark' }],
 ]) {
   test(`${kind}: everything is there and nothing hangs over`, async () => {
-    await withBrowser(options, async (page, complaints) => {
+    await withBrowser({ ...options, signedIn: true }, async (page, complaints) => {
       for (const [name, path] of pages) {
         await open(page, path);
         await settled(page, name);
@@ -102,7 +102,7 @@ for (const [kind, options] of [
 ]) {
   test(`axe finds nothing to complain about, ${kind}`, async () => {
     const source = await readFile(axe, 'utf8');
-    await withBrowser({ ...options, bypassCSP: true }, async (page) => {
+    await withBrowser({ ...options, bypassCSP: true, signedIn: true }, async (page) => {
       for (const [name, path] of pages) {
         await open(page, path);
         await settled(page, name);

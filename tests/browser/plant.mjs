@@ -137,9 +137,11 @@ panels:
       Call the plant <b>before</b> you stop a pump.
 `;
 
-/** Has the server keep these favourites and no others. */
-export async function favourites(favourites) {
-  const { revision } = await api('favourites');
-  const kept = await fetch(new URL('api/v1/favourites', url), { method: 'PUT', body: JSON.stringify({ revision, favourites }), signal: AbortSignal.timeout(PATIENCE_MS) });
+/** Has the server keep these favourites and no others, of readers without a login or of whom PATTOO_TEST_COOKIE is. */
+export async function favourites(favourites, signedIn = false) {
+  const headers = signedIn ? { cookie: process.env.PATTOO_TEST_COOKIE, 'sec-fetch-site': 'same-origin' } : {};
+  const ask = (init) => fetch(new URL('api/v1/favourites', url), { headers, signal: AbortSignal.timeout(PATIENCE_MS), ...init });
+  const { revision } = await (await ask({})).json();
+  const kept = await ask({ method: 'PUT', body: JSON.stringify({ revision, favourites }) });
   assert.equal(kept.status, 200, await kept.text());
 }

@@ -1,16 +1,18 @@
 //! The page in a real browser: a real server, gateway and simulated meter, and a made-up pump house, looked at by headless Chromium.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use pattoo_tests::api::Api;
+use pattoo_tests::old_agent::post;
 use pattoo_tests::program::{PATIENCE, Program, binary};
 use pattoo_tests::pump_house::{PumpHouse, now_ms};
 use pattoo_tests::stack::Stack;
 use pattoo_tests::{profiles, root, wait_for};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Longest that all browser tests together may take.
 const ALL_TESTS: Duration = Duration::from_secs(900);
@@ -51,6 +53,8 @@ devices:
         api.json("/api/v1/latest?device=main-meter").ok()?.get("latest")?.as_array().filter(|list| !list.is_empty()).map(|_| ())
     })?;
 
+    old_agent(stack.address("agents")?, now)?;
+    translated(&data)?;
     let (closed, link) = closed_server()?;
     // tests/run installs the driver's packages there, so that the checkout stays clean.
     let tools = root().join("target/test-tools/tests/browser");
@@ -105,6 +109,52 @@ devices:
     Ok(())
 }
 
+/// An agent of the Python Pattoo, whose points have no units of their own, posts some readings.
+fn old_agent(address: SocketAddr, now: i64) -> Result<()> {
+    let of_all = [
+        ("pattoo_agent_id", "f".repeat(64)),
+        ("pattoo_agent_program", "pattoo_agent_linux_autonomousd".into()),
+        ("pattoo_agent_hostname", "old-box".into()),
+        ("pattoo_agent_polled_target", "old-box".into()),
+        ("pattoo_agent_polling_interval", "10000".into()),
+    ];
+    let (mut pairs, mut datapoints) = (Vec::new(), Vec::new());
+    for n in 0..60 {
+        let own = [
+            ("pattoo_key", json!("cpu_frequency")),
+            ("pattoo_value", json!(2400 + n * 7 % 50)),
+            ("pattoo_data_type", json!(99)),
+            ("pattoo_timestamp", json!(now - n * 10_000)),
+            ("pattoo_checksum", json!("0".repeat(64))),
+        ];
+        let all = own.into_iter().chain(of_all.iter().map(|(key, value)| (*key, json!(value))));
+        let first = pairs.len();
+        pairs.extend(all.map(|(key, value)| json!([key, value])));
+        datapoints.push((first..pairs.len()).collect::<Vec<_>>());
+    }
+    let pairs: serde_json::Map<String, Value> = pairs.into_iter().enumerate().map(|(n, pair)| (n.to_string(), pair)).collect();
+    let body = json!({
+        "pattoo_agent_timestamp": now, "pattoo_agent_id": "f".repeat(64), "pattoo_agent_polling_interval": 10_000,
+        "pattoo_datapoints": { "key_value_pairs": pairs, "datapoint_pairs": datapoints },
+    });
+    let (status, told) = post(address, body.to_string().as_bytes())?;
+    ensure!((status, told.as_str()) == (200, "OK\n"), "{status} {told}");
+    Ok(())
+}
+
+/// Has the server know what that agent's points are called in two languages.
+fn translated(data: &Path) -> Result<()> {
+    let pack = data.join("pack.csv");
+    let key = "pattoo_agent_linux_autonomousd_cpu_frequency";
+    std::fs::write(
+        &pack,
+        format!("language,key,translation,units\nen,{key},Clock of the processor,MHz\nde,{key},Prozessortakt <b>,MHz\n"),
+    )?;
+    let done = Command::new(binary("pattoo-server")?).args(["translation", "import"]).arg(&pack).arg("--data").arg(data).output()?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
 /// A server that nobody reads without a login, and the secret of the link that its first start printed.
 fn closed_server() -> Result<(Stack, String)> {
     let mut stack = Stack::new()?;
@@ -151,7 +201,7 @@ fn restarted(stack: &mut Stack) -> Result<()> {
 
 fn config_at(data: &Path, http: &str) -> String {
     format!(
-        "data: {}\nhttp: {{ listen: {http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: off }}\nsite: {{ zone: Asia/Kolkata }}\n",
+        "data: {}\nhttp: {{ listen: {http}, anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: 127.0.0.1:0 }}\nsite: {{ zone: Asia/Kolkata }}\n",
         data.display()
     )
 }

@@ -7,7 +7,9 @@ use anyhow::{Context, Result, ensure};
 use pattoo_tests::api::Api;
 use pattoo_tests::fault::Relay;
 use pattoo_tests::old_agent::{OldAgent, Round, post};
+use pattoo_tests::program::{PATIENCE, binary};
 use pattoo_tests::stack::Stack;
+use pattoo_tests::wait_for;
 use serde_json::{Value, json};
 
 /// Server kills, each right after a 200.
@@ -179,6 +181,63 @@ fn case_09_the_port_answers_every_other_thing_with_a_reason_and_never_fails() ->
     // Names are given as they are; whoever shows them escapes them.
     let devices = bed.stack.api()?.json("/api/v1/devices")?;
     ensure!(devices["devices"].as_array().is_some_and(|all| all.iter().any(|d| d["name"] == "<script>alert(1)</script>")), "{devices}");
+    Ok(())
+}
+
+#[test]
+fn case_06_an_old_reader_gets_a_row_for_each_slot_and_a_rate_for_each_counter() -> Result<()> {
+    let bed = Bed::start()?;
+    // The interval of the agent is 300 s; three slots ago it said nothing.
+    for (slots_ago, octets) in [(5, 1_000), (4, 31_000), (2, 91_000), (1, 100_000)] {
+        ensure!(bed.round(&bed.datapoints(slots_ago * 300_000, octets))?.posted, "{slots_ago} slots ago");
+    }
+    let api = bed.stack.api()?;
+    let id = series(api, "ifhcinoctets[ifname=eth0]")?["id"].clone();
+    let rows = api.json(&format!("/pattoo/api/v1/web/rest/data/{id}?secondsago=1800"))?;
+    let rows: Vec<(i64, Option<f64>)> =
+        rows.as_array().context("a list")?.iter().map(|row| (row["timestamp"].as_i64().unwrap_or(0), row["value"].as_f64())).collect();
+    ensure!((7..=8).contains(&rows.len()), "{rows:?}");
+    ensure!(rows.windows(2).all(|pair| pair[1].0 - pair[0].0 == 300_000) && rows[0].0 % 300_000 == 0, "{rows:?}");
+    let rates: Vec<f64> = rows.iter().filter_map(|(_, rate)| *rate).collect();
+    ensure!(rates.iter().all(|rate| (30.0..=100.0).contains(rate)) && rates.len() >= 4, "{rows:?}");
+    let text = series(api, "sysdescr")?["id"].clone();
+    for (path, status) in
+        [(format!("{text}"), 400), ("4711".into(), 404), (format!("{id}?secondsago=0"), 400), (format!("{id}?secondsago=x"), 400)]
+    {
+        let (found, told) = api.get(&format!("/pattoo/api/v1/web/rest/data/{path}"))?;
+        ensure!(found == status, "{path}: {found} {told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn case_10_a_language_pack_gives_names_and_units_and_names_its_wrong_lines() -> Result<()> {
+    let bed = Bed::start()?;
+    ensure!(bed.round(&bed.datapoints(0, 1))?.posted, "the server is there");
+    let pack = bed.stack.folder().join("pack.csv");
+    let import = |text: &str| -> Result<(bool, String)> {
+        std::fs::write(&pack, text)?;
+        let mut command = std::process::Command::new(binary("pattoo-server")?);
+        let done = command.args(["translation", "import"]).arg(&pack).arg("--data").arg(bed.stack.folder().join("data")).output()?;
+        Ok((done.status.success(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned()))
+    };
+    let keys = "language,key,translation,units\n\
+                en,pattoo_agent_snmp_ifmibd_ifhcinoctets,Inbound traffic,Bits / Second\n\
+                klingon,pattoo_agent_snmp_ifmibd_ifhcinoctets,Hoch,Bits / Second\n";
+    let (clean, told) = import(keys)?;
+    ensure!(!clean && told.contains("1 points and 0 agent programs taken"), "{told}");
+    ensure!(told.contains("pack.csv:3: found language \"klingon\", expected a code of ISO 639-1"), "{told}");
+    let (clean, told) = import("language,key,translation\nen,pattoo_agent_snmp_ifmibd,Interfaces by SNMP\n")?;
+    ensure!(clean && told.contains("0 points and 1 agent programs taken"), "{told}");
+    let api = bed.stack.api()?;
+    let counter = wait_for("the running server to follow", PATIENCE, || {
+        let found = series(api, "ifhcinoctets[ifname=eth0]").ok()?;
+        let device = api.json("/api/v1/devices").ok()?["devices"][0]["profile_name"].clone();
+        (found["name"] == "Inbound traffic [ifname=eth0]" && device == "Interfaces by SNMP").then_some(found)
+    })?;
+    ensure!(counter["unit"] == "Bits", "a counter counts in the unit of its rate without the time: {counter}");
+    let text = series(api, "sysdescr")?;
+    ensure!(text["name"] == "sysdescr" && text["unit"] == "", "what is not translated is shown raw: {text}");
     Ok(())
 }
 

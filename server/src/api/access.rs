@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, PathItem, Ref, ResponseBuilder, path::Operation};
 
+use super::forwarded::client;
 use super::{ApiError, ApiState};
 use crate::auth::{Auth, By, Caller};
 use crate::clock::now_ms;
@@ -56,7 +57,12 @@ pub(super) const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/range", READ),
     ("GET", "/api/v1/live", READ),
     ("GET", "/api/v1/export.csv", READ),
+    ("GET", "/pattoo/api/v1/web/rest/data/{idx_datapoint}", READ),
     ("GET", "/api/v1/site", READ),
+    ("GET", "/api/v1/translations", READ),
+    ("POST", "/api/v1/translations", CHANGE),
+    // Each reader's own.
+    ("PUT", "/api/v1/language", READ),
     ("GET", "/api/v1/favourites", READ),
     // Each reader's own.
     ("PUT", "/api/v1/favourites", READ),
@@ -88,6 +94,8 @@ pub(super) struct Asked {
     pub(super) caller: Option<Caller>,
     pub(super) address: IpAddr,
     pub(super) source: Source,
+    /// Whether over TLS, on the last stretch to whoever asks.
+    pub(super) secure: bool,
 }
 
 /// What a handler did, in better words than its route has; it puts that into its answer's extensions.
@@ -161,8 +169,10 @@ fn ending(response: Response, state: ApiState, caller: Caller) -> Response {
 
 /// Who asks, if it may.
 fn admit(auth: &Arc<Auth>, parts: &Parts, peer: SocketAddr, needs: Needs) -> Result<Asked, ApiError> {
-    let (address, source) = (peer.ip().to_canonical(), Source::from(peer));
-    let caller = identify(auth, &parts.headers, address);
+    let client = client(&parts.headers, peer.ip(), &auth.door().proxies);
+    let (address, source) = (client.address, Source::from(SocketAddr::new(client.address, peer.port())));
+    let secure = auth.door().secure || client.tls;
+    let caller = identify(auth, &parts.headers, address, secure);
     let changes = !parts.method.is_safe();
     if changes && caller.as_ref().is_ok_and(|caller| caller.as_ref().is_none_or(|caller| !matches!(caller.by, By::Token(_)))) {
         let cookie = caller.as_ref().is_ok_and(|caller| caller.as_ref().is_some_and(|caller| matches!(caller.by, By::Session(_))));
@@ -193,10 +203,10 @@ fn admit(auth: &Arc<Auth>, parts: &Parts, peer: SocketAddr, needs: Needs) -> Res
         }
         (Needs::Role(_), Some(_)) => {}
     }
-    Ok(Asked { caller, address, source })
+    Ok(Asked { caller, address, source, secure })
 }
 
-fn identify(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Option<Caller>, ApiError> {
+fn identify(auth: &Auth, headers: &HeaderMap, address: IpAddr, secure: bool) -> Result<Option<Caller>, ApiError> {
     if let Some(shown) = headers.get(header::AUTHORIZATION) {
         // A token that is no longer good must never read as somebody else.
         let token = shown.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
@@ -208,7 +218,7 @@ fn identify(auth: &Auth, headers: &HeaderMap, address: IpAddr) -> Result<Option<
             None => Err(ApiError::unauthorized("expected `Authorization: Bearer pattoo_…`")),
         };
     }
-    let session = cookie(headers, &auth.cookie()).and_then(|id| auth.by_session(id));
+    let session = cookie(headers, &auth.cookie(secure)).and_then(|id| auth.by_session(id));
     let anonymous = || Caller { user: String::new(), role: Role::Viewer, by: By::Nothing, must_choose: false };
     Ok(session.or_else(|| (auth.door().anonymous && direct(headers, address)).then(anonymous)))
 }
@@ -225,7 +235,9 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 /// Whether a request comes from a program of this machine that asked for this machine: neither by a proxy, nor from a page of
 /// elsewhere whose name was made to point here.
 fn direct(headers: &HeaderMap, address: IpAddr) -> bool {
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
+    let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "via"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let host = host.to_str().unwrap_or_default();

@@ -83,7 +83,7 @@ pub(super) struct RateColumns {
     /// The fastest.
     max: Vec<Option<f64>>,
     /// Average over what is known of the bucket.
-    avg: Vec<Option<f64>>,
+    pub(super) avg: Vec<Option<f64>>,
     /// For how much of the bucket it is known, 0 to 1.
     known: Vec<f64>,
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::Asked;
 use super::error::ErrorBody;
 use super::lists::Series;
 use super::params::{Nothing, Strict};
 use super::people::Named;
+use super::translations::Tongue;
 use super::{ApiError, ApiState};
 use crate::dashboard::edit::{Change, EditError, edited};
 use crate::dashboard::shown::{ShownPanel, shown};
@@ -140,10 +142,10 @@ pub(super) struct ShownPanelBody {
     left_out: usize,
 }
 
-impl From<ShownPanel<'_>> for ShownPanelBody {
-    fn from(shown: ShownPanel<'_>) -> Self {
+impl ShownPanelBody {
+    fn of(shown: ShownPanel<'_>, tongue: &Tongue) -> Self {
         let ShownPanel { place, panel, title, text, series, left_out } = shown;
-        let series = series.iter().map(|entry| Series::from(entry.as_ref())).collect();
+        let series = series.iter().map(|entry| Series::of(entry, tongue)).collect();
         Self { place, title, kind: panel.kind, width: panel.width, counter: panel.counter, text, series, left_out }
     }
 }
@@ -208,6 +210,7 @@ pub(super) async fn read(
     (status = 422, body = ErrorBody, description = "its file is wrong, and where")))]
 pub(super) async fn show(
     State(state): State<ApiState>,
+    Extension(asked): Extension<Asked>,
     Named(name): Named,
     Strict(choice): Strict<Choice>,
 ) -> Result<Json<ShownDashboard>, ApiError> {
@@ -223,12 +226,17 @@ pub(super) async fn show(
     if let Err(problem) = &file.dashboard {
         return Err(ApiError::wrong(problem.clone(), &format!("{name}.yaml:")));
     }
-    let live = state.live.clone();
-    let found = state.ask(move |_| Ok(of(&file, &live.series(None, None), &choice))).await?;
+    let (live, tongue) = (state.live.clone(), Tongue::of(&state, &asked));
+    let found = state.ask(move |_| Ok(of(&file, &live.series(None, None), &choice, &tongue))).await?;
     found.map(Json).ok_or_else(|| ApiError::unknown(format!("there is no dashboard {name:?}")))
 }
 
-fn of(file: &File, entries: &[Arc<crate::store::SeriesEntry>], choice: &BTreeMap<String, String>) -> Option<ShownDashboard> {
+fn of(
+    file: &File,
+    entries: &[Arc<crate::store::SeriesEntry>],
+    choice: &BTreeMap<String, String>,
+    tongue: &Tongue,
+) -> Option<ShownDashboard> {
     let dashboard = file.dashboard.as_ref().ok()?;
     let shown = shown(dashboard, entries, choice);
     let variables = shown.variables.into_iter();
@@ -239,7 +247,7 @@ fn of(file: &File, entries: &[Arc<crate::store::SeriesEntry>], choice: &BTreeMap
         variables: variables
             .map(|v| VariableValues { name: v.variable.name.clone(), value: v.value.unwrap_or_default(), values: v.values })
             .collect(),
-        panels: shown.panels.into_iter().map(ShownPanelBody::from).collect(),
+        panels: shown.panels.into_iter().map(|panel| ShownPanelBody::of(panel, tongue)).collect(),
         left_out: shown.left_out,
     })
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use crate::config::Network;
 use crate::ingest::agents::Peer;
 use crate::users::lockout::Source;
 
@@ -40,19 +41,27 @@ pub struct Bounded {
     free: Arc<Semaphore>,
     tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     each: Counts,
+    proxies: Vec<Network>,
 }
 
 impl Bounded {
     /// Lets at most `limit` connections be open.
     #[must_use]
     pub fn new(listener: TcpListener, limit: usize) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(limit)), tls: None, each: Arc::default() }
+        Self { listener, free: Arc::new(Semaphore::new(limit)), tls: None, each: Arc::default(), proxies: Vec::new() }
     }
 
     /// Speaks TLS, each connection with what is current when it comes.
     #[must_use]
     pub fn with_tls(mut self, tls: Option<watch::Receiver<Arc<ServerConfig>>>) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// Stands behind these proxies, which come for many and so have no limit of their own.
+    #[must_use]
+    pub fn behind(mut self, proxies: &[Network]) -> Self {
+        self.proxies = proxies.to_vec();
         self
     }
 }
@@ -66,7 +75,7 @@ impl Listener for Bounded {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         loop {
             let (stream, peer) = Listener::accept(&mut self.listener).await;
-            let Some(place) = Place::take(&self.each, peer) else { continue };
+            let Some(place) = Place::take(&self.each, peer, &self.proxies) else { continue };
             // The handshake is part of the connection, so that a slow one holds up nobody.
             let io = match &self.tls {
                 None => Io::Open(Stream::Plain(stream)),
@@ -86,8 +95,9 @@ impl Listener for Bounded {
 struct Place(Option<(Counts, Source)>);
 
 impl Place {
-    fn take(each: &Counts, peer: SocketAddr) -> Option<Self> {
-        if peer.ip().to_canonical().is_loopback() {
+    fn take(each: &Counts, peer: SocketAddr, proxies: &[Network]) -> Option<Self> {
+        let address = peer.ip().to_canonical();
+        if address.is_loopback() || proxies.iter().any(|proxy| proxy.contains(address)) {
             return Some(Self(None));
         }
         let mut counts = each.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,12 +258,13 @@ mod tests {
     fn too_many_of_one_address_are_turned_away_and_others_are_not() {
         let each = Counts::default();
         let peer = |n: u8| SocketAddr::from(([10, 0, 0, n], 1));
-        let mut places: Vec<_> = (0..MAX_EACH).map(|_| Place::take(&each, peer(1)).unwrap()).collect();
-        assert!(Place::take(&each, peer(1)).is_none() && Place::take(&each, peer(2)).is_some());
+        let mut places: Vec<_> = (0..MAX_EACH).map(|_| Place::take(&each, peer(1), &[]).unwrap()).collect();
+        assert!(Place::take(&each, peer(1), &[]).is_none() && Place::take(&each, peer(2), &[]).is_some());
+        assert!(Place::take(&each, peer(1), &["10.0.0.1".parse().unwrap()]).is_some(), "a proxy comes for many");
         places.pop();
-        assert!(Place::take(&each, peer(1)).is_some());
+        assert!(Place::take(&each, peer(1), &[]).is_some());
         drop(places);
         assert!(each.lock().unwrap().is_empty(), "nothing is remembered of who has gone");
-        assert!((0..1000).all(|_| Place::take(&each, SocketAddr::from(([127, 0, 0, 1], 1))).is_some()));
+        assert!((0..1000).all(|_| Place::take(&each, SocketAddr::from(([127, 0, 0, 1], 1)), &[]).is_some()));
     }
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use pattoo_wire::{Kind, Labels, Quality, Status};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::Asked;
 use super::error::ErrorBody;
 use super::params::{Nothing, Strict, ids};
+use super::translations::Tongue;
 use super::{ApiError, ApiState};
 use crate::live::GatewayLive;
 use crate::store::SeriesEntry;
@@ -152,6 +154,8 @@ pub(super) struct Device {
     gateway: String,
     /// Profile it is read with.
     profile: String,
+    /// What that is called in the reader's language.
+    profile_name: String,
     /// Labels from the gateway's configuration.
     labels: BTreeMap<String, String>,
     /// How many series it has.
@@ -188,7 +192,12 @@ pub(super) struct Health {
 #[utoipa::path(get, path = "/api/v1/devices", params(DeviceQuery), responses(
     (status = 200, body = Devices), (status = 400, body = ErrorBody, description = "a parameter is not known"),
     (status = 404, body = ErrorBody, description = "there is no such gateway")))]
-pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict<DeviceQuery>) -> Result<Json<Devices>, ApiError> {
+pub(super) async fn devices(
+    State(state): State<ApiState>,
+    Extension(asked): Extension<Asked>,
+    Strict(query): Strict<DeviceQuery>,
+) -> Result<Json<Devices>, ApiError> {
+    let tongue = Tongue::of(&state, &asked);
     let series = matching(&state, query.gateway.as_deref(), None)?;
     let status: BTreeMap<_, _> = state.live.gateways().into_iter().map(|g| (g.name, g.status)).collect();
     let mut devices: BTreeMap<(&str, &str), Device> = BTreeMap::new();
@@ -197,6 +206,7 @@ pub(super) async fn devices(State(state): State<ApiState>, Strict(query): Strict
             name: entry.device.clone(),
             gateway: entry.gateway.clone(),
             profile: entry.profile.clone(),
+            profile_name: tongue.program(&entry.profile),
             labels: entry.device_labels.clone(),
             series: 0,
             health: status.get(&entry.gateway).and_then(|s| s.as_ref()?.devices.get(&entry.device)).map(|d| Health {
@@ -228,7 +238,7 @@ pub(super) struct SeriesQuery {
     gateway: Option<String>,
     /// Only of devices of this name.
     device: Option<String>,
-    /// Words that must all be found in gateway, device, point, unit, profile or labels.
+    /// Words that must all be found in gateway, device, point, its name, unit, profile or labels.
     q: Option<String>,
     /// Most to give, 1 to 1000; 200 where not said.
     limit: Option<usize>,
@@ -258,7 +268,9 @@ pub(super) struct Series {
     device: String,
     /// Point of the device.
     point: String,
-    /// Unit; empty for none.
+    /// What it is called in the reader's language; the point where that is not translated.
+    name: String,
+    /// Unit, its own or the translation's; empty for none.
     unit: String,
     /// `gauge`, `counter`, `state` or `text`.
     #[schema(value_type = String)]
@@ -269,14 +281,16 @@ pub(super) struct Series {
     states: BTreeMap<String, String>,
 }
 
-impl From<&SeriesEntry> for Series {
-    fn from(series: &SeriesEntry) -> Self {
+impl Series {
+    pub(super) fn of(series: &SeriesEntry, tongue: &Tongue) -> Self {
+        let (name, unit) = tongue.series(series);
         Self {
             id: series.id.0,
             gateway: series.gateway.clone(),
             device: series.device.clone(),
             point: series.entry.point.clone(),
-            unit: series.entry.unit.clone(),
+            name,
+            unit,
             kind: series.entry.kind,
             labels: series.entry.labels.clone(),
             states: series.entry.states.iter().map(|(n, text)| (n.to_string(), text.clone())).collect(),
@@ -288,7 +302,12 @@ impl From<&SeriesEntry> for Series {
 #[utoipa::path(get, path = "/api/v1/series", params(SeriesQuery), responses(
     (status = 200, body = SeriesPage), (status = 400, body = ErrorBody, description = "a parameter is not known or out of range"),
     (status = 404, body = ErrorBody, description = "there is no such gateway or device")))]
-pub(super) async fn series(State(state): State<ApiState>, Strict(query): Strict<SeriesQuery>) -> Result<Json<SeriesPage>, ApiError> {
+pub(super) async fn series(
+    State(state): State<ApiState>,
+    Extension(asked): Extension<Asked>,
+    Strict(query): Strict<SeriesQuery>,
+) -> Result<Json<SeriesPage>, ApiError> {
+    let tongue = Tongue::of(&state, &asked);
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::bad(format!("limit: {limit} is out of range; 1 to {MAX_PAGE} are allowed")));
@@ -296,12 +315,14 @@ pub(super) async fn series(State(state): State<ApiState>, Strict(query): Strict<
     let offset = query.offset.unwrap_or(0);
     let words: Vec<String> = query.q.unwrap_or_default().split_whitespace().map(str::to_lowercase).collect();
     let mut found = matching(&state, query.gateway.as_deref(), query.device.as_deref())?;
-    found.retain(|entry| has_words(entry, &words));
+    if !words.is_empty() {
+        found.retain(|entry| has_words(entry, &tongue, &words));
+    }
     if let Some(list) = &query.series {
         let wanted = ids(list, MAX_PAGE)?;
         found.retain(|entry| wanted.contains(&entry.id));
     }
-    let series = found.iter().skip(offset).take(limit).map(|entry| Series::from(entry.as_ref())).collect();
+    let series = found.iter().skip(offset).take(limit).map(|entry| Series::of(entry, &tongue)).collect();
     Ok(Json(SeriesPage { total: found.len(), offset, series }))
 }
 
@@ -317,10 +338,11 @@ pub(super) fn matching(state: &ApiState, gateway: Option<&str>, device: Option<&
     }
 }
 
-fn has_words(series: &SeriesEntry, words: &[String]) -> bool {
+fn has_words(series: &SeriesEntry, tongue: &Tongue, words: &[String]) -> bool {
     let labels = |labels: &Labels| labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
     let mut texts = vec![series.gateway.clone(), series.device.clone(), series.profile.clone()];
-    texts.extend([series.entry.point.clone(), series.entry.unit.clone()]);
+    texts.push(series.entry.point.clone());
+    texts.extend(<[String; 2]>::from(tongue.series(series)));
     texts.extend(labels(&series.device_labels));
     texts.extend(labels(&series.entry.labels));
     let text = texts.join("\n").to_lowercase();

@@ -20,7 +20,7 @@ use crate::store::{Bucket, Reading, SeriesId, Store, StoreError};
 const MAX_SERIES: usize = 50;
 
 /// Most buckets of a series: the device pixels of a wide screen.
-const MAX_POINTS: usize = 4000;
+pub(super) const MAX_POINTS: usize = 4000;
 
 /// Buckets where the request does not say.
 const DEFAULT_POINTS: usize = 600;
@@ -239,7 +239,7 @@ async fn counted(
 }
 
 /// Start of the first bucket, and how many there are.
-fn grid(from: i64, to: i64, step: i64) -> (i64, usize) {
+pub(super) fn grid(from: i64, to: i64, step: i64) -> (i64, usize) {
     let t0 = bucket_start(from, step);
     (t0, usize::try_from((bucket_start(to - 1, step) - t0) / step).unwrap_or(0) + 1)
 }
@@ -312,7 +312,7 @@ impl Columns {
 }
 
 /// Never outside its own minimum and maximum: a sum of doubles may round past them.
-fn average(bucket: &Bucket) -> f64 {
+pub(super) fn average(bucket: &Bucket) -> f64 {
     let average = bucket.sum / bucket.count as f64;
     average.max(bucket.min).min(bucket.max)
 }

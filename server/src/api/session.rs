@@ -89,14 +89,15 @@ impl ApiError {
 }
 
 /// The cookie of a session; without an id it takes the cookie away.
-fn cookie(auth: &Auth, id: Option<&str>) -> Result<HeaderValue, ApiError> {
-    let secure = if auth.door().secure { "; Secure" } else { "" };
+fn cookie(auth: &Auth, secure: bool, id: Option<&str>) -> Result<HeaderValue, ApiError> {
+    let name = auth.cookie(secure);
+    let secure = if secure { "; Secure" } else { "" };
     let age = id.map_or(0, |_| ABSOLUTE_MS / 1000);
-    let text = format!("{}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}", auth.cookie(), id.unwrap_or_default());
+    let text = format!("{name}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}", id.unwrap_or_default());
     HeaderValue::from_str(&text).map_err(|e| ApiError::internal(e.to_string()))
 }
 
-fn begun(auth: &Auth, id: &str, user: &User, did: Did) -> Result<Response, ApiError> {
+fn begun(auth: &Auth, secure: bool, id: &str, user: &User, did: Did) -> Result<Response, ApiError> {
     let session = Session {
         user: Some(user.name.clone()),
         role: Some(user.role),
@@ -104,7 +105,7 @@ fn begun(auth: &Auth, id: &str, user: &User, did: Did) -> Result<Response, ApiEr
         has_password: user.argon2.is_some(),
         fresh: false,
     };
-    let mut response = ([(header::SET_COOKIE, cookie(auth, Some(id))?)], Json(session)).into_response();
+    let mut response = ([(header::SET_COOKIE, cookie(auth, secure, Some(id))?)], Json(session)).into_response();
     response.extensions_mut().insert(did);
     Ok(response)
 }
@@ -151,7 +152,7 @@ pub(super) async fn login(
         return Ok(failed(LoginError::Wrong, did));
     }
     match state.auth.login(&user, &password, asked.source).await {
-        Ok((id, user)) => begun(&state.auth, &id, &user, did),
+        Ok((id, user)) => begun(&state.auth, asked.secure, &id, &user, did),
         Err(error) => Ok(failed(error, did)),
     }
 }
@@ -169,7 +170,7 @@ pub(super) async fn login_by_link(
     let LoginLink { link } = read(&headers, &body)?;
     let did = |who| Did { what: "login by link", on: String::new(), who };
     match state.auth.login_by_link(&link, asked.source).await {
-        Ok((id, user)) => begun(&state.auth, &id, &user, did(Some(user.name.clone()))),
+        Ok((id, user)) => begun(&state.auth, asked.secure, &id, &user, did(Some(user.name.clone()))),
         Err(error) => Ok(failed(error, did(None))),
     }
 }
@@ -185,7 +186,7 @@ pub(super) async fn logout(
     if let Some(By::Session(key)) = asked.caller.map(|caller| caller.by) {
         state.auth.logout(&key).await;
     }
-    let mut response = (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&state.auth, None)?)]).into_response();
+    let mut response = (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie(&state.auth, asked.secure, None)?)]).into_response();
     response.extensions_mut().insert(Did { what: "logout", on: String::new(), who: None });
     Ok(response)
 }
@@ -202,10 +203,10 @@ pub(super) async fn choose_password(
 ) -> Result<Response, ApiError> {
     let NewPassword { old, new } = read(&headers, &body)?;
     let auth: &Arc<Auth> = &state.auth;
-    let name = asked.caller.ok_or_else(ApiError::login)?.user;
+    let (name, secure) = (asked.caller.ok_or_else(ApiError::login)?.user, asked.secure);
     let did = Did { what: "password", on: name.clone(), who: None };
     match auth.choose(&name, &old, &new, asked.source).await {
-        Ok((id, user)) => begun(auth, &id, &user, did),
+        Ok((id, user)) => begun(auth, secure, &id, &user, did),
         Err(error) => Ok(failed(error, did)),
     }
 }

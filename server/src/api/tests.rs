@@ -76,7 +76,7 @@ struct Server {
 impl Server {
     /// One that programs of this machine may read from.
     fn start() -> Self {
-        Self::start_with(Door { anonymous: true, secure: false, port: 1 })
+        Self::start_with(Door { anonymous: true, port: 1, ..Door::default() })
     }
 
     fn start_with(door: Door) -> Self {
@@ -90,7 +90,13 @@ impl Server {
         std::fs::write(dashboards.folder().join("meters.yaml"), pages::METERS).unwrap();
         dashboards.look();
         let favourites = std::sync::Arc::new(Favourites::new(data.path().join("favourites")));
-        let pages = Pages { dashboards: dashboards.clone(), favourites, zone: Some("Europe/Vienna".into()) };
+        let pages = Pages {
+            dashboards: dashboards.clone(),
+            favourites,
+            zone: Some("Europe/Vienna".into()),
+            translations: crate::translations::file::Kept::open(data.path()),
+            language: "en".into(),
+        };
         let app = router(ApiState::new(plant.store.clone(), plant.live.clone(), pages, auth.clone(), stopped.clone()));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
@@ -118,7 +124,7 @@ impl Server {
             self.runtime.block_on(self.auth.change(make)).unwrap()
         });
         let id = self.runtime.block_on(self.auth.begin(&user)).unwrap();
-        format!("cookie: {}={id}\r\nsec-fetch-site: same-origin\r\n", self.auth.cookie())
+        format!("cookie: {}={id}\r\nsec-fetch-site: same-origin\r\n", self.auth.cookie(self.auth.door().secure))
     }
 }
 

@@ -79,7 +79,16 @@ impl Authority {
     /// # Errors
     /// A name that no certificate can have.
     pub fn sign_server(&self, names: &[String]) -> Result<Made, AuthorityError> {
-        let mut params = params(SERVER_NAME, NO_END_MS)?;
+        self.sign_server_for(names, 0, NO_END_MS)
+    }
+
+    /// The same, good from one time to another, ms since 1970.
+    ///
+    /// # Errors
+    /// A name that no certificate can have.
+    pub fn sign_server_for(&self, names: &[String], from_ms: i64, until_ms: i64) -> Result<Made, AuthorityError> {
+        let mut params = params(SERVER_NAME, until_ms)?;
+        params.not_before += Duration::from_millis(u64::try_from(from_ms.clamp(0, NO_END_MS)).unwrap_or(0));
         params.subject_alt_names = names.iter().map(|name| alternative(name)).collect::<Result<_, _>>()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(params)

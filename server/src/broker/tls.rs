@@ -3,6 +3,8 @@
 //! Reads and makes the files; says nothing of who may do what. Every connection shows its certificate anew: there are no
 //! tickets, so that one which was refused cannot come back by an older handshake.
 
+mod kept;
+
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -130,17 +132,25 @@ pub fn server(tls: &Tls, data: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(ticketless(config.map_err(|e| unfit(&tls.identity, &e))?)))
 }
 
-/// What the listener for people speaks: they show who they are by a password, so no certificate is asked for.
+/// What the listener for people speaks, and when that has to be asked again, ms since 1970, even where no file changes. People show
+/// who they are by a password, so no certificate is asked for.
 ///
 /// # Errors
 /// A file is missing or wrong.
-pub fn web(identity: &Identity, listen: std::net::IpAddr, data: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let (chain, key) = shown(identity, listen, &Own::open(data)?)?;
+pub fn web(identity: &Identity, listen: std::net::IpAddr, data: &Path, now_ms: i64) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
+    let own = Own::open(data)?;
+    let ((chain, key), due_ms) = match identity {
+        Identity::Own { names } => {
+            let kept = kept::certificate(&own, all_names(names, listen), data, now_ms)?;
+            (kept.shown, Some(kept.due_ms))
+        }
+        Identity::Files { .. } => (shown(identity, listen, &own)?, None),
+    };
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
     let config = builder.map_err(|e| TlsError::Library(e.to_string()))?.with_no_client_auth().with_single_cert(chain, key);
     let mut config = ticketless(config.map_err(|e| unfit(identity, &e))?);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), due_ms))
 }
 
 fn unfit(identity: &Identity, error: &rustls::Error) -> TlsError {

@@ -9,7 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use super::{Found, Problem, address, default};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:20201";
-/// Most networks in `allow`.
+/// Most networks in a list.
 const MAX_NETWORKS: usize = 64;
 
 /// Where old agents post.
@@ -77,7 +77,7 @@ impl RawAgents {
         from_env: Option<Found>,
     ) -> Result<Option<Agents>, Problem> {
         let listen = from_env.or(found(self.listen));
-        let allow = self.allow.map(|allow| networks(&at(allow.referenced), allow.value)).transpose()?;
+        let allow = self.allow.map(|allow| networks("allow", &at(allow.referenced), allow.value)).transpose()?;
         let asked = listen.is_some() || allow.is_some();
         let listen = listen.unwrap_or_else(|| default(DEFAULT_LISTEN));
         if listen.text == "off" {
@@ -95,13 +95,14 @@ impl RawAgents {
     }
 }
 
-fn networks(place: &str, texts: Vec<String>) -> Result<Vec<Network>, Problem> {
+/// The networks of a list of this name.
+pub(super) fn networks(key: &str, place: &str, texts: Vec<String>) -> Result<Vec<Network>, Problem> {
     let problem = |message: String| Problem { place: place.to_owned(), message };
     if texts.len() > MAX_NETWORKS {
-        return Err(problem(format!("`allow`: found {} networks, expected at most {MAX_NETWORKS}", texts.len())));
+        return Err(problem(format!("`{key}`: found {} networks, expected at most {MAX_NETWORKS}", texts.len())));
     }
     let network = |text: &String| {
-        text.parse().map_err(|()| problem(format!("`allow`: found {text:?}, expected an address or a network like 10.1.0.0/16")))
+        text.parse().map_err(|()| problem(format!("`{key}`: found {text:?}, expected an address or a network like 10.1.0.0/16")))
     };
     texts.iter().map(network).collect()
 }

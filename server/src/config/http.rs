@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::agents::networks;
 use super::broker::RawTls;
-use super::{Found, Identity, Problem, address, default};
+use super::{Found, Identity, Network, Problem, address, default};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
@@ -20,6 +21,8 @@ pub struct Http {
     pub tls: Option<Identity>,
     /// Whether programs of this machine may read everything but users without a login. Only on loopback.
     pub anonymous: bool,
+    /// Reverse proxies in front of it, whose X-Forwarded-For and X-Forwarded-Proto count.
+    pub proxies: Vec<Network>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +32,7 @@ pub(super) struct RawHttp {
     tls: Option<Spanned<RawTls>>,
     anonymous: Option<Spanned<String>>,
     insecure: Option<bool>,
+    proxies: Option<Spanned<Vec<String>>>,
 }
 
 impl RawHttp {
@@ -43,6 +47,7 @@ impl RawHttp {
         let listen_at = from_env.or(found(self.listen)).unwrap_or_else(|| default(DEFAULT_LISTEN));
         let listen = address(&listen_at)?;
         let loopback = listen.ip().is_loopback();
+        let proxies = self.proxies.map(|proxies| networks("proxies", &at(proxies.referenced), proxies.value)).transpose()?;
         let tls = match self.tls {
             None => None,
             Some(tls) => {
@@ -73,7 +78,7 @@ impl RawHttp {
             }
             Some(text) => return Err(text.problem(format!("found {:?}, expected `viewer` or `off`", text.text))),
         };
-        Ok(Http { listen, tls, anonymous })
+        Ok(Http { listen, tls, anonymous, proxies: proxies.unwrap_or_default() })
     }
 }
 
@@ -113,6 +118,11 @@ mod tests {
                 (found, _) => panic!("{block}: {found:?}"),
             }
         }
+        assert_eq!(http("listen: 127.0.0.1:1").unwrap().proxies, []);
+        let proxies = http("proxies: [127.0.0.1, 10.0.0.0/8]").unwrap().proxies;
+        assert_eq!(proxies, ["127.0.0.1".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        let wrong = http("proxies: [proxy.example]").unwrap_err();
+        assert!(wrong.contains("`proxies`: found \"proxy.example\", expected an address or a network"), "{wrong}");
         let files = http("listen: 0.0.0.0:1, tls: { certificate: own.pem, key: own.key }").unwrap().tls;
         assert_eq!(files, Some(Identity::Files { certificate: "/etc/pattoo/own.pem".into(), key: "/etc/pattoo/own.key".into() }));
     }

@@ -12,13 +12,14 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
         let expected = Config {
             data: "/var/lib/pattoo".into(),
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
-            http: Http { listen: "127.0.0.1:8080".parse().unwrap(), tls: None, anonymous: false },
+            http: Http { listen: "127.0.0.1:8080".parse().unwrap(), tls: None, anonymous: false, proxies: Vec::new() },
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
             memory: 48 << 20,
             dashboards: None,
             zone: None,
+            language: "en".into(),
         };
         assert_eq!(config, expected, "{text:?}");
     }
@@ -26,13 +27,14 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
 
 #[test]
 fn a_whole_file_is_read() {
-    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nmemory: 100MiB\ndashboards: boards\nsite: { zone: europe/vienna }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nmemory: 100MiB\ndashboards: boards\nsite: { zone: europe/vienna, language: de }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
     assert_eq!((config.max_future.as_secs(), config.memory), (7200, 100 << 20));
+    assert_eq!(config.language, "de");
     assert_eq!((config.dashboards, config.zone.as_deref()), (Some("/etc/pattoo/boards".into()), Some("Europe/Vienna")));
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
     assert_eq!((host.as_str(), port, tls), ("mq.example", 8883, true));

@@ -223,3 +223,25 @@ proptest! {
         }
     }
 }
+
+/// Such a change gives a file that can be read and says something else than was wanted.
+#[test]
+fn a_change_that_would_change_another_panel_too_is_not_made() {
+    let text = "version: 1
+title: x
+panels:
+  - title: &t A
+    type: text
+    text: a
+  - title: &t B
+    type: text
+    text: b
+  - title: *t
+    type: text
+    text: c
+";
+    let titles = |text: &str| Dashboard::parse(text).unwrap().panels.iter().map(|p| p.title.clone()).collect::<Vec<_>>();
+    assert_eq!(titles(text), ["A", "B", "B"]);
+    assert_eq!(edited(text, &Change::Remove(1)), Err(EditError::Written), "the last panel would be called A");
+    assert_eq!(titles(&edited(text, &Change::Remove(2)).unwrap()), ["A", "B"]);
+}

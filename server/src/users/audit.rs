@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::file::read;
+use crate::broker::accounts::file::read;
 use crate::broker::accounts::file::{FileError, lock};
 
 /// A file that has grown beyond this is put aside, in bytes.

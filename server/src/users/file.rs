@@ -1,13 +1,11 @@
 //! Shell: the file of the users. A change is on stable storage, whole, before anything rests on it; two writers take turns.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::{MAX_FILE_BYTES, Users, UsersError};
-use crate::broker::accounts::file::{FileError, Stamp, lock, stamp_of, write_private};
+use crate::broker::accounts::file::{FileError, Stamp, lock, read, stamp_of, write_private};
 
 const NAME: &str = "users.json";
 
@@ -52,22 +50,6 @@ pub fn load(data: &Path) -> Result<Users, UsersFileError> {
     match read(&path(data), MAX_FILE_BYTES)? {
         Some(text) => Users::parse(&text).map_err(|error| UsersFileError::Content { path: path(data), error }),
         None => Ok(Users::default()),
-    }
-}
-
-/// The text of a file, as far as one byte more than it may have; nothing where there is none.
-///
-/// # Errors
-/// It cannot be read.
-pub fn read(path: &Path, most: usize) -> Result<Option<String>, FileError> {
-    let read = |file: File| {
-        let mut text = String::new();
-        file.take(most as u64 + 1).read_to_string(&mut text).map(|_| text)
-    };
-    match File::open(path).and_then(read) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(FileError::System { path: path.to_owned(), error }),
     }
 }
 

@@ -31,6 +31,8 @@ export interface Device {
   name: string;
   gateway: string;
   profile: string;
+  /** What that is called in the reader's language. */
+  profile_name: string;
   labels: Record<string, string>;
   series: number;
   health: Health | null;
@@ -41,6 +43,8 @@ export interface Series {
   gateway: string;
   device: string;
   point: string;
+  /** What it is called in the reader's language; the point where that is not translated. */
+  name: string;
   unit: string;
   kind: 'gauge' | 'counter' | 'state' | 'text';
   labels: Record<string, string>;
@@ -279,6 +283,17 @@ export const exported = (ids: number[], from: End, to: End, zone: string) =>
   `api/v1/export.csv?${new URLSearchParams({ series: ids.join(), from: String(from), to: String(to), zone })}`;
 
 export const site = (signal?: AbortSignal) => ask<{ zone: string | null }>('site', {}, signal);
+
+export interface Languages {
+  /** The reader's. */
+  language: string;
+  languages: { language: string; points: number; programs: number }[];
+}
+
+export const languages = (signal?: AbortSignal) => ask<Languages>('translations', {}, signal);
+
+export const chooseLanguage = (language: string) =>
+  answer<Languages>('language', { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ language }) });
 
 export const dashboards = (signal?: AbortSignal) => ask<{ dashboards: DashboardEntry[]; folder: string; trouble: string | null }>('dashboards', {}, signal);
 

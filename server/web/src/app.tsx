@@ -8,6 +8,7 @@ import { feed } from './feed.ts';
 import { Fleet } from './fleet.tsx';
 import { counted } from './format.ts';
 import { KeptOf, useKept } from './kept.tsx';
+import { LanguageChoice } from './language.tsx';
 import { later } from './later.tsx';
 import { Go } from './link.tsx';
 import { LookOf, useDark } from './look.ts';
@@ -84,6 +85,7 @@ export function App() {
         <a href="api/v1/openapi.json">API</a>
         <a href="metrics">Metrics</a>
         <a href="licenses.txt">Licences</a>
+        <LanguageChoice />
       </footer>
     </KeptOf.Provider>
     </LookOf.Provider>

@@ -152,7 +152,7 @@ function words(plot: Plot, index: number, series: Map<number, Series>, time: str
   const values = plot.traces.map((trace) => {
     const s = series.get(trace.id);
     const value = at(trace, index);
-    return `${s?.point ?? ''} ${value === null ? 'nothing' : scaled(value, scaleFor(s?.unit ?? '', value))}`;
+    return `${s?.name ?? ''} ${value === null ? 'nothing' : scaled(value, scaleFor(s?.unit ?? '', value))}`;
   });
   return `${time}: ${values.join(', ')}`;
 }

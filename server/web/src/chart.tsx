@@ -65,7 +65,7 @@ export function Chart(props: Props) {
     if (n >= 0) chart.current?.setSeries(lineOf(n), { focus: true });
     else chart.current?.setSeries(null, { focus: false });
   }, [focus, shape]);
-  const names = series.map((s) => `${s.point} of ${s.device}`).join(', ');
+  const names = series.map((s) => `${s.name} of ${s.device}`).join(', ');
   const onKeyDown = (event: KeyboardEvent) => {
     if (!chart.current || !key(chart.current, event, props.onZoom, props.onWiden)) return;
     event.preventDefault();

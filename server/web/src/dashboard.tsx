@@ -1,6 +1,6 @@
 // One dashboard: its variables, its panels with the series that they find, and the way to change it.
 
-import { useMemo } from 'preact/hooks';
+import { useContext, useMemo } from 'preact/hooks';
 
 import * as api from './api.ts';
 import { Card } from './card.tsx';
@@ -10,6 +10,7 @@ import { useLatest, type LatestValues } from './latest.ts';
 import { later } from './later.tsx';
 import { Go } from './link.tsx';
 import { usePoll } from './poll.ts';
+import { may, SessionOf } from './session.ts';
 import { SpanBar } from './spanbar.tsx';
 import { DEFAULT, last, toExplore, toPage, type View } from './view.ts';
 
@@ -34,6 +35,7 @@ export function DashboardPage({ view, setView }: Props) {
   const wanted = useMemo(() => [...new Set((same?.panels ?? []).filter((p) => p.type !== 'state').flatMap((p) => p.series.map((s) => s.id)))], [same]);
   const latest = useLatest(wanted);
   const title = same?.title ?? name;
+  const changes = may(useContext(SessionOf), 'operator');
   return (
     <main class="page" data-page="dashboard">
       <header class="title">
@@ -42,12 +44,12 @@ export function DashboardPage({ view, setView }: Props) {
           <h1>{title}</h1>
           <div class="tools">
             <Star title={title} view={{ ...view, edit: false }} />
-            <button type="button" aria-pressed={view.edit} onClick={() => setView({ ...view, edit: !view.edit })}>{view.edit ? 'Done' : 'Change'}</button>
+            {changes && <button type="button" aria-pressed={view.edit} onClick={() => setView({ ...view, edit: !view.edit })}>{view.edit ? 'Done' : 'Change'}</button>}
           </div>
         </div>
       </header>
       {asked.error && <p class="banner" role="alert">{asked.error}</p>}
-      {view.edit && <Editor view={view} setView={setView} />}
+      {changes && view.edit && <Editor view={view} setView={setView} />}
       {same && (
         <>
           {same.variables.length > 0 && <Variables shown={same} view={view} setView={setView} />}
@@ -55,7 +57,7 @@ export function DashboardPage({ view, setView }: Props) {
           <div class="board">
             {same.panels.map((panel) => <PanelOf key={`${panel.place} ${panel.title} ${panel.series.map((s) => s.id).join()}`} panel={panel} view={of} setView={setView} latest={latest} />)}
           </div>
-          {same.panels.length === 0 && <p class="quiet">No panels yet. Save a chart of Explore into it, or change its text.</p>}
+          {same.panels.length === 0 && <p class="quiet">No panels yet.{changes && ' Save a chart of Explore into it, or change its text.'}</p>}
           {same.left_out > 0 && <p class="quiet">{same.left_out} more panels are not shown; narrow the variables or selectors.</p>}
         </>
       )}

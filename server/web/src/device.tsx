@@ -57,7 +57,7 @@ export function DevicePage({ view, setView, devices }: Props) {
           <Go view={toFleet(view)} setView={setView}>Fleet</Go> / <Go view={{ ...toFleet(view), q: view.gateway }} setView={setView}>{view.gateway}</Go>
         </p>
         <div class="card-head"><h1>{view.device}</h1><div class="tools"><Star title={`${view.device} · ${view.gateway}`} view={view} /></div></div>
-        <p class="quiet">{device?.profile}{labels && ` · ${labels}`}</p>
+        <p class="quiet">{device?.profile_name}{labels && ` · ${labels}`}</p>
         {device && <HealthLine health={device.health} />}
       </header>
       <SpanBar view={view} setView={setView} />
@@ -151,7 +151,7 @@ export function Stat({ series: s, latest, view, setView, device = false }: StatP
   return (
     <li class="card stat" data-stat={s.id}>
       <Go view={toExplore(view, [s.id])} setView={setView}>
-        <span class="name">{s.point}{device && ` · ${s.device}`}</span>
+        <span class="name">{s.name}{device && ` · ${s.device}`}</span>
         {latest?.quality && latest.quality !== 'good' && <Quality quality={latest.quality} reason={latest.reason} word />}
         <b title={latest?.text ? `${latest.text} ${s.unit}` : ''}>{latest?.quality === 'bad' ? '–' : shown.text}{latest?.quality !== 'bad' && shown.symbol && <small> {shown.symbol}</small>}</b>
       </Go>
@@ -174,7 +174,7 @@ function Points({ series, latest, view, setView }: ListProps) {
               const shown = reading(s, last);
               return (
                 <tr key={s.id} data-series={s.id}>
-                  <th scope="row"><Go view={toExplore(view, [s.id])} setView={setView}>{s.point}</Go></th>
+                  <th scope="row"><Go view={toExplore(view, [s.id])} setView={setView}>{s.name}</Go>{s.name !== s.point && <small> {s.point}</small>}</th>
                   <td>{last?.quality === 'bad' ? '' : withUnit(shown.text, shown.symbol)}</td>
                   <td>{last?.quality && <Quality quality={last.quality} reason={last.reason} word />}</td>
                   <td>{last?.t ? stamp(last.t, zone) : 'never'}</td>

@@ -41,8 +41,8 @@ function Strip({ answer, s }: { answer: Answer; s: Series }) {
   const span = answer.to - answer.from;
   return (
     <div class="strip" data-strip={s.id}>
-      <div class="strip-name"><span>{s.point}</span> <b>{now ? (now.text ?? now.reason ?? 'bad') : '–'}</b></div>
-      <div class="strip-bar" role="img" aria-label={`${s.point}: ${all.slice(-5).map((spell) => spell.text ?? 'bad').join(', then ')}`}>
+      <div class="strip-name"><span>{s.name}</span> <b>{now ? (now.text ?? now.reason ?? 'bad') : '–'}</b></div>
+      <div class="strip-bar" role="img" aria-label={`${s.name}: ${all.slice(-5).map((spell) => spell.text ?? 'bad').join(', then ')}`}>
         {all.slice(-MAX_SPELLS).map((spell) => <Piece key={spell.from} spell={spell} from={answer.from} span={span} />)}
       </div>
     </div>
@@ -92,7 +92,7 @@ export function Events({ parts }: { parts: Part[] }) {
           <li key={i}>
             <span class={`sign ${event.what}`} title={NAMES[event.what]} aria-hidden="true">{SIGNS[event.what]}</span>
             <time>{stamp(event.t, zone)}{event.within > 0 && <small> within {duration(event.within)}</small>}</time>
-            <span>{event.series && <b>{event.series.point}</b>} {event.text}</span>
+            <span>{event.series && <b>{event.series.name}</b>} {event.text}</span>
           </li>
         ))}
       </ol>

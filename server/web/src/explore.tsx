@@ -1,6 +1,6 @@
 // Any points on one chart: what there is on the left, what was chosen on the right.
 
-import { useMemo, useState } from 'preact/hooks';
+import { useContext, useMemo, useState } from 'preact/hooks';
 
 import * as api from './api.ts';
 import { Card } from './card.tsx';
@@ -10,6 +10,7 @@ import { useLatest } from './latest.ts';
 import { List } from './list.tsx';
 import { usePoll, useSettled } from './poll.ts';
 import { SaveAs } from './saveas.tsx';
+import { may, SessionOf } from './session.ts';
 import { SpanBar } from './spanbar.tsx';
 import { toggled, type View } from './view.ts';
 import { Line } from './welcome.tsx';
@@ -30,6 +31,7 @@ export function Explore({ view, setView, gateways, devices }: Props) {
   const wanted = useSettled(search.trim(), SEARCH_MS);
   const [shown, setShown] = useState<number[]>([]);
   const [naming, setNaming] = useState(false);
+  const changes = may(useContext(SessionOf), 'operator');
   // A new device, point or profile changes this, and only then is the long list asked for again.
   const known = devices.map((d) => `${d.gateway}/${d.name}/${d.profile}/${d.series}`).join('\n');
   const listed = usePoll(`${wanted}\n${known}`, 60_000, (signal) => api.series(wanted, signal));
@@ -71,9 +73,9 @@ export function Explore({ view, setView, gateways, devices }: Props) {
           <Card
             title={title(view, chosen ?? NONE)} ids={view.series} series={chosen ?? NONE} known={chosen !== null} latest={latest.values}
             view={view} setView={setView} height={380} level={1} onRemove={(id) => setView(toggled(view, id))}
-            tools={<><Star title={title(view, chosen ?? NONE)} view={view} /><button type="button" aria-expanded={naming} onClick={() => setNaming(!naming)}>Save as…</button></>}
+            tools={<><Star title={title(view, chosen ?? NONE)} view={view} />{changes && <button type="button" aria-expanded={naming} onClick={() => setNaming(!naming)}>Save as…</button>}</>}
           />
-          {naming && chosen && <SaveAs key={view.series.join()} title={title(view, chosen)} series={view.series.map((id) => chosen.get(id)).filter((s) => s !== undefined)} view={view} setView={setView} />}
+          {changes && naming && chosen && <SaveAs key={view.series.join()} title={title(view, chosen)} series={view.series.map((id) => chosen.get(id)).filter((s) => s !== undefined)} view={view} setView={setView} />}
           </>
         )}
       </section>
@@ -85,7 +87,7 @@ function title(view: View, series: Map<number, api.Series>): string {
   const known = view.series.map((id) => series.get(id)).filter((s) => s !== undefined);
   const [first] = known;
   if (!first) return 'Chart';
-  if (known.length === 1) return `${first.device} · ${first.point}`;
+  if (known.length === 1) return `${first.device} · ${first.name}`;
   if (known.every((s) => s.device === first.device && s.gateway === first.gateway)) return first.device;
   return counted(view.series.length, 'series', 'series');
 }
@@ -99,7 +101,7 @@ function Choose({ view, setView, suggestions }: { view: View; setView: (view: Vi
       <p class="quiet">Click one in the list; click more to lay them over each other, each unit with a scale of its own.</p>
       <p class="chips">
         {some.map((s) => (
-          <button type="button" key={s.id} onClick={() => setView(toggled(view, s.id))}>{s.device} · {s.point}</button>
+          <button type="button" key={s.id} onClick={() => setView(toggled(view, s.id))}>{s.device} · {s.name}</button>
         ))}
       </p>
     </div>

@@ -47,7 +47,7 @@ export function Fleet({ view, setView, search, gateways, devices }: Props) {
   );
 }
 
-const deviceText = (d: api.Device) => [d.gateway, d.name, d.profile, labelText(d.labels), d.health?.quality, d.health?.reason].join('\n');
+const deviceText = (d: api.Device) => [d.gateway, d.name, d.profile, d.profile_name, labelText(d.labels), d.health?.quality, d.health?.reason].join('\n');
 
 const matches = (text: string, words: string[]) => words.every((word) => text.toLowerCase().includes(word));
 
@@ -118,7 +118,7 @@ function DeviceRow({ device: d, view, setView }: { device: api.Device; view: Vie
   const labels = labelText(d.labels);
   return (
     <tr class="device" data-device={d.name}>
-      <th scope="row"><Go view={toDevice(view, d.gateway, d.name)} setView={setView}>{d.name}</Go><small> {d.profile}{labels && ` · ${labels}`}</small></th>
+      <th scope="row"><Go view={toDevice(view, d.gateway, d.name)} setView={setView}>{d.name}</Go><small> {d.profile_name}{labels && ` · ${labels}`}</small></th>
       <td>{h ? <><Quality quality={h.quality} reason={h.reason} word />{h.quality === 'good' && <span aria-hidden="true"> good</span>}</> : '–'}</td>
       <td>{h ? share(h.failures, h.polls) : '–'}{h && h.skipped > 0 && <small> {h.skipped.toLocaleString()} left out</small>}</td>
       <td>{ms(h?.late_p99)}</td>
@@ -147,7 +147,7 @@ function Found({ view, setView, nothing }: { view: View; setView: (view: View) =
           const shown = reading(s, last);
           return (
             <li key={s.id} data-found={s.id}>
-              <Go view={toExplore(view, [s.id])} setView={setView}>{s.point}</Go>
+              <Go view={toExplore(view, [s.id])} setView={setView}>{s.name}</Go>
               <span class="quiet"><Go view={toDevice(view, s.gateway, s.device)} setView={setView}>{s.device}</Go> · {s.gateway}</span>
               <span class="value">
                 {last?.quality && last.quality !== 'good' && <Quality quality={last.quality} reason={last.reason} word />}

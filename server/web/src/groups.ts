@@ -66,13 +66,20 @@ function charts(gauges: Series[]): Group[] {
   }
   return [...groups].flatMap(([key, group]) => {
     const shared = key.startsWith('family ') && group.length > 1;
-    const title = titled(shared ? key.slice(7).split('\n')[0] ?? '' : quantity(group[0]?.point ?? ''));
+    const title = titled(shared ? key.slice(7).split('\n')[0] ?? '' : spoken(group));
     const parts = Math.ceil(group.length / MAX_GROUP);
     return Array.from({ length: parts }, (_, n): Group => ({
       title: parts > 1 ? `${title} (${n + 1} of ${parts})` : title,
       series: group.slice(n * MAX_GROUP, (n + 1) * MAX_GROUP),
     }));
   });
+}
+
+/** What a chart is called: by the name of its points where they all have one, row of a table or not. */
+function spoken(group: Series[]): string {
+  const names = new Set(group.map((s) => (s.name === s.point ? '' : s.name.replace(/ \[.*\]$/s, ''))));
+  const [name] = names;
+  return name && names.size === 1 ? name : quantity(group[0]?.point ?? '');
 }
 
 function by(series: Series[], key: (s: Series) => string): Map<string, Series[]> {

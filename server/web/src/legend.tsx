@@ -71,7 +71,7 @@ function Row({ s, place, time, all }: { s: Series; place: number; time: number |
       <th scope="row">
         <button type="button" class="alone" aria-pressed={alone === s.id} title={alone === s.id ? 'Show all again' : 'Show this one alone'} onClick={() => all.onAlone(alone === s.id ? null : s.id)}>
           <i class={`swatch s${place % 8}`} aria-hidden="true" />
-          <span class="who"><b>{s.point}</b>{several && <small> {s.device}</small>}</span>
+          <span class="who"><b>{s.name}</b>{several && <small> {s.device}</small>}</span>
         </button>
       </th>
       <td class="now" title={last?.t ? `${last.text ?? ''} ${s.unit} at ${stamp(last.t, zone)}` : ''} data-t={last?.t ?? ''}>
@@ -90,7 +90,7 @@ function Row({ s, place, time, all }: { s: Series; place: number; time: number |
       <td>{figure(trace?.max)}</td>
       <td>{s.kind === 'gauge' ? figure(trace?.avg) : number(null)}</td>
       {all.onRemove && (
-        <td><button type="button" class="away" aria-label={`Take ${s.point} away`} onClick={() => all.onRemove?.(s.id)}>×</button></td>
+        <td><button type="button" class="away" aria-label={`Take ${s.name} away`} onClick={() => all.onRemove?.(s.id)}>×</button></td>
       )}
     </tr>
   );

@@ -103,7 +103,7 @@ function DeviceRows({ device, points, open, onTurn, all }: DeviceProps) {
       <button type="button" class="device-head" aria-expanded={open} onClick={onTurn}>
         <i class="arrow" aria-hidden="true" />
         <span class="name">{device.name}</span>
-        <span class="profile" title={labels}>{device.profile}</span>
+        <span class="profile" title={labels}>{device.profile_name}</span>
         {device.health && <Quality quality={device.health.quality} reason={device.health.reason} word />}
         <span class="number">{points.length}</span>
       </button>
@@ -135,7 +135,7 @@ function PointRow({ series, latest, place, onToggle }: PointProps) {
     <li>
       <button type="button" class="point" data-series={series.id} aria-pressed={place >= 0} onClick={onToggle} title={title}>
         <i class={place >= 0 ? `swatch s${place % 8}` : 'swatch'} aria-hidden="true" />
-        <span class="name">{series.point}</span>
+        <span class="name">{series.name}</span>
         {latest?.quality && latest.quality !== 'good' && <Quality quality={latest.quality} reason={latest.reason} word />}
         {!(latest?.quality === 'bad') && (
           <span class="value" data-t={latest?.t ?? ''}>

@@ -25,7 +25,7 @@ export function Notes({ plot, series, brief, level }: { plot: Plot; series: Map<
       <Heading>In this window</Heading>
       <ul>
         {silent.map((t) => (
-          <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.point}</b> has no reading here.</li>
+          <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.name}</b> has no reading here.</li>
         ))}
         {notes}
         {hidden > 0 && <li><span class="sign hatched" aria-hidden="true" /> {counted(hidden, brief ? 'record' : 'older record')} of losses{brief ? ', listed above' : ' not listed; choose a shorter range'}.</li>}
@@ -45,7 +45,7 @@ export function Notes({ plot, series, brief, level }: { plot: Plot; series: Map<
 function doubts(trace: Trace, series: Series | undefined) {
   const reasons = [...trace.reasons].map(([reason, n]) => `${reason} (${n})`).join(', ');
   const why = reasons || 'choose a shorter range to see why';
-  const name = <b>{series?.point} · {series?.device}</b>;
+  const name = <b>{series?.name} · {series?.device}</b>;
   const notes = [];
   if (trace.bad > 0) {
     notes.push(<li key={`b${trace.id}`}><span class="sign bad">✕</span> {counted(trace.bad, 'bad reading')} of {name}: {why}</li>);

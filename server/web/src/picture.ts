@@ -31,7 +31,7 @@ export async function picture(chart: HTMLCanvasElement, styled: HTMLElement, tit
     ctx.fillStyle = colour(`s${order.indexOf(s.id) % 8}`);
     ctx.fillRect(MARGIN, y, 12, 12);
     ctx.fillStyle = css.color;
-    ctx.fillText(`${s.point} · ${s.device} · ${s.gateway}`, MARGIN + 20, y + 10);
+    ctx.fillText(`${s.name} · ${s.device} · ${s.gateway}`, MARGIN + 20, y + 10);
   });
   return new Promise((resolve, reject) => canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error('no picture'))), 'image/png'));
 }

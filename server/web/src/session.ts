@@ -51,6 +51,9 @@ export interface Entry {
   done: boolean;
 }
 
+/** Whether somebody may do what this role may. The server decides; the page only does not offer what would be refused. */
+export const may = (session: Session, role: Role): boolean => session.role !== null && ROLES.indexOf(session.role) >= ROLES.indexOf(role);
+
 export const SessionOf = createContext<Session>({ user: null, role: null, must_choose: false, has_password: false, fresh: false });
 
 async function send<T>(method: string, path: string, body?: unknown): Promise<T> {

@@ -25,7 +25,7 @@ export function Table({ title, plot, series }: { title: string; plot: Plot; seri
           <thead>
             <tr>
               <th scope="col">Time <small>{zoneName(zone)}</small></th>
-              {columns.map(({ trace, s, unit }) => <th scope="col" key={trace.id}>{s?.point} {unit && <small>{unit}</small>}</th>)}
+              {columns.map(({ trace, s, unit }) => <th scope="col" key={trace.id}>{s?.name} {unit && <small>{unit}</small>}</th>)}
             </tr>
           </thead>
           <tbody>

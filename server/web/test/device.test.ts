@@ -58,6 +58,12 @@ test('no two charts of a device are called the same', () => {
   assert.ok(titles.includes('Energy in kWh'), titles.join());
 });
 
+test('a chart is called as its points are, where they have one name', () => {
+  const named = (id: number, point: string, name = point) => ({ ...series(id, 'gauge', {}, point), name, unit: `u${point.split('[')[0]}` });
+  const { charts } = grouped([named(1, 'in[a]', 'Inbound [a]'), named(2, 'in[b]', 'Inbound [b]'), named(3, 'out[a]'), named(4, 'out[b]', 'Outbound [b]')]);
+  assert.deepEqual(charts.map((group) => group.title), ['Inbound', 'Out']);
+});
+
 const pump = series(1, 'state', { 0: 'stopped', 1: 'running' }, 'pump');
 const answer: Raw = {
   from: 0, to: 100, truncated: false, gaps_left_out: 0,

@@ -10,14 +10,14 @@ use super::{Answer, Server, send, send_body};
 use crate::auth::Door;
 use crate::users::{Role, lockout};
 
-const CLOSED: Door = Door { anonymous: false, secure: false, port: 1 };
+const CLOSED: Door = Door { anonymous: false, secure: false, port: 1, proxies: Vec::new() };
 
 /// Everybody who may come: `-` nobody, `?` somebody with a token that is not good, `1` an admin who has to choose a password first;
 /// sessions of a `V`iewer, an `O`perator, an `A`dmin; tokens of an admin for `v`iewing and for all that an `a`dmin may.
 const CALLERS: &str = "-?1VOAva";
 
 /// Who may use which route. A route without a row here turns a test red.
-const TABLE: [(&str, &str, &str); 34] = [
+const TABLE: [(&str, &str, &str); 38] = [
     ("GET", "/healthz", "-1VOAva"),
     ("GET", "/readyz", "VOAva"),
     ("GET", "/metrics", "VOAva"),
@@ -29,7 +29,11 @@ const TABLE: [(&str, &str, &str); 34] = [
     ("GET", "/api/v1/range", "VOAva"),
     ("GET", "/api/v1/live", "VOAva"),
     ("GET", "/api/v1/export.csv", "VOAva"),
+    ("GET", "/pattoo/api/v1/web/rest/data/{idx_datapoint}", "VOAva"),
     ("GET", "/api/v1/site", "VOAva"),
+    ("GET", "/api/v1/translations", "VOAva"),
+    ("POST", "/api/v1/translations", "OAa"),
+    ("PUT", "/api/v1/language", "VOAva"),
     ("GET", "/api/v1/favourites", "VOAva"),
     ("PUT", "/api/v1/favourites", "VOAva"),
     ("GET", "/api/v1/dashboard.schema.json", "VOAva"),
@@ -105,7 +109,7 @@ fn each_route_lets_in_who_its_row_names_and_nobody_else() {
             let headers = come(&server, caller) + "content-type: application/json\r\ncontent-length: 2\r\n";
             let headers = if method == "GET" { come(&server, caller) } else { headers };
             let query = if path == "/api/v1/live" { "?series=1" } else { "" };
-            let path = path.replace("{id}", "none").replace("{name}", "nobody") + query;
+            let path = path.replace("{id}", "none").replace("{name}", "nobody").replace("{idx_datapoint}", "1") + query;
             let answer = send_body(server.address, method, &path, &headers, if method == "GET" { "" } else { "{}" });
             let refused = matches!(answer.status, 401 | 403);
             assert_eq!(!refused, may.contains(caller), "{method} {path} by {caller}: {} {}", answer.status, answer.text());
@@ -273,9 +277,41 @@ fn a_stream_ends_when_the_right_to_it_ends_and_others_go_on() {
 
 #[test]
 fn under_tls_the_cookie_is_for_tls_only() {
-    let server = Server::start_with(Door { anonymous: false, secure: true, port: 8443 });
+    let server = Server::start_with(Door { secure: true, port: 8443, ..CLOSED });
     let link = server.runtime.block_on(server.auth.set_up()).unwrap().unwrap();
     let head = post(&server, "POST", "/api/v1/session/link", "", &json!({ "link": link })).head;
     assert!(head.contains("set-cookie: __host-pattoo_session_8443=") && head.contains("; secure"), "{head}");
     assert!(head.contains("strict-transport-security: max-age="), "{head}");
+}
+
+#[test]
+fn behind_a_trusted_proxy_limits_audit_and_cookies_are_of_who_asks_it() {
+    let post_from = |server: &Server, client: &str, proto: &str, body: &Json| {
+        post(server, "POST", "/api/v1/session", &format!("x-forwarded-for: {client}\r\nx-forwarded-proto: {proto}\r\n"), body)
+    };
+    let right = json!({"user": "viewerfalse", "password": "correct horse battery"});
+    let proxied = Server::start_with(Door { proxies: vec!["127.0.0.1".parse().unwrap()], ..CLOSED });
+    let direct = Server::start_with(CLOSED);
+    for server in [&proxied, &direct] {
+        server.session(Role::Viewer, false);
+        // Each by another user, so that only the address makes anybody wait.
+        for n in 0..=lockout::FREE_BY_SOURCE {
+            let wrong = json!({"user": format!("nobody{n}"), "password": "wrong"});
+            assert_eq!(post_from(server, "198.51.100.7", "https", &wrong).status, 401, "{n}");
+        }
+        assert_eq!(post_from(server, "198.51.100.7", "https", &right).status, 429);
+    }
+    assert_eq!(post_from(&direct, "198.51.100.8", "https", &right).status, 429, "to whom nobody is a proxy, all of this is one address");
+    let other = post_from(&proxied, "198.51.100.8", "https", &right);
+    assert_eq!(other.status, 200, "{}", other.text());
+    assert!(other.head.contains("set-cookie: __host-pattoo_session_1=") && other.head.contains("; secure"), "{}", other.head);
+    let plain = post_from(&proxied, "198.51.100.8", "http", &right);
+    assert!(plain.head.contains("set-cookie: pattoo_session_1=") && !plain.head.contains("; secure"), "{}", plain.head);
+    let cookie = other.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
+    let cookie = cookie.replace("__host-", "__Host-");
+    let come =
+        |proto: &str| send(proxied.address, "GET", "/api/v1/gateways", &format!("cookie: {cookie}\r\nx-forwarded-proto: {proto}\r\n"));
+    assert_eq!((come("https").status, come("http").status), (200, 401));
+    let log = send(proxied.address, "GET", "/api/v1/audit", &proxied.session(Role::Admin, false)).json();
+    assert_eq!((&log["entries"][0]["from"], &log["entries"][2]["from"]), (&json!("198.51.100.8"), &json!("198.51.100.7")));
 }

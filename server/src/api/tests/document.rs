@@ -6,7 +6,7 @@ use super::{Server, send};
 use crate::users::Role;
 
 /// A request that each path answers with success; a path that is not here fails the test.
-const EXAMPLES: [(&str, &[&str]); 21] = [
+const EXAMPLES: [(&str, &[&str]); 23] = [
     ("/api/v1/gateways", &[""]),
     ("/api/v1/devices", &["", "?gateway=plant7"]),
     ("/api/v1/series", &["", "?series=1,2&gateway=plant7&device=main-meter&q=v&limit=2&offset=1"]),
@@ -22,6 +22,8 @@ const EXAMPLES: [(&str, &[&str]); 21] = [
         ],
     ),
     ("/api/v1/export.csv", &["?series=1,5&from=now-1h&to=now&zone=Europe/Vienna"]),
+    ("/pattoo/api/v1/web/rest/data/{idx_datapoint}", &["", "?secondsago=3600"]),
+    ("/api/v1/translations", &[""]),
     ("/api/v1/dashboards", &[""]),
     ("/api/v1/dashboards/{name}", &[""]),
     ("/api/v1/dashboards/{name}/shown", &["", "?vars=%7B%22site%22:%22north%22%7D"]),
@@ -41,7 +43,7 @@ const EXAMPLES: [(&str, &[&str]); 21] = [
 
 /// The path of an example.
 fn real(path: &str) -> String {
-    path.replace("{name}", "meters")
+    path.replace("{name}", "meters").replace("{idx_datapoint}", "1")
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Follower {
     /// The next event; none once the server ends the stream.
     pub(super) fn next(&mut self) -> Option<Event> {
         let mut event = Event::default();
+        let began = std::time::Instant::now();
         loop {
+            // Comments keep a stream alive for ever on which nothing happens.
+            assert!(began.elapsed() < PATIENCE, "no event within {PATIENCE:?}, and no end of the stream");
             let mut line = String::new();
             if self.0.read_line(&mut line).unwrap() == 0 {
                 return None;

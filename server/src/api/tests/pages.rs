@@ -223,3 +223,38 @@ fn a_store_that_fails_on_the_way_ends_the_file_before_its_end() {
     assert!(!rest.ends_with(b"\r\n0\r\n\r\n"), "the last chunk was sent, as if the file were whole");
     assert!(!rest.windows(8).any(|w| w == b",399999,"), "it was all on the way: the test needs more rows");
 }
+
+#[test]
+fn names_and_units_come_in_the_language_of_each_reader() {
+    let server = Server::start_with(crate::auth::Door { anonymous: true, port: 1, ..Default::default() });
+    let (operator, viewer) = (server.session(Role::Operator, false), server.session(Role::Viewer, false));
+    let send_as = |who: &str, method: &str, path: &str, kind: &str, body: &str| {
+        let headers = format!("{who}content-type: {kind}\r\ncontent-length: {}\r\n", body.len());
+        send_body(server.address, method, path, &headers, body)
+    };
+    let pack = "language,key,translation,units\nde,eastron-sdm630_voltage_l1,Spannung,kV\nxx,a,b,c\nde,generic_running,Läuft,An/Aus\nen,generic_running,Runs,On/Off\n";
+    assert_eq!(send_as(&viewer, "POST", "/api/v1/translations", "text/csv", pack).status, 403);
+    let told = send_as(&operator, "POST", "/api/v1/translations", "text/csv", pack).json();
+    assert_eq!((&told["points"], &told["problems"][0]["line"], &told["problems"][1]), (&json!(3), &json!(3), &json!(null)));
+    let programs = "language,key,translation\nde,generic,Irgendwas\n";
+    assert_eq!(send_as(&operator, "POST", "/api/v1/translations", "text/csv", programs).json()["programs"], json!(1));
+    assert_eq!(send_as(&operator, "POST", "/api/v1/translations", "text/csv", "a,b\n1,2\n").status, 400);
+    let chosen = send_as(&viewer, "PUT", "/api/v1/language", "application/json", "{\"language\": \"DE\"}");
+    assert_eq!((chosen.status, &chosen.json()["language"]), (200, &json!("de")), "{}", chosen.text());
+    let refused = send_as(&viewer, "PUT", "/api/v1/language", "application/json", "{\"language\": \"fr\"}");
+    assert!(refused.status == 400 && refused.text().contains("there are: de, en"), "{}", refused.text());
+    let series = |who: &str, more: &str| {
+        let found = send(server.address, "GET", &format!("/api/v1/series?series=1,2,4{more}"), who).json();
+        let one = |s: &Json| (s["name"].as_str().unwrap().to_owned(), s["unit"].as_str().unwrap().to_owned());
+        found["series"].as_array().unwrap().iter().map(one).collect::<Vec<_>>()
+    };
+    let told = |pairs: [(&str, &str); 3]| pairs.map(|(name, unit)| (name.to_owned(), unit.to_owned()));
+    assert_eq!(series(&viewer, ""), told([("current_l1", "A"), ("Spannung", "V"), ("Läuft", "An/Aus")]));
+    assert_eq!(series(&operator, ""), told([("current_l1", "A"), ("voltage_l1", "V"), ("Runs", "On/Off")]), "the site's language");
+    assert_eq!(series("", ""), series(&operator, ""), "as do those without a login");
+    assert_eq!(series(&viewer, "&q=spannung"), [("Spannung".to_owned(), "V".to_owned())], "and is found by that name");
+    let shown = send(server.address, "GET", "/api/v1/dashboards/meters/shown", &viewer).text();
+    assert!(shown.contains("\"name\":\"Spannung\""), "{shown}");
+    let devices = send(server.address, "GET", "/api/v1/devices", &viewer).text();
+    assert!(devices.contains("\"profile_name\":\"Irgendwas\""), "{devices}");
+}

@@ -75,14 +75,25 @@ pub fn stamp_of(path: PathBuf) -> Result<Option<Stamp>, FileError> {
 /// It cannot be read, or is not as this program wrote it.
 pub fn load(data: &Path) -> Result<Accounts, FileError> {
     let path = path(data);
+    match read(&path, MAX_FILE_BYTES)? {
+        Some(text) => Accounts::parse(&text).map_err(|error| FileError::Content { path, error }),
+        None => Ok(Accounts::default()),
+    }
+}
+
+/// The text of a file, as far as one byte more than it may have; nothing where there is none.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(path: &Path, most: usize) -> Result<Option<String>, FileError> {
     let read = |file: File| {
         let mut text = String::new();
-        file.take(MAX_FILE_BYTES as u64 + 1).read_to_string(&mut text).map(|_| text)
+        file.take(most as u64 + 1).read_to_string(&mut text).map(|_| text)
     };
-    match File::open(&path).and_then(read) {
-        Ok(text) => Accounts::parse(&text).map_err(|error| FileError::Content { path, error }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Accounts::default()),
-        Err(error) => Err(FileError::System { path, error }),
+    match File::open(path).and_then(read) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(FileError::System { path: path.to_owned(), error }),
     }
 }
 
