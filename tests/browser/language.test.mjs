@@ -22,7 +22,7 @@ test('a point has its name and unit everywhere, in the language that the reader 
       await drawn(page, point.id);
       const legend = byAttribute(page, 'data-legend', point.id);
       await until(async () => (await legend.textContent()).includes(name), `the legend says ${name}`);
-      assert.match(await legend.locator('.now').textContent(), /^2,4\d\d MHz$/);
+      assert.match((await legend.locator('.now').textContent()).trim(), /^2,4\d\d MHz$/);
       assert.ok((await page.getByRole('application').getAttribute('aria-label')).includes(name));
       await page.getByRole('heading', { level: 1, name }).waitFor();
       await open(page, devicePath(point, '&from=now-1h'));

@@ -2,7 +2,7 @@
 //!
 //! Anybody can send these headers, so they count only where the connection comes from a proxy that the configuration names.
 
-use std::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderMap;
 
