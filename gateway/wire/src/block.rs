@@ -160,6 +160,18 @@ impl Marks {
         Ok(Self { current: marks.next(), marks })
     }
 
+    /// Whether the next cells are all good; then they are passed.
+    fn pass(&mut self, cells: usize) -> bool {
+        match self.current.as_mut() {
+            None => true,
+            Some(mark) if mark.skip >= cells => {
+                mark.skip -= cells;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
     fn next_cell(&mut self) -> Option<(u8, Reason)> {
         let mark = self.current.as_mut()?;
         if mark.skip > 0 {
@@ -208,61 +220,74 @@ fn write_values(writer: &mut Writer, repr: Repr, samples: &[Sample]) -> Result<(
 }
 
 fn read_values(reader: &mut Reader<'_>, repr: Repr, marks: &mut Marks, ticks: usize, samples: &mut Vec<Sample>) -> Result<(), WireError> {
+    if marks.pass(ticks) {
+        let mut values = Values::new(reader, repr, ticks)?;
+        for _ in 0..ticks {
+            samples.push(Sample::Good(values.next()?));
+        }
+        return Ok(());
+    }
     let cells: Vec<_> = (0..ticks).map(|_| marks.next_cell()).collect();
     let present = cells.iter().filter(|mark| !matches!(mark, Some((BAD, _)))).count();
-    let bits = if repr == Repr::Bool { reader.take_bytes("booleans", present.div_ceil(8))? } else { &[] };
-    let mut taken = 0;
-    let mut before = None;
+    let mut values = Values::new(reader, repr, present)?;
     for cell in cells {
-        let mut value = || -> Result<Value, WireError> {
-            let value = match repr {
-                Repr::Decimal { exponent } => {
-                    let last = before.unwrap_or(0) as i64;
-                    let mantissa = last.wrapping_add(reader.take("decimal")?);
-                    before = Some(mantissa as u64);
-                    Value::Decimal(Decimal { mantissa, exponent })
-                }
-                Repr::Unsigned => {
-                    let n = match before {
-                        None => reader.take("unsigned")?,
-                        Some(last) => last.wrapping_add(reader.take::<i64>("unsigned")? as u64),
-                    };
-                    before = Some(n);
-                    Value::Unsigned(n)
-                }
-                Repr::F32 => {
-                    let n = match before {
-                        None => u32::from_le_bytes(le_bytes(reader)?),
-                        Some(last) => last as u32 ^ reader.take::<u32>("float")?,
-                    };
-                    before = Some(u64::from(n));
-                    Value::F32(f32::from_bits(n))
-                }
-                Repr::F64 => {
-                    let n = match before {
-                        None => u64::from_le_bytes(le_bytes(reader)?),
-                        Some(last) => last ^ reader.take::<u64>("double")?,
-                    };
-                    before = Some(n);
-                    Value::F64(f64::from_bits(n))
-                }
-                Repr::Bool => Value::Bool(bits.get(taken / 8).is_some_and(|byte| byte >> (taken % 8) & 1 == 1)),
-                Repr::Text => {
-                    let len = reader.take_len("text", MAX_TEXT_BYTES)?;
-                    let text = std::str::from_utf8(reader.take_bytes("text", len)?).map_err(|e| invalid(format!("text: {e}")))?;
-                    Value::Text(text.to_owned())
-                }
-            };
-            taken += 1;
-            Ok(value)
-        };
         samples.push(match cell {
-            None => Sample::Good(value()?),
+            None => Sample::Good(values.next()?),
             Some((BAD, reason)) => Sample::Bad(reason),
-            Some((_, reason)) => Sample::Uncertain(value()?, reason),
+            Some((_, reason)) => Sample::Uncertain(values.next()?, reason),
         });
     }
     Ok(())
+}
+
+/// Values of one series, one after the other.
+struct Values<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    repr: Repr,
+    /// Of booleans.
+    bits: &'a [u8],
+    taken: usize,
+    before: u64,
+}
+
+impl<'r, 'a> Values<'r, 'a> {
+    fn new(reader: &'r mut Reader<'a>, repr: Repr, count: usize) -> Result<Self, WireError> {
+        let bits = if repr == Repr::Bool { reader.take_bytes("booleans", count.div_ceil(8))? } else { &[] };
+        Ok(Self { reader, repr, bits, taken: 0, before: 0 })
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<Value, WireError> {
+        let Self { reader, before, taken, .. } = self;
+        let first = *taken == 0;
+        let value = match self.repr {
+            Repr::Decimal { exponent } => {
+                *before = (*before).wrapping_add(reader.take_i64("decimal")? as u64);
+                Value::Decimal(Decimal { mantissa: *before as i64, exponent })
+            }
+            Repr::Unsigned => {
+                *before = if first { reader.take_u64("unsigned")? } else { (*before).wrapping_add(reader.take_i64("unsigned")? as u64) };
+                Value::Unsigned(*before)
+            }
+            Repr::F32 => {
+                let bits = if first { u32::from_le_bytes(le_bytes(reader)?) } else { *before as u32 ^ reader.take::<u32>("float")? };
+                *before = u64::from(bits);
+                Value::F32(f32::from_bits(bits))
+            }
+            Repr::F64 => {
+                *before = if first { u64::from_le_bytes(le_bytes(reader)?) } else { *before ^ reader.take_u64("double")? };
+                Value::F64(f64::from_bits(*before))
+            }
+            Repr::Bool => Value::Bool(self.bits.get(*taken / 8).is_some_and(|byte| byte >> (*taken % 8) & 1 == 1)),
+            Repr::Text => {
+                let len = reader.take_len("text", MAX_TEXT_BYTES)?;
+                let text = std::str::from_utf8(reader.take_bytes("text", len)?).map_err(|e| invalid(format!("text: {e}")))?;
+                Value::Text(text.to_owned())
+            }
+        };
+        *taken += 1;
+        Ok(value)
+    }
 }
 
 fn le_bytes<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], WireError> {

@@ -47,6 +47,27 @@ impl<'a> Reader<'a> {
         Ok(item)
     }
 
+    /// The same as `take::<u64>`; millions of readings come through here.
+    pub(crate) fn take_u64(&mut self, what: &'static str) -> Result<u64, WireError> {
+        /// They hold 63 bits. Longer ones are for postcard to judge.
+        const EASY_BYTES: usize = 9;
+        let mut number = 0;
+        for (place, byte) in self.rest.iter().take(EASY_BYTES).enumerate() {
+            number |= u64::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                self.rest = self.rest.get(place + 1..).unwrap_or_default();
+                return Ok(number);
+            }
+        }
+        self.take(what)
+    }
+
+    /// The same as `take::<i64>`.
+    pub(crate) fn take_i64(&mut self, what: &'static str) -> Result<i64, WireError> {
+        let zigzag = self.take_u64(what)?;
+        Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
     /// Reads a count and refuses one above `limit` before anything is allocated for it.
     pub(crate) fn take_len(&mut self, what: &'static str, limit: usize) -> Result<usize, WireError> {
         let len = self.take::<u32>(what)? as usize;

@@ -23,16 +23,25 @@ impl Decimal {
     #[must_use]
     pub fn to_f64(self) -> f64 {
         // Dividing by an exact power of ten rounds once; multiplying by 0.1 would round twice and give 230.10000000000002.
-        let scale = 10f64.powi(i32::from(self.exponent.unsigned_abs()));
+        let places = self.exponent.unsigned_abs();
+        let scale = EXACT_POWERS.get(usize::from(places)).copied().unwrap_or_else(|| 10f64.powi(i32::from(places)));
         if self.exponent < 0 { self.mantissa as f64 / scale } else { self.mantissa as f64 * scale }
     }
 }
 
+/// Powers of ten as those readings have that there are millions of.
+const EXACT_POWERS: [f64; 10] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
 impl fmt::Display for Decimal {
     /// Plain decimal notation with all digits the exponent gives: `230.1`, `0.05`, `1200`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.mantissa.unsigned_abs().to_string();
         let sign = if self.mantissa < 0 { "-" } else { "" };
+        let number = self.mantissa.unsigned_abs();
+        // As most are: without any memory for it.
+        if let (-9..=-1, unit) = (self.exponent, 10u64.pow(u32::from(self.exponent.unsigned_abs().min(9)))) {
+            return write!(f, "{sign}{}.{:0width$}", number / unit, number % unit, width = usize::from(self.exponent.unsigned_abs()));
+        }
+        let digits = number.to_string();
         if self.exponent >= 0 {
             let zeros = if self.mantissa == 0 { 0 } else { usize::from(self.exponent.unsigned_abs()) };
             return write!(f, "{sign}{digits}{}", "0".repeat(zeros));
