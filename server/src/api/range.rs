@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::counters::{self, As, Consumptions, Period, Rates};
 use super::error::ErrorBody;
 use super::params::{Strict, ids, time};
-use super::values::{Scalar, known, number};
+use super::values::{Scalar, known, numbers};
 use super::{ApiError, ApiState};
 use crate::clock::now_ms;
 use crate::query::{bucket_start, step_for};
@@ -140,7 +140,7 @@ pub(super) struct RawColumns {
     t: Vec<i64>,
     /// Number, boolean or text with all its digits; null if bad, or a float that is no number.
     #[schema(value_type = Vec<Option<Scalar>>)]
-    v: Vec<Option<Box<RawValue>>>,
+    v: Box<RawValue>,
     /// `good`, `uncertain` or `bad`.
     #[schema(value_type = Vec<String>)]
     q: Vec<Quality>,
@@ -322,7 +322,7 @@ impl RawColumns {
         Self {
             id: id.0,
             t: readings.iter().map(|r| r.at_ms).collect(),
-            v: readings.iter().map(|r| number(&r.sample)).collect(),
+            v: numbers(readings.iter().map(|r| &r.sample)),
             q: readings.iter().map(|r| r.sample.quality()).collect(),
             reason: readings.iter().map(|r| r.sample.reason().map(|reason| reason.to_string())).collect(),
         }

@@ -1,5 +1,7 @@
 //! Latest values, and how one reading is written: a number keeps every digit it has.
 
+use std::fmt::Write;
+
 use axum::Json;
 use axum::extract::State;
 use pattoo_wire::{Quality, Sample, Value};
@@ -123,13 +125,36 @@ impl LatestReading {
 
 /// The value as JSON, digit by digit as it prints; none for a bad reading and for floats that JSON cannot say.
 pub(super) fn number(sample: &Sample) -> Option<Box<RawValue>> {
-    let json = match sample.value()? {
+    let mut json = String::new();
+    put_number(&mut json, sample)?;
+    RawValue::from_string(json).ok()
+}
+
+/// The values as a list in JSON, each as [`number`] gives it, else null. All in one piece: there may be a hundred thousand.
+pub(super) fn numbers<'a>(samples: impl ExactSizeIterator<Item = &'a Sample>) -> Box<RawValue> {
+    let mut json = String::with_capacity(2 + samples.len() * 8);
+    json.push('[');
+    for sample in samples {
+        if json.len() > 1 {
+            json.push(',');
+        }
+        if put_number(&mut json, sample).is_none() {
+            json.push_str("null");
+        }
+    }
+    json.push(']');
+    RawValue::from_string(json).expect("BUG: a list of numbers that is no JSON")
+}
+
+/// Appends the value, or nothing.
+fn put_number(json: &mut String, sample: &Sample) -> Option<()> {
+    match sample.value()? {
         Value::F32(x) if !x.is_finite() => return None,
         Value::F64(x) if !x.is_finite() => return None,
-        Value::Text(text) => serde_json::to_string(text).ok()?,
-        value => value.to_string(),
-    };
-    RawValue::from_string(json).ok()
+        Value::Text(text) => json.push_str(&serde_json::to_string(text).ok()?),
+        value => write!(json, "{value}").ok()?,
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -155,6 +180,11 @@ mod tests {
         ] {
             assert_eq!(number(&Sample::Good(value.clone())).map(|v| v.get().to_owned()).as_deref(), expected, "{value:?}");
         }
-        assert!(number(&Sample::Bad(Reason::Timeout)).is_none());
+        let bad = Sample::Bad(Reason::Timeout);
+        assert!(number(&bad).is_none());
+        let good = |value| Sample::Good(value);
+        let list = [good(decimal(-5, -2)), bad, good(Value::F32(f32::NAN)), good(Value::Text("a]".into())), good(Value::Unsigned(7))];
+        assert_eq!(numbers(list.iter()).get(), r#"[-0.05,null,null,"a]",7]"#);
+        assert_eq!(numbers([].iter()).get(), "[]");
     }
 }

@@ -98,7 +98,7 @@ impl<F: Folder> Shelf<F> {
     /// A step below 1.
     pub fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64, head: &[Reading]) -> Result<Vec<Bucket>, ShelfError> {
         let Some(last_ms) = to_ms.checked_sub(1).filter(|last_ms| *last_ms >= from_ms) else { return Ok(Vec::new()) };
-        let mut steps = Steps { step_ms, stats: BTreeMap::new() };
+        let mut steps = Steps::new(step_ms);
         let mut head = head;
         let parts = self.parts();
         for partition in parts.days.range(day_of(from_ms)..=day_of(last_ms)).map(|(_, partition)| partition) {
@@ -119,7 +119,7 @@ impl<F: Folder> Shelf<F> {
             }
         }
         head.iter().for_each(|reading| steps.add(reading));
-        Ok(steps.stats.into_iter().map(|(start_ms, stats)| stats.bucket(start_ms)).collect())
+        Ok(steps.buckets())
     }
 
     /// Adds a chunk that is not joined with others.
@@ -199,20 +199,48 @@ impl<F: Folder> Shelf<F> {
 
 struct Steps {
     step_ms: i64,
+    /// Buckets of the times before.
     stats: BTreeMap<i64, Stats>,
+    /// First and last time of the one that is filled: what comes next is most likely for it, too.
+    span_ms: (i64, i64),
+    current: Option<Stats>,
 }
 
 impl Steps {
+    fn new(step_ms: i64) -> Self {
+        Self { step_ms, stats: BTreeMap::new(), span_ms: (0, -1), current: None }
+    }
+
     fn start(&self, at_ms: i64) -> i64 {
         bucket_start(at_ms, self.step_ms)
     }
 
     fn add(&mut self, reading: &Reading) {
-        self.stats.entry(self.start(reading.at_ms)).or_default().add(reading.at_ms, &reading.sample);
+        self.at(reading.at_ms).add(reading.at_ms, &reading.sample);
     }
 
     fn join(&mut self, at_ms: i64, stats: &Stats) {
-        self.stats.entry(self.start(at_ms)).or_default().join(stats);
+        self.at(at_ms).join(stats);
+    }
+
+    /// The bucket of this time.
+    fn at(&mut self, at_ms: i64) -> &mut Stats {
+        if !(self.span_ms.0..=self.span_ms.1).contains(&at_ms) {
+            self.settle();
+            self.span_ms = (self.start(at_ms), at_ms.saturating_add(self.step_ms - 1 - at_ms.rem_euclid(self.step_ms)));
+        }
+        self.current.get_or_insert_default()
+    }
+
+    fn settle(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.stats.entry(self.span_ms.0).or_default().join(&current);
+        }
+    }
+
+    fn buckets(mut self) -> Vec<Bucket> {
+        self.settle();
+        self.stats.into_iter().map(|(start_ms, stats)| stats.bucket(start_ms)).collect()
     }
 }
 
