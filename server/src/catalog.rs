@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use pattoo_wire::{Batch, Header, MAX_SERIES, Schema, SchemaId};
 
-use crate::store::{Commit, Loaded, Reading, SeriesEntry, SeriesId};
+use crate::store::{Block, Commit, Loaded, Readings, SeriesEntry, SeriesId};
 pub use arrival::{Known, Place, Progress, Standing};
 pub use receipts::MIN_RECEIPTS;
 use receipts::Receipts;
@@ -270,14 +270,12 @@ fn pairs(schema: &Schema) -> impl Iterator<Item = (&pattoo_wire::Device, &pattoo
     schema.series.iter().filter_map(|series| schema.devices.get(series.device as usize).map(|device| (device, series)))
 }
 
-fn readings(ids: &[SeriesId], blocks: Vec<pattoo_wire::Block>) -> Vec<(SeriesId, Reading)> {
-    let mut readings = Vec::with_capacity(blocks.iter().map(|b| b.samples.len()).sum());
-    for block in blocks {
-        let cells = block.series.iter().flat_map(|index| block.times_ms.iter().map(move |at_ms| (*index, *at_ms)));
-        for ((index, at_ms), sample) in cells.zip(block.samples) {
-            let id = ids.get(index as usize).copied();
-            debug_assert!(id.is_some(), "BUG: decoding has checked the indexes against the schema");
-            readings.extend(id.map(|id| (id, Reading { at_ms, sample })));
+fn readings(ids: &[SeriesId], blocks: Vec<pattoo_wire::Block>) -> Readings {
+    let mut readings = Readings::default();
+    for pattoo_wire::Block { series, times_ms, samples } in blocks {
+        let id = |index: &u32| *ids.get(*index as usize).expect("BUG: decoding has checked the indexes against the schema");
+        if !samples.is_empty() {
+            readings.push_block(Block::new(series.iter().map(id).collect(), times_ms, samples));
         }
     }
     readings

@@ -10,7 +10,7 @@ use pattoo_wire::{ClockSource, Status};
 use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
-use crate::store::{Reading, SeriesEntry, SeriesId};
+use crate::store::{Readings, SeriesEntry, SeriesId};
 use recent::Recent;
 pub use recent::{Fresh, MAX_RECENT_COMMITS, MAX_RECENT_READINGS};
 
@@ -201,9 +201,9 @@ impl Live {
     }
 
     /// Tells followers of readings that are durable.
-    pub fn put_readings(&self, readings: Vec<(SeriesId, Reading)>) {
+    pub fn put_readings(&self, readings: Readings) {
         if !readings.is_empty() {
-            let number = self.recent.lock().unwrap_or_else(PoisonError::into_inner).push(readings.into());
+            let number = self.recent.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(readings));
             self.newest.send_replace(number);
         }
     }

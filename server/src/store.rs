@@ -14,12 +14,15 @@ pub mod head;
 pub mod log;
 pub mod memory;
 pub mod part;
+mod readings;
 pub mod shelf;
 pub mod victoria;
 
 #[cfg(test)]
 mod contract;
 mod row;
+
+pub use readings::{At, Block, Readings};
 
 /// Names a series in this store, from 1, never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +93,7 @@ pub struct Commit {
     /// New schemas.
     pub schemas: Vec<(String, SchemaId, Schema)>,
     /// Readings. The same series and time again replaces: a resend changes nothing, a correction wins.
-    pub readings: Vec<(SeriesId, Reading)>,
+    pub readings: Readings,
     /// Gap records by gateway and stream. One replaces those of its stream and reason that begin where it begins or lie within it:
     /// gateways join records that have not been acknowledged.
     pub gaps: Vec<(String, u64, Gap)>,

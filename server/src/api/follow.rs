@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use pattoo_wire::Sample;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use utoipa::{IntoParams, ToSchema};
@@ -198,18 +199,20 @@ impl Follower {
 }
 
 impl Newest {
-    fn of(id: SeriesId, readings: BTreeMap<i64, &Reading>) -> Self {
-        let readings: Vec<Reading> = readings.into_values().cloned().collect();
+    fn of(id: SeriesId, readings: BTreeMap<i64, &Sample>) -> Self {
+        let readings: Vec<Reading> = readings.into_iter().map(|(at_ms, sample)| Reading { at_ms, sample: sample.clone() }).collect();
         let text = readings.last().and_then(|reading| reading.sample.value()).map(ToString::to_string);
         Self { columns: RawColumns::of(id, &readings), text }
     }
 }
 
 /// The wanted readings by series and time; of two with the same time the later one counts.
-fn news<'a>(commits: &'a [Fresh], wanted: &HashSet<SeriesId>) -> BTreeMap<SeriesId, BTreeMap<i64, &'a Reading>> {
-    let mut series: BTreeMap<SeriesId, BTreeMap<i64, &Reading>> = BTreeMap::new();
-    for (id, reading) in commits.iter().flat_map(|commit| commit.iter()).filter(|(id, _)| wanted.contains(id)) {
-        series.entry(*id).or_default().insert(reading.at_ms, reading);
+fn news<'a>(commits: &'a [Fresh], wanted: &HashSet<SeriesId>) -> BTreeMap<SeriesId, BTreeMap<i64, &'a Sample>> {
+    let mut series: BTreeMap<SeriesId, BTreeMap<i64, &Sample>> = BTreeMap::new();
+    for block in commits.iter().flat_map(|commit| commit.blocks()) {
+        for (id, samples) in block.columns().filter(|(id, _)| wanted.contains(id)) {
+            series.entry(id).or_default().extend(block.times_ms().iter().copied().zip(samples));
+        }
     }
     series
 }

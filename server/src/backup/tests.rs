@@ -20,7 +20,7 @@ fn fill_data(data: &Path) {
     let store = Embedded::open(&data.join(LEDGER)).unwrap();
     for at_ms in 0..20 {
         let reading = Reading { at_ms, sample: Sample::Good(Value::int(at_ms)) };
-        store.commit(&Commit { series: vec![entry()], readings: vec![(SERIES, reading)], ..Commit::default() }).unwrap();
+        store.commit(&Commit { series: vec![entry()], readings: vec![(SERIES, reading)].into(), ..Commit::default() }).unwrap();
         if at_ms == 10 {
             store.flush().unwrap();
         }

@@ -38,7 +38,7 @@ impl Group {
         // Within a commit schemas go before others come, so one that came with this group must go here.
         self.commit.schemas.retain(|(gateway, id, _)| !commit.forgotten_schemas.contains(&(gateway.clone(), *id)));
         self.commit.schemas.extend(commit.schemas);
-        self.commit.readings.extend(commit.readings);
+        self.commit.readings.append(commit.readings);
         for (gateway, stream, gap) in &commit.forgotten_gaps {
             self.gaps.remove(&gap_key(gateway, *stream, gap));
         }

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::store::{Reading, SeriesId};
+use crate::store::Readings;
 
 /// Readings of one commit.
-pub type Fresh = Arc<[(SeriesId, Reading)]>;
+pub type Fresh = Arc<Readings>;
 
 /// Most readings that are kept; a text has at most 1 KiB, any other some 50 bytes.
 pub const MAX_RECENT_READINGS: usize = 65_536;
@@ -48,9 +48,11 @@ mod tests {
     use pattoo_wire::{Sample, Value};
 
     use super::*;
+    use crate::store::{Reading, SeriesId};
 
     fn fresh(readings: usize) -> Fresh {
-        (0..readings).map(|n| (SeriesId(1), Reading { at_ms: n as i64, sample: Sample::Good(Value::int(1)) })).collect()
+        let reading = |n| (SeriesId(1), Reading { at_ms: n as i64, sample: Sample::Good(Value::int(1)) });
+        Arc::new((0..readings).map(reading).collect())
     }
 
     #[test]

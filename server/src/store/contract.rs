@@ -58,7 +58,7 @@ fn put(store: &dyn Store, readings: impl IntoIterator<Item = (SeriesId, Reading)
     ids.sort();
     ids.dedup();
     let series = ids.into_iter().map(|id| entry(id, "V")).collect();
-    store.commit(&Commit { readings, series, ..Commit::default() }).unwrap().replaced
+    store.commit(&Commit { readings: readings.into(), series, ..Commit::default() }).unwrap().replaced
 }
 
 fn all(store: &dyn Store, series: SeriesId) -> Vec<Reading> {
@@ -333,7 +333,7 @@ fn reopening(bed: &dyn Bed) {
     let commit = Commit {
         series: vec![entry(S1, "V"), entry(S2, "°C")],
         schemas: vec![("g1".into(), id, schema("a"))],
-        readings: vec![(S1, int(1, 2))],
+        readings: vec![(S1, int(1, 2))].into(),
         gaps: vec![("g1".into(), 7, gap(0, 4, 1))],
         streams: vec![state.clone()],
         ..Commit::default()

@@ -1,7 +1,7 @@
 //! The store that a server has by itself: a log, a head in memory, parts on a shelf, and a ledger for all that is no reading.
 //!
 //! ```text
-//! commit -> log (fsync) -> head, in the order of the log -> answer        head, when it has enough -> shelf -> ledger: covered -> log: let go
+//! commit -> log (fsync) -> head, in the order of the log -> answer        head, when it has enough or rests -> shelf -> ledger: covered -> log: let go
 //! data   = pattoo.redb (ledger) | log/ | parts/
 //! ```
 //! - **Nothing is visible before it is durable**, and what is answered is in the log. A start reads the log from where the ledger says that it
@@ -29,6 +29,7 @@ mod flush;
 mod ledger;
 mod migration;
 mod opening;
+mod rest;
 pub mod snapshot;
 mod state;
 mod turn;

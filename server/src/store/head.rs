@@ -1,8 +1,9 @@
 //! What is not in a part yet, in memory: rows of series that are polled together, ready to become chunks. Pure; it knows neither log nor disk, and
 //! who has more of a series is not known here.
 //!
-//! - **Rows grow at their end.** A reading that is later than all of its group begins a row or joins the last one. Whatever comes late, again or as a
-//!   correction lies in a map beside, and wins; both become one when the head is laid out as parts.
+//! - **Rows grow at their end.** A reading that is later than all of its group begins a row or joins the last one; of a block whose series are all
+//!   so, whole columns do (`fill`). Whatever comes late, again or as a correction lies in a map beside, and wins; both become one when the head
+//!   is laid out as parts.
 //! - **Groups find themselves.** A series that comes with others of its device at the same time joins them. Those that turn out to share less
 //!   than half of their rows are parted: an absent cell costs more than a time of one's own. The next head begins with the groups of this one.
 //!
@@ -14,16 +15,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use pattoo_wire::{Sample, Value};
+use pattoo_wire::Sample;
 
 use super::part::Rows;
 use super::{Reading, SeriesId};
 
 mod crowds;
+mod fill;
 mod layout;
 
 #[cfg(test)]
 mod tests;
+
+pub use fill::{Gate, Open};
 
 /// Columns of rows that get no more of them: one row more adds at most [`MAX_GROUP_SERIES`].
 const OPEN_COLUMNS: usize = 8192;
@@ -109,133 +113,6 @@ impl Head {
         Self { groups: groups.collect(), devices: self.devices.clone(), homes, ..Self::default() }
     }
 
-    /// Takes readings; of two for the same series and time the later one in their order wins. Each is shown to `wanted` first, with what
-    /// is here by then; what that does not want is left out. `device_of` says which series may be polled together.
-    pub fn apply(
-        &mut self,
-        readings: &[(SeriesId, Reading)],
-        device_of: impl Fn(SeriesId) -> u32,
-        mut wanted: impl FnMut(&Self, SeriesId, &Reading) -> bool,
-    ) {
-        let mut by_time: Vec<&(SeriesId, Reading)> = readings.iter().collect();
-        by_time.sort_by_key(|(_, reading)| reading.at_ms);
-        for same_time in by_time.chunk_by(|a, b| a.1.at_ms == b.1.at_ms) {
-            for (id, reading) in same_time {
-                if !self.homes.contains_key(id) {
-                    self.settle(*id, device_of(*id), same_time, &device_of);
-                }
-                if wanted(self, *id, reading) {
-                    self.put(*id, reading);
-                }
-            }
-        }
-    }
-
-    /// Finds a home for a series that comes with these others.
-    fn settle(&mut self, id: SeriesId, device: u32, others: &[&(SeriesId, Reading)], device_of: impl Fn(SeriesId) -> u32) {
-        let roomy = |head: &Self, group: &u32| head.groups.get(*group as usize).is_some_and(|group| group.series < MAX_GROUP_SERIES);
-        let beside = others.iter().filter(|(other, _)| device_of(*other) == device).take(LOOK_BACK);
-        let home = beside.filter_map(|(other, _)| self.homes.get(other)).map(|home| home.group).find(|group| roomy(self, group));
-        let at_ms = others.first().map(|(_, reading)| reading.at_ms);
-        let polled_now = || {
-            let young = self.devices.get(&device)?.iter().rev().take(LOOK_BACK);
-            young.copied().find(|group| roomy(self, group) && self.groups.get(*group as usize).and_then(|of| of.open.last_ms()) == at_ms)
-        };
-        let group = home.or_else(polled_now).unwrap_or_else(|| self.found(device));
-        self.homes.insert(id, Home { group, last_ms: None });
-        self.bytes += HOME_BYTES;
-        if let Some(group) = self.groups.get_mut(group as usize) {
-            group.series += 1;
-        }
-    }
-
-    /// A new group of a device.
-    fn found(&mut self, device: u32) -> u32 {
-        let group = self.groups.len() as u32;
-        self.groups.push(Group { device, ..Group::default() });
-        self.devices.entry(device).or_default().push(group);
-        self.bytes += size_of::<Group>();
-        group
-    }
-
-    fn put(&mut self, id: SeriesId, reading: &Reading) {
-        let Some(home) = self.homes.get_mut(&id) else { return };
-        let newest = home.last_ms.is_none_or(|last_ms| last_ms < reading.at_ms);
-        home.last_ms = home.last_ms.max(Some(reading.at_ms));
-        let place = home.group;
-        let Some(group) = self.groups.get_mut(place as usize) else { return };
-        let short = !matches!(reading.sample.value(), Some(Value::Text(text)) if text.len() > MAX_ROW_TEXT_BYTES);
-        if !newest || !short || group.open.last_ms().is_some_and(|last_ms| last_ms > reading.at_ms) {
-            return self.put_late(id, reading);
-        }
-        let begins = group.open.last_ms() != Some(reading.at_ms);
-        if begins {
-            group.begin(reading.at_ms);
-        }
-        let bytes = group.open.put_counted(id, &reading.sample) + if begins { size_of::<i64>() } else { 0 };
-        group.open_bytes += bytes;
-        self.bytes += bytes;
-        self.readings += 1;
-        if begins && LOOKS.contains(&(group.open.len() - 1)) {
-            self.part(place);
-        }
-    }
-
-    fn put_late(&mut self, id: SeriesId, reading: &Reading) {
-        let text = |sample: &Sample| if let Some(Value::Text(text)) = sample.value() { text.len() } else { 0 };
-        self.bytes += text(&reading.sample);
-        match self.late.insert((id, reading.at_ms), reading.sample.clone()) {
-            Some(earlier) => self.bytes = self.bytes.saturating_sub(text(&earlier)),
-            None => {
-                self.bytes += LATE_BYTES;
-                self.readings += 1;
-            }
-        }
-    }
-
-    /// Gives those series of a group a group of their own that do not share their rows with the others.
-    fn part(&mut self, place: u32) {
-        let Some(group) = self.groups.get_mut(place as usize) else { return };
-        let crowds = crowds::of(&group.open.presence());
-        let device = group.device;
-        let Some((_, leaving)) = crowds.split_first().filter(|(_, leaving)| !leaving.is_empty()) else { return };
-        let rows = std::mem::take(&mut group.open);
-        let sealed = !group.sealed.is_empty();
-        self.bytes = self.bytes.saturating_sub(std::mem::take(&mut group.open_bytes));
-        let mut to: BySeries<u32> = BySeries::default();
-        for crowd in leaving {
-            let new = self.found(device);
-            to.extend(crowd.iter().map(|id| (*id, new)));
-        }
-        for (id, new) in &to {
-            self.homes.entry(*id).and_modify(|home| home.group = *new);
-            self.groups.get_mut(*new as usize).into_iter().for_each(|group| group.series += 1);
-            if sealed {
-                self.former.entry(*id).or_default().push(place);
-                self.bytes += size_of::<u32>() + HOME_BYTES;
-            }
-        }
-        let mut stay = 0;
-        for (at_ms, cells) in rows.by_row() {
-            for (id, sample) in cells {
-                let at = to.get(&id).copied().unwrap_or(place);
-                let Some(group) = self.groups.get_mut(at as usize) else { continue };
-                if group.open.last_ms() != Some(at_ms) {
-                    group.open.begin(at_ms);
-                    group.open_bytes += size_of::<i64>();
-                    self.bytes += size_of::<i64>();
-                }
-                let bytes = group.open.put_counted(id, &sample);
-                group.open_bytes += bytes;
-                self.bytes += bytes;
-            }
-        }
-        if let Some(group) = self.groups.get_mut(place as usize) {
-            stay += group.series.saturating_sub(to.len());
-            group.series = stay;
-        }
-    }
-
     /// Rows that may have readings of a series, in no order.
     fn places(&self, id: SeriesId) -> impl Iterator<Item = &Rows> {
         let home = self.homes.get(&id).map(|home| home.group);
@@ -300,16 +177,5 @@ impl Head {
     pub fn first_ms(&self) -> Option<i64> {
         let rows = self.groups.iter().filter_map(|group| group.sealed.first().unwrap_or(&group.open).first_ms());
         rows.chain(self.late.keys().map(|(_, at_ms)| *at_ms)).min()
-    }
-}
-
-impl Group {
-    /// Begins a row, in new rows where these have enough.
-    fn begin(&mut self, at_ms: i64) {
-        if self.open.is_full() || self.open.width() > OPEN_COLUMNS || self.open_bytes > OPEN_BYTES {
-            self.sealed.push(std::mem::take(&mut self.open));
-            self.open_bytes = 0;
-        }
-        self.open.begin(at_ms);
     }
 }

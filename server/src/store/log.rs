@@ -222,8 +222,9 @@ impl<D: Disk> Log<D> {
         state
     }
 
-    /// Lets go of records up to this number: they are durable elsewhere. Whole segments go, and the last one stays. Waits for a write that is
-    /// under way, as commits wait for this.
+    /// Lets go of records up to this number: they are durable elsewhere. Whole segments go. Where these are all records that there are, an empty
+    /// segment takes the place of the last one; else the next commit begins one, so that what is let go of can go next time. Waits for a write
+    /// that is under way, as commits wait for this.
     ///
     /// # Errors
     /// The disk refuses; they go another time.
@@ -235,17 +236,7 @@ impl<D: Disk> Log<D> {
                 None => state = self.written.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
-        let mut result = Ok(());
-        while let [first, next, ..] = state.segments.as_slice()
-            && *next <= through.saturating_add(1)
-        {
-            let first = *first;
-            result = disk.remove(first);
-            if result.is_err() {
-                break;
-            }
-            state.segments.remove(0);
-        }
+        let result = state.begin_after(through, &mut disk).and_then(|()| state.remove_before(through, &mut disk));
         state.disk = Some(disk);
         self.written.notify_all();
         result
@@ -253,5 +244,35 @@ impl<D: Disk> Log<D> {
 
     fn lock(&self) -> MutexGuard<'_, State<D>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<D: Disk> State<D> {
+    /// Sees to it that the last segment has nothing more of what is released through this number.
+    fn begin_after(&mut self, through: u64, disk: &mut D) -> Result<(), LogError> {
+        let first = self.durable + 1;
+        if self.segments.last().is_none_or(|last| *last == first || *last > through) {
+            return Ok(());
+        }
+        // Also if it fails: then the next commit makes it.
+        self.segment_bytes = None;
+        if through < self.durable {
+            return Ok(());
+        }
+        disk.create(first, &frame::segment_head(first))?;
+        self.segment_bytes = Some(frame::SEGMENT_HEAD_BYTES as u64);
+        self.segments.push(first);
+        Ok(())
+    }
+
+    /// Removes segments of which all is released through this number; never the last one.
+    fn remove_before(&mut self, through: u64, disk: &mut D) -> Result<(), LogError> {
+        while let [first, next, ..] = self.segments.as_slice()
+            && *next <= through.saturating_add(1)
+        {
+            disk.remove(*first)?;
+            self.segments.remove(0);
+        }
+        Ok(())
     }
 }

@@ -115,10 +115,10 @@ impl Store for Memory {
             held.put_gap(gateway, *stream, gap);
         }
         let mut committed = Committed::default();
-        for (id, reading) in &commit.readings {
-            let earlier = held.readings.insert((*id, reading.at_ms), reading.sample.clone());
+        for (id, reading) in commit.readings.iter() {
+            let earlier = held.readings.insert((id, reading.at_ms), reading.sample.clone());
             // By its bits: NaN differs from itself.
-            let other = |earlier: &Sample| write_sample(earlier) != write_sample(&reading.sample);
+            let other = |earlier: &Sample| write_sample(earlier) != write_sample(reading.sample);
             committed.replaced += u64::from(earlier.as_ref().is_some_and(other));
         }
         Ok(committed)

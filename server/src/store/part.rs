@@ -39,6 +39,7 @@ pub mod pieces;
 mod read;
 mod rows;
 mod stats;
+mod values;
 mod write;
 
 #[cfg(test)]

@@ -51,8 +51,8 @@ impl ServerStore {
         let mut state = self.lock();
         let older = state.commits.len() * usize::from(share) / 256;
         let lost: Vec<Commit> = state.commits.drain(older..).collect();
-        for (id, reading) in lost.iter().flat_map(|commit| &commit.readings) {
-            if let Some(name) = state.series.get(id).cloned() {
+        for (id, reading) in lost.iter().flat_map(|commit| commit.readings.iter()) {
+            if let Some(name) = state.series.get(&id).cloned() {
                 state.forgotten.insert((name, reading.at_ms));
             }
         }
@@ -113,9 +113,9 @@ impl ServerStore {
 
 impl State {
     fn commit(&mut self, commit: &Commit) -> Result<Committed, StoreError> {
-        for (id, reading) in &commit.readings {
-            if !self.memory.raw(*id, reading.at_ms, reading.at_ms + 1, 1)?.is_empty() {
-                self.twice = self.series.get(id).map(|name| (name.clone(), reading.at_ms));
+        for (id, reading) in commit.readings.iter() {
+            if !self.memory.raw(id, reading.at_ms, reading.at_ms + 1, 1)?.is_empty() {
+                self.twice = self.series.get(&id).map(|name| (name.clone(), reading.at_ms));
             }
         }
         let committed = self.memory.commit(commit)?;

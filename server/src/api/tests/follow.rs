@@ -75,7 +75,10 @@ fn a_follower_hears_of_its_series_only_and_each_digit() {
     let server = Server::start();
     let mut follower = Follower::open(&server, "series=3,4", "");
     assert_eq!(follower.next().unwrap().name, "start");
-    server.plant.live.put_readings(vec![good(1, 5, Value::int(1)), good(3, 7, Value::Unsigned(u64::MAX)), good(3, 6, Value::int(2))]);
+    server
+        .plant
+        .live
+        .put_readings(vec![good(1, 5, Value::int(1)), good(3, 7, Value::Unsigned(u64::MAX)), good(3, 6, Value::int(2))].into());
     let event = follower.next().unwrap();
     assert_eq!(event.name, "readings");
     assert!(event.data.contains("18446744073709551615"), "{}", event.data);
@@ -92,13 +95,13 @@ fn who_was_away_gets_what_it_missed_once() {
     let mut follower = Follower::open(&server, "series=1", "");
     let start = follower.next().unwrap();
     drop(follower);
-    server.plant.live.put_readings(vec![good(1, 1, Value::int(1))]);
-    server.plant.live.put_readings(vec![good(1, 2, Value::int(2))]);
+    server.plant.live.put_readings(vec![good(1, 1, Value::int(1))].into());
+    server.plant.live.put_readings(vec![good(1, 2, Value::int(2))].into());
     let mut by_header = Follower::open(&server, "series=1", &format!("last-event-id: {}\r\n", start.id));
     let event = by_header.next().unwrap();
     assert_eq!((event.name.as_str(), &event.json()["series"][0]["t"]), ("readings", &json!([1, 2])));
     let mut by_query = Follower::open(&server, &format!("series=1&after={}", event.id), "");
-    server.plant.live.put_readings(vec![good(1, 3, Value::int(3))]);
+    server.plant.live.put_readings(vec![good(1, 3, Value::int(3))].into());
     assert_eq!(by_query.next().unwrap().json()["series"][0]["t"], json!([3]), "what was told is not told again");
 }
 
@@ -142,7 +145,7 @@ fn there_is_a_most_of_followers_and_one_that_goes_makes_room() {
     // The server notices a client that left when it next writes to it.
     let started = std::time::Instant::now();
     for n in 0.. {
-        server.plant.live.put_readings(vec![good(1, n, Value::int(1))]);
+        server.plant.live.put_readings(vec![good(1, n, Value::int(1))].into());
         if send(server.address, "GET", "/api/v1/live?series=1", "").status == 200 {
             break;
         }

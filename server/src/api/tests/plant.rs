@@ -49,7 +49,7 @@ impl Plant {
         let count = readings.len();
         let filled = entries().into_iter().next().map(|first| SeriesEntry { id: SeriesId(id), device: format!("filled-{id}"), ..first });
         self.live.put_series(filled);
-        self.store.commit(&Commit { readings, ..Commit::default() }).unwrap();
+        self.store.commit(&Commit { readings: readings.into(), ..Commit::default() }).unwrap();
         count
     }
 

@@ -215,6 +215,6 @@ fn records(taken: &Taken, body: &[u8], now_ms: i64) -> Vec<(String, u64, Gap)> {
 /// The later wins.
 fn join(commit: &mut Commit, next: &Commit) {
     commit.series.extend(next.series.iter().cloned());
-    commit.readings.extend(next.readings.iter().cloned());
+    commit.readings.append(next.readings.clone());
     commit.gaps.extend(next.gaps.iter().cloned());
 }

@@ -3,17 +3,18 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{error, warn};
 
 use super::super::StoreError;
 use super::super::log::Disk;
 use super::super::shelf::Folder;
+use super::rest::Rest;
 use super::{Engine, log_error};
 use crate::clock;
 
-/// How often the thread looks whether there is something to merge, or tries again what has failed.
+/// How often the thread looks whether a head rests or there is something to merge, or tries again what has failed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 impl<D: Disk, F: Folder> Engine<D, F> {
@@ -56,8 +57,8 @@ impl<D: Disk, F: Folder> Engine<D, F> {
         Ok(())
     }
 
-    /// What is due now.
-    fn due(&self) -> Result<(), StoreError> {
+    /// What is due now; `rested` where the head is, although it is not full.
+    fn due(&self, mut rested: bool) -> Result<(), StoreError> {
         loop {
             self.flush()?;
             let (full, ledger) = {
@@ -67,7 +68,7 @@ impl<D: Disk, F: Folder> Engine<D, F> {
             if ledger {
                 self.settle(None)?;
             }
-            if !full {
+            if !full && !std::mem::take(&mut rested) {
                 return Ok(());
             }
             self.write().freeze();
@@ -177,8 +178,11 @@ fn work<D: Disk, F: Folder>(engine: &Engine<D, F>) {
         Err(_) => Err("BUG: the thread of the store panicked".to_owned()),
     };
     let mut failing = false;
+    let standing = || engine.read().standing();
+    let mut rest = Rest::new(standing(), Instant::now());
     while engine.signal.wait() {
-        let failed = guarded(&|| engine.due()).err();
+        let rested = rest.is_due(standing(), Instant::now());
+        let failed = guarded(&|| engine.due(rested)).err();
         match &failed {
             Some(e) if !failing => error!(error = %e, "what is in memory cannot be stored; trying again"),
             _ => {}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::info;
 
-use super::super::head::Head;
+use super::super::head::{Head, Open};
 use super::super::shelf::{Folder, Shelf, ShelfError};
 use super::super::{Reading, SeriesId, StoreError, row};
 use super::ledger::Ledger;
@@ -54,7 +54,7 @@ pub(super) fn run<F: Folder>(ledger: &Ledger, shelf: &Shelf<F>, budget: Budget) 
     let state = super::State::new(&series, 0);
     let mut head = Head::default();
     ledger.each_old_reading(AT_ONCE, |readings| {
-        head.apply(readings, |id| state.device(id), |_, _, _| true);
+        head.apply(&readings.iter().cloned().collect(), |id| state.device(id), &mut Open);
         if head.bytes() >= budget.head_bytes {
             shelf.add(head.groups()).map_err(Failed::Shelf)?;
             head = head.next();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use pattoo_wire::Sample;
 
-use super::super::head::{BySeries, Head};
-use super::super::{Commit, Committed, Reading, SeriesEntry, SeriesId, row};
+use super::super::head::{BySeries, Gate, Head, Open};
+use super::super::{Block, Commit, Committed, Reading, Readings, SeriesEntry, SeriesId, row};
+use super::rest::Standing;
 
 /// Of what waits for the ledger, beside its strings: for each commit and each item in it.
 const PENDING_BYTES: usize = 256;
@@ -81,6 +82,8 @@ pub(super) struct State {
     devices: BySeries<u32>,
     numbers: HashMap<(String, String), u32>,
     applied: u64,
+    /// The last record before the head.
+    before: u64,
     log_bytes: u64,
     pending: Vec<Pending>,
     pending_bytes: usize,
@@ -88,7 +91,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(series: &[SeriesEntry], applied: u64) -> Self {
-        let mut state = Self { applied, ..Self::default() };
+        let mut state = Self { applied, before: applied, ..Self::default() };
         series.iter().for_each(|entry| state.announce(entry));
         state
     }
@@ -114,7 +117,7 @@ impl State {
         let new: HashSet<SeriesId> = commit.series.iter().map(|entry| entry.id).filter(|id| !self.devices.contains_key(id)).collect();
         let mut unknown = Vec::new();
         let mut seen = HashSet::new();
-        for (id, _) in &commit.readings {
+        for id in commit.readings.blocks().iter().flat_map(Block::series) {
             if !self.last.contains_key(id) && !new.contains(id) && seen.insert(*id) {
                 unknown.push(*id);
             }
@@ -132,9 +135,15 @@ impl State {
     /// Readings of a commit that are not newer than all of their series, and not in memory: what the shelf has at their time decides whether
     /// they replace. By series and time.
     pub(super) fn late(&self, commit: &Commit) -> Vec<(SeriesId, i64)> {
-        let is_late = |id: SeriesId, at_ms: i64| self.last.get(&id).is_some_and(|last| at_ms <= last.at_ms) && self.at(id, at_ms).is_none();
-        let late = commit.readings.iter().filter(|(id, reading)| is_late(*id, reading.at_ms));
-        let mut late: Vec<(SeriesId, i64)> = late.map(|(id, reading)| (*id, reading.at_ms)).collect();
+        let mut late = Vec::new();
+        for block in commit.readings.blocks() {
+            let first_ms = block.times_ms().iter().min().copied().unwrap_or(i64::MAX);
+            for id in block.series() {
+                let Some(last) = self.last.get(id).filter(|last| first_ms <= last.at_ms) else { continue };
+                let times_ms = block.times_ms().iter().filter(|at_ms| **at_ms <= last.at_ms && self.at(*id, **at_ms).is_none());
+                late.extend(times_ms.map(|at_ms| (*id, *at_ms)));
+            }
+        }
         late.sort_unstable();
         late.dedup();
         late
@@ -143,28 +152,11 @@ impl State {
     /// Applies a commit, of which everything is known that has to be.
     pub(super) fn apply(&mut self, record: (u64, usize), commit: &Commit, found: &Found) -> Committed {
         commit.series.iter().for_each(|entry| self.announce(entry));
-        let mut committed = Committed::default();
         let Self { head, frozen, last, devices, .. } = self;
-        let device_of = |id| devices.get(&id).copied().unwrap_or_default();
-        head.apply(&commit.readings, device_of, |head, id, reading| {
-            let newest = last.get_mut(&id);
-            if newest.as_ref().is_none_or(|last| last.at_ms < reading.at_ms) && !found.failed.contains(&id) {
-                last.insert(id, reading.clone());
-                return true;
-            }
-            let in_memory = head.at(id, reading.at_ms).or_else(|| frozen.as_ref()?.head.at(id, reading.at_ms));
-            if let Some(earlier) = in_memory.as_ref().or_else(|| found.on_shelf.get(&(id, reading.at_ms))) {
-                // By its bits: NaN differs from itself.
-                if row::write_sample(earlier) == row::write_sample(&reading.sample) {
-                    return false;
-                }
-                committed.replaced += 1;
-            }
-            if let Some(last) = newest.filter(|last| last.at_ms == reading.at_ms) {
-                last.sample = reading.sample.clone();
-            }
-            true
-        });
+        let frozen = frozen.as_ref().map(|frozen| &*frozen.head);
+        let mut newness = Newness { last, frozen, found, replaced: 0 };
+        head.apply(&commit.readings, |id| devices.get(&id).copied().unwrap_or_default(), &mut newness);
+        let committed = Committed { replaced: newness.replaced };
         self.logged(record, commit);
         committed
     }
@@ -173,7 +165,7 @@ impl State {
     pub(super) fn replay(&mut self, record: (u64, usize), commit: &Commit) {
         commit.series.iter().for_each(|entry| self.announce(entry));
         let Self { head, devices, .. } = self;
-        head.apply(&commit.readings, |id| devices.get(&id).copied().unwrap_or_default(), |_, _, _| true);
+        head.apply(&commit.readings, |id| devices.get(&id).copied().unwrap_or_default(), &mut Open);
         self.logged(record, commit);
     }
 
@@ -227,12 +219,18 @@ impl State {
         self.log_bytes > 0 && (self.head.bytes() >= budget.head_bytes || self.log_bytes >= budget.log_bytes)
     }
 
+    /// What the head stands for.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { after: self.before, through: self.applied, log_bytes: self.log_bytes }
+    }
+
     /// Begins a new head, unless there are two already. An empty one counts: it may stand for log.
     pub(super) fn freeze(&mut self) {
         if self.frozen.is_none() && self.log_bytes > 0 {
             let next = self.head.next();
             let head = Arc::new(std::mem::replace(&mut self.head, next));
             self.frozen = Some(Frozen { head, through: self.applied, shelved: false });
+            self.before = self.applied;
             self.log_bytes = 0;
         }
     }
@@ -271,6 +269,49 @@ impl State {
     }
 }
 
+/// Tells what is new from what comes again, and keeps the newest reading of each series.
+struct Newness<'a> {
+    last: &'a mut BySeries<Reading>,
+    frozen: Option<&'a Head>,
+    found: &'a Found,
+    replaced: u64,
+}
+
+impl Gate for Newness<'_> {
+    fn is_new_from(&self, id: SeriesId, from_ms: i64) -> bool {
+        self.last.get(&id).is_none_or(|last| last.at_ms < from_ms) && !self.found.failed.contains(&id)
+    }
+
+    fn took(&mut self, id: SeriesId, at_ms: i64, sample: &Sample) {
+        match self.last.get_mut(&id) {
+            Some(last) => {
+                last.at_ms = at_ms;
+                last.sample.clone_from(sample);
+            }
+            None => drop(self.last.insert(id, Reading { at_ms, sample: sample.clone() })),
+        }
+    }
+
+    fn wants(&mut self, head: &Head, id: SeriesId, at_ms: i64, sample: &Sample) -> bool {
+        if self.is_new_from(id, at_ms) {
+            self.took(id, at_ms, sample);
+            return true;
+        }
+        let in_memory = head.at(id, at_ms).or_else(|| self.frozen?.at(id, at_ms));
+        if let Some(earlier) = in_memory.as_ref().or_else(|| self.found.on_shelf.get(&(id, at_ms))) {
+            // By its bits: NaN differs from itself.
+            if row::write_sample(earlier) == row::write_sample(sample) {
+                return false;
+            }
+            self.replaced += 1;
+        }
+        if let Some(last) = self.last.get_mut(&id).filter(|last| last.at_ms == at_ms) {
+            last.sample.clone_from(sample);
+        }
+        true
+    }
+}
+
 /// Of the same time the first one.
 pub(super) fn newest(newer: Option<Reading>, older: Option<Reading>) -> Option<Reading> {
     match (newer, older) {
@@ -297,7 +338,7 @@ fn without_readings(commit: &Commit) -> Commit {
     Commit {
         series: commit.series.clone(),
         schemas: commit.schemas.clone(),
-        readings: Vec::new(),
+        readings: Readings::default(),
         gaps: commit.gaps.clone(),
         streams: commit.streams.clone(),
         forgotten_schemas: commit.forgotten_schemas.clone(),

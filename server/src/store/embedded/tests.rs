@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::contract::{self, Bed};
 use super::super::memory::Memory;
-use super::super::{Receipt, SeriesEntry, StreamState, row};
+use super::super::{Readings, Receipt, SeriesEntry, StreamState, row};
 use super::*;
 
 mod crashes;
@@ -122,7 +122,7 @@ fn commits() -> impl Strategy<Value = Commit> {
         let receipt = Receipt { seq, place: seq, crc: length as u32, readings: 1, times_ms: None };
         Commit {
             series: ids.into_iter().map(|id| contract::entry(id, "V")).collect(),
-            readings,
+            readings: readings.into(),
             streams: vec![StreamState { gateway: "g1".into(), stream: seq % 2, contiguous: length, ahead: Vec::new() }],
             receipts: vec![("g1".into(), seq % 2, receipt)],
             gaps: if length < 2 { vec![("g1".into(), 7, gap(seq, length))] } else { Vec::new() },
@@ -205,7 +205,7 @@ fn announced(id: SeriesId) -> SeriesEntry {
 
 fn one(id: u32, at_ms: i64, value: i64) -> Commit {
     let reading = Reading { at_ms, sample: Sample::Good(Value::int(value)) };
-    Commit { readings: vec![(SeriesId(id), reading)], series: vec![announced(SeriesId(id))], ..Commit::default() }
+    Commit { readings: vec![(SeriesId(id), reading)].into(), series: vec![announced(SeriesId(id))], ..Commit::default() }
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pattoo_wire::{Decimal, Reason};
+use pattoo_wire::{Decimal, Reason, Value};
 use proptest::prelude::*;
 
 use super::super::part::{Part, Writer};
 use super::super::row::write_sample;
+use super::super::{Block, Readings};
 use super::*;
 
 type Model = BTreeMap<(SeriesId, i64), Sample>;
@@ -23,8 +24,13 @@ fn device_of(id: SeriesId) -> u32 {
 }
 
 fn take(head: &mut Head, model: &mut Model, readings: Vec<(SeriesId, Reading)>) {
-    head.apply(&readings, device_of, |_, _, _| true);
+    head.apply(&readings.clone().into(), device_of, &mut Open);
     model.extend(readings.into_iter().map(|(id, reading)| ((id, reading.at_ms), reading.sample)));
+}
+
+fn take_blocks(head: &mut Head, model: &mut Model, readings: &Readings) {
+    head.apply(readings, device_of, &mut Open);
+    model.extend(readings.iter().map(|(id, at)| ((id, at.at_ms), at.sample.clone())));
 }
 
 fn expected(model: &Model, id: SeriesId, from_ms: i64, to_ms: i64) -> Vec<Reading> {
@@ -115,6 +121,54 @@ proptest! {
         holds(&head, &model);
     }
 
+    /// Blocks of any series and times: twice the same series or time in one, of several devices, one within the other.
+    #[test]
+    fn any_blocks_are_held_exactly(
+        commits in prop::collection::vec(prop::collection::vec((prop::collection::vec(0u32..7, 1..5), prop::collection::vec(times(), 1..5), samples()), 0..6), 0..6),
+        others in prop::collection::vec(samples(), 7),
+    ) {
+        let (mut head, mut model) = (Head::default(), Model::default());
+        for commit in &commits {
+            let mut readings = Readings::default();
+            for (series, times_ms, sample) in commit {
+                let cells = series.len() * times_ms.len();
+                let samples = (0..cells).map(|cell| if cell % 3 == 1 { others[cell % 7].clone() } else { sample.clone() }).collect();
+                readings.push_block(Block::new(series.iter().copied().map(SeriesId).collect(), times_ms.clone(), samples));
+            }
+            take_blocks(&mut head, &mut model, &readings);
+        }
+        holds(&head, &model);
+    }
+
+    /// Blocks as gateways send them: several polls each, one after the other or between those of another block.
+    #[test]
+    fn polls_in_blocks_are_held_exactly(
+        batches in prop::collection::vec(prop::collection::vec((1u32..8, 1usize..6, 1i64..4, -1i64..6), 1..4), 1..60),
+        again in 0usize..60,
+    ) {
+        let (mut head, mut model) = (Head::default(), Model::default());
+        let batch = |(number, blocks): (usize, &Vec<(u32, usize, i64, i64)>)| {
+            let mut readings = Readings::default();
+            for (mask, ticks, step, from) in blocks {
+                let series: Vec<SeriesId> = (0..3).filter(|id| mask >> id & 1 == 1).map(SeriesId).collect();
+                let times_ms: Vec<i64> = (0..*ticks as i64).map(|tick| DAY_MS - 300 + number as i64 * 12 + from + tick * step).collect();
+                let sample = |cell: usize| match (cell + number) % 40 {
+                    0 => Sample::Bad(Reason::Timeout),
+                    1 => Sample::Uncertain(Value::int(cell as i64), Reason::Stale),
+                    2 => Sample::Good(Value::F64(0.5)),
+                    _ => Sample::Good(Value::int((cell * 7 + number) as i64)),
+                };
+                let samples = (0..series.len() * times_ms.len()).map(sample).collect();
+                readings.push_block(Block::new(series, times_ms, samples));
+            }
+            readings
+        };
+        let batches: Vec<Readings> = batches.iter().enumerate().map(batch).collect();
+        batches.iter().for_each(|readings| take_blocks(&mut head, &mut model, readings));
+        batches.get(again).into_iter().for_each(|readings| take_blocks(&mut head, &mut model, readings));
+        holds(&head, &model);
+    }
+
     /// Polls of one device at different paces, with holes, corrections and what comes late: groups are parted while rows grow.
     #[test]
     fn series_that_are_polled_at_different_paces_are_held_exactly(
@@ -160,7 +214,7 @@ fn points_of_one_poll_share_their_times() {
     let mut head = Head::default();
     for at_ms in 0..5000 {
         // One that is missing at first joins the others when it comes.
-        head.apply(&poll(at_ms, if at_ms == 0 { 1..20 } else { 0..20 }), |_| 7, |_, _, _| true);
+        head.apply(&poll(at_ms, if at_ms == 0 { 1..20 } else { 0..20 }).into(), |_| 7, &mut Open);
     }
     assert_eq!(shape(&head), [(20, 5000)]);
     let (bytes, readings) = (head.bytes(), head.readings() as usize);
@@ -168,9 +222,26 @@ fn points_of_one_poll_share_their_times() {
 }
 
 #[test]
+fn several_polls_in_a_block_share_their_times_and_fill_chunks() {
+    let (mut head, mut model) = (Head::default(), Model::default());
+    for batch in 0..1000 {
+        let samples = (0..100).map(|cell| Sample::Good(Value::int(batch * 3 + cell))).collect();
+        let times_ms = (0..5).map(|tick| (batch * 5 + tick) * 10).collect();
+        let mut readings = Readings::default();
+        readings.push_block(Block::new((0..20).map(SeriesId).collect(), times_ms, samples));
+        head.apply(&readings, |_| 7, &mut Open);
+        model.extend(readings.iter().map(|(id, at)| ((id, at.at_ms), at.sample.clone())));
+    }
+    let lengths: Vec<Vec<usize>> = head.groups().iter().map(|rows| rows.iter().map(Rows::len).collect()).collect();
+    assert_eq!(lengths, [[2048, 2048, 904]]);
+    assert!(head.late.is_empty(), "{} came late", head.late.len());
+    holds(&head, &model);
+}
+
+#[test]
 fn devices_do_not_share() {
     let mut head = Head::default();
-    head.apply(&poll(5, 0..6), device_of, |_, _, _| true);
+    head.apply(&poll(5, 0..6).into(), device_of, &mut Open);
     assert_eq!(shape(&head), [(3, 1), (3, 1)]);
 }
 
@@ -179,7 +250,7 @@ fn points_at_other_paces_part_and_stay_apart_in_the_next_head() {
     let poll_all = |head: &mut Head| {
         for at in 0..1200 {
             let ids = (0..10).chain(if at % 6 == 0 { 10..14 } else { 10..10 });
-            head.apply(&poll(at, ids), |_| 1, |_, _, _| true);
+            head.apply(&poll(at, ids).into(), |_| 1, &mut Open);
         }
     };
     let mut head = Head::default();
@@ -190,12 +261,27 @@ fn points_at_other_paces_part_and_stay_apart_in_the_next_head() {
     assert_eq!(shape(&next), [(10, 1200), (4, 200)]);
 }
 
+/// Wants what is not there yet.
+struct Other;
+
+impl Gate for Other {
+    fn is_new_from(&self, _: SeriesId, _: i64) -> bool {
+        false
+    }
+
+    fn took(&mut self, _: SeriesId, _: i64, _: &Sample) {}
+
+    fn wants(&mut self, head: &Head, id: SeriesId, at_ms: i64, sample: &Sample) -> bool {
+        head.at(id, at_ms).as_ref() != Some(sample)
+    }
+}
+
 #[test]
 fn a_resend_that_is_not_wanted_takes_nothing() {
     let mut head = Head::default();
-    head.apply(&poll(5, 0..6), device_of, |_, _, _| true);
+    head.apply(&poll(5, 0..6).into(), device_of, &mut Open);
     let bytes = head.bytes();
-    head.apply(&poll(5, 0..6), device_of, |head, id, reading| head.at(id, 5).as_ref() != Some(&reading.sample));
+    head.apply(&poll(5, 0..6).into(), device_of, &mut Other);
     assert_eq!((head.bytes(), head.readings()), (bytes, 6));
 }
 
@@ -206,14 +292,14 @@ fn more_columns_texts_and_series_than_rows_may_have_are_spread() {
     let odd = |at: i64, id: u32| Sample::Good(Value::Decimal(Decimal { mantissa: at, exponent: ((at + i64::from(id)) % 251 - 125) as i8 }));
     for at_ms in 0..12 {
         let readings: Vec<_> = (0..5000).map(|id| (SeriesId(id), Reading { at_ms, sample: odd(at_ms, id) })).collect();
-        head.apply(&readings, |_| 1, |_, _, _| true);
+        head.apply(&readings.clone().into(), |_| 1, &mut Open);
         model.extend(readings.into_iter().map(|(id, reading)| ((id, reading.at_ms), reading.sample)));
     }
     assert_eq!(head.groups.iter().filter(|group| group.series > 0).count(), 2);
     let text = |at: i64, id: u32| Sample::Good(Value::Text(format!("{at} {id} {}", "x".repeat(900_000))));
     for at_ms in 12..14 {
         let readings: Vec<_> = (0..20).map(|id| (SeriesId(id), Reading { at_ms, sample: text(at_ms, id) })).collect();
-        head.apply(&readings, |_| 1, |_, _, _| true);
+        head.apply(&readings.clone().into(), |_| 1, &mut Open);
         model.extend(readings.into_iter().map(|(id, reading)| ((id, reading.at_ms), reading.sample)));
     }
     let part = part(&head);

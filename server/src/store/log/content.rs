@@ -1,22 +1,20 @@
 //! A commit as the content of a record, and back. Lossless, and never trusts what it reads.
 //!
 //! ```text
-//! content = 1 | { section }* ; each section: how many | items, in the order of the fields of Commit, readings last
-//! reading = head (u8) | series (step from the one before, unless it is the next) | time (step, unless it is the same) | reason | value
-//! head    = kind | quality << 3 | next series << 5 | same time << 6
-//! kind    = 0 none · 1 decimal: exponent (i8), mantissa · 2 unsigned · 3 float32 · 4 float64 · 5 false · 6 true · 7 text
+//! content = 2 | { section }* ; each section: how many | items, in the order of the fields of Commit, readings last (`blocks`)
 //! ```
-//! Numbers of 7 bits a byte; what is small beside readings lies there as in the rows of `row`.
+//! Numbers of 7 bits a byte; what is small beside readings lies there as in the rows of `row`. Format 1, which had readings one by one, is read.
 
-use pattoo_wire::{Decimal, Gap, GapReason, Quality, Reason, Sample, Schema, SchemaId, Value};
+use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
 
-use super::super::part::PartError;
 use super::super::part::bytes::{Reader, put, put_signed};
-use super::super::{Commit, Reading, SeriesId, StreamState, row};
+use super::super::{Commit, StreamState, row};
 
-const FORMAT: u8 = 1;
-const NEXT: u8 = 1 << 5;
-const SAME: u8 = 1 << 6;
+mod blocks;
+
+const FORMAT: u8 = 2;
+/// Readings one by one.
+const ONE_BY_ONE: u8 = 1;
 /// Longest item.
 const MAX_ITEM_BYTES: usize = 16 << 20;
 const WHAT: &str = "content of a record";
@@ -38,7 +36,7 @@ pub fn write(commit: &Commit) -> Result<Vec<u8>, String> {
         forgotten_streams,
         forgotten_gaps,
     } = commit;
-    let mut out = Vec::with_capacity(64 + readings.len() * 8);
+    let mut out = Vec::with_capacity(256 + readings.len() * 4);
     out.push(FORMAT);
     put(&mut out, series.len() as u64);
     for entry in series {
@@ -84,12 +82,7 @@ pub fn write(commit: &Commit) -> Result<Vec<u8>, String> {
         put_bytes(&mut out, gateway.as_bytes());
         put(&mut out, *stream);
     }
-    put(&mut out, readings.len() as u64);
-    let mut before = (SeriesId(0), 0);
-    for (series, reading) in readings {
-        put_reading(&mut out, before, *series, reading);
-        before = (*series, reading.at_ms);
-    }
+    blocks::put_blocks(&mut out, readings);
     Ok(out)
 }
 
@@ -107,58 +100,17 @@ fn put_gap(out: &mut Vec<u8>, gateway: &str, stream: u64, gap: &Gap) {
     }
 }
 
-fn put_reading(out: &mut Vec<u8>, (before, before_ms): (SeriesId, i64), series: SeriesId, reading: &Reading) {
-    let quality = match reading.sample.quality() {
-        Quality::Good => 0u8,
-        Quality::Uncertain => 1,
-        Quality::Bad => 2,
-    };
-    let kind = match reading.sample.value() {
-        None => 0,
-        Some(Value::Decimal(_)) => 1,
-        Some(Value::Unsigned(_)) => 2,
-        Some(Value::F32(_)) => 3,
-        Some(Value::F64(_)) => 4,
-        Some(Value::Bool(false)) => 5,
-        Some(Value::Bool(true)) => 6,
-        Some(Value::Text(_)) => 7,
-    };
-    let next = before.0.checked_add(1) == Some(series.0);
-    let same = before_ms == reading.at_ms;
-    out.push(kind | quality << 3 | if next { NEXT } else { 0 } | if same { SAME } else { 0 });
-    if !next {
-        put_signed(out, i64::from(series.0) - i64::from(before.0));
-    }
-    if !same {
-        put_signed(out, reading.at_ms.wrapping_sub(before_ms));
-    }
-    if let Some(reason) = reading.sample.reason() {
-        put(out, u64::from(reason.code()));
-    }
-    match reading.sample.value() {
-        None | Some(Value::Bool(_)) => {}
-        Some(Value::Decimal(d)) => {
-            out.push(d.exponent as u8);
-            put_signed(out, d.mantissa);
-        }
-        Some(Value::Unsigned(n)) => put(out, *n),
-        Some(Value::F32(x)) => out.extend(x.to_le_bytes()),
-        Some(Value::F64(x)) => out.extend(x.to_le_bytes()),
-        Some(Value::Text(text)) => put_bytes(out, text.as_bytes()),
-    }
-}
-
 /// Reads a commit.
 ///
 /// # Errors
 /// It is none, or of a newer program.
 pub fn read(content: &[u8]) -> Result<Commit, String> {
     let mut from = Content(Reader::new(content, 0));
-    match from.0.byte(WHAT).map_err(text)? {
-        FORMAT => {}
-        other => return Err(format!("a record of format {other}, this program reads format {FORMAT}: upgrade pattoo-server")),
+    let format = from.0.byte(WHAT).map_err(text)?;
+    if !(ONE_BY_ONE..=FORMAT).contains(&format) {
+        return Err(format!("a record of format {format}, this program reads up to format {FORMAT}: upgrade pattoo-server"));
     }
-    let commit = from.commit()?;
+    let commit = from.commit(format)?;
     if from.0.is_empty() { Ok(commit) } else { Err(text(from.0.damaged(WHAT))) }
 }
 
@@ -169,7 +121,7 @@ fn text(e: impl std::fmt::Display) -> String {
 struct Content<'a>(Reader<'a>);
 
 impl<'a> Content<'a> {
-    fn commit(&mut self) -> Result<Commit, String> {
+    fn commit(&mut self, format: u8) -> Result<Commit, String> {
         Ok(Commit {
             series: self.items(|from| {
                 let id = from.id()?;
@@ -195,14 +147,11 @@ impl<'a> Content<'a> {
             })?,
             forgotten_receipts: self.items(|from| Ok((from.text()?, from.number()?, from.number()?)))?,
             forgotten_streams: self.items(|from| Ok((from.text()?, from.number()?)))?,
-            readings: {
-                let mut before = (SeriesId(0), 0);
-                self.items(|from| {
-                    let (series, reading) = from.reading(before).map_err(text)?;
-                    before = (series, reading.at_ms);
-                    Ok((series, reading))
-                })?
-            },
+            readings: match format {
+                ONE_BY_ONE => blocks::take_one_by_one(&mut self.0),
+                _ => blocks::take_blocks(&mut self.0),
+            }
+            .map_err(text)?,
         })
     }
 
@@ -235,44 +184,5 @@ impl<'a> Content<'a> {
         let (stream, first_seq, last_seq, readings) = (self.number()?, self.number()?, self.number()?, self.number()?);
         let reason = GapReason::from_code(u8::try_from(self.number()?).map_err(text)?);
         Ok((gateway, stream, Gap { from_ms, to_ms, first_seq, last_seq, readings, reason }))
-    }
-
-    fn reading(&mut self, (before, before_ms): (SeriesId, i64)) -> Result<(SeriesId, Reading), PartError> {
-        let from = &mut self.0;
-        let head = from.byte(WHAT)?;
-        let series = match head & NEXT {
-            0 => i64::from(before.0).checked_add(from.signed(WHAT)?),
-            _ => Some(i64::from(before.0) + 1),
-        };
-        let series = series.and_then(|series| u32::try_from(series).ok()).ok_or_else(|| from.damaged(WHAT))?;
-        let at_ms = if head & SAME == 0 { before_ms.wrapping_add(from.signed(WHAT)?) } else { before_ms };
-        let quality = head >> 3 & 3;
-        let reason = match quality {
-            0 => None,
-            _ => Some(Reason::from_code(from.length(usize::from(u16::MAX), WHAT)? as u16)),
-        };
-        let value = match head & 7 {
-            0 => None,
-            1 => {
-                let exponent = i8::from_le_bytes(from.array(WHAT)?);
-                Some(Value::Decimal(Decimal { exponent, mantissa: from.signed(WHAT)? }))
-            }
-            2 => Some(Value::Unsigned(from.number(WHAT)?)),
-            3 => Some(Value::F32(f32::from_le_bytes(from.array(WHAT)?))),
-            4 => Some(Value::F64(f64::from_le_bytes(from.array(WHAT)?))),
-            flag @ (5 | 6) => Some(Value::Bool(flag == 6)),
-            _ => {
-                let length = from.length(MAX_ITEM_BYTES, WHAT)?;
-                let text = std::str::from_utf8(from.take(length, WHAT)?).map_err(|_| from.damaged(WHAT))?;
-                Some(Value::Text(text.to_owned()))
-            }
-        };
-        let sample = match (quality, value, reason) {
-            (0, Some(value), None) => Sample::Good(value),
-            (1, Some(value), Some(reason)) => Sample::Uncertain(value, reason),
-            (2, None, Some(reason)) => Sample::Bad(reason),
-            _ => return Err(from.damaged(WHAT)),
-        };
-        Ok((SeriesId(series), Reading { at_ms, sample }))
     }
 }

@@ -227,10 +227,24 @@ fn released_segments_go_and_numbers_go_on() {
     assert_eq!(recovered.last, last);
     assert!(read[0].0 > 1 && read[0].0 <= last / 2 + 1, "all that was not released is there");
     log.release(last).unwrap();
+    assert_eq!(medium.with(|held| held.segments.values().map(Vec::len).collect::<Vec<_>>()), [frame::SEGMENT_HEAD_BYTES]);
     drop(log);
-    let (log, recovered, _) = open(&medium).unwrap();
-    assert_eq!((recovered.last, recovered.segments.len(), recovered.damage.len()), (last, 1, 0));
+    let (log, recovered, read) = open(&medium).unwrap();
+    assert_eq!((recovered.last, recovered.segments.len(), recovered.damage.len(), read.len()), (last, 1, 0, 0));
     assert_eq!(log.commit(Vec::new()).unwrap(), last + 1);
+}
+
+#[test]
+fn what_is_released_of_the_last_segment_goes_with_the_next_release() {
+    let medium = Medium::default();
+    let (log, ..) = open(&medium).unwrap();
+    assert_eq!((0..3u8).map(|n| log.commit(vec![n]).unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    log.release(2).unwrap();
+    assert_eq!(medium.with(|held| held.segments.keys().copied().collect::<Vec<_>>()), [1]);
+    log.commit(vec![3]).unwrap();
+    log.release(3).unwrap();
+    assert_eq!(medium.with(|held| held.segments.keys().copied().collect::<Vec<_>>()), [4]);
+    assert_eq!(open(&medium).unwrap().2, [(4, vec![3])]);
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! A column covers every row. What is not simply good is marked in runs: absent, uncertain or bad. Values are of one representation; a series
 //! whose representation changes has a second column, and in each row at most one of the two is there.
 
-use pattoo_wire::{Decimal, Reason, Repr, Sample, Value};
+use pattoo_wire::{Reason, Repr, Sample, Value};
 
 use super::super::{Reading, SeriesId};
+pub(super) use super::values::{Texts, Values};
 
 /// Rows of a chunk that is called full: beyond it columns get hardly smaller, and a query decodes more than it needs.
 pub const FULL_ROWS: usize = 2048;
@@ -56,28 +57,6 @@ pub(super) enum State {
     Absent,
     Uncertain(Reason),
     Bad(Reason),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Values {
-    /// No value yet, so of no representation yet.
-    None,
-    /// Mantissas.
-    Decimal(i8, Vec<i64>),
-    Unsigned(Vec<u64>),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    Bool(Vec<bool>),
-    Text(Texts),
-}
-
-/// Texts by their place among those that occur.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Texts {
-    pub(super) words: Vec<String>,
-    pub(super) picks: Vec<u32>,
-    /// Of the words.
-    pub(super) bytes: usize,
 }
 
 impl Rows {
@@ -174,6 +153,20 @@ impl Rows {
             }
             _ => new,
         }
+    }
+
+    /// Puts what a series had from this row on, as many rows as there are samples: all of one representation, and none of the series there yet.
+    /// Gives the bytes of memory that it took.
+    pub(in crate::store) fn extend(&mut self, series: SeriesId, first_row: usize, samples: &[Sample]) -> usize {
+        debug_assert!(first_row + samples.len() <= self.len(), "BUG: samples without a row");
+        let columns = self.columns.len();
+        let at = self.column_for(series, samples.iter().find_map(Sample::value).map(Value::repr));
+        self.next = at + 1;
+        let new = (self.columns.len() - columns) * size_of::<Column>();
+        let Some(column) = self.columns.get_mut(at) else { return new };
+        let before = column.memory_bytes();
+        (first_row..).zip(samples).for_each(|(row, sample)| column.put(row, sample));
+        new + column.memory_bytes().saturating_sub(before)
     }
 
     /// Place of the column for this series and representation; made if there is none.
@@ -403,94 +396,4 @@ impl Column {
 pub(super) struct CellCursor {
     mark: usize,
     taken: usize,
-}
-
-impl Values {
-    pub(super) fn of(repr: Repr) -> Self {
-        match repr {
-            Repr::Decimal { exponent } => Self::Decimal(exponent, Vec::new()),
-            Repr::Unsigned => Self::Unsigned(Vec::new()),
-            Repr::F32 => Self::F32(Vec::new()),
-            Repr::F64 => Self::F64(Vec::new()),
-            Repr::Bool => Self::Bool(Vec::new()),
-            Repr::Text => Self::Text(Texts::default()),
-        }
-    }
-
-    pub(super) fn repr(&self) -> Option<Repr> {
-        Some(match self {
-            Self::None => return None,
-            Self::Decimal(exponent, _) => Repr::Decimal { exponent: *exponent },
-            Self::Unsigned(_) => Repr::Unsigned,
-            Self::F32(_) => Repr::F32,
-            Self::F64(_) => Repr::F64,
-            Self::Bool(_) => Repr::Bool,
-            Self::Text(_) => Repr::Text,
-        })
-    }
-
-    /// Whether values of this representation, or none, can come here.
-    fn takes(&self, repr: Option<Repr>) -> bool {
-        matches!(self, Self::None) || repr.is_none() || self.repr() == repr
-    }
-
-    fn push(&mut self, value: &Value) {
-        if matches!(self, Self::None) {
-            *self = Self::of(value.repr());
-        }
-        match (self, value) {
-            (Self::Decimal(exponent, values), Value::Decimal(d)) if d.exponent == *exponent => values.push(d.mantissa),
-            (Self::Unsigned(values), Value::Unsigned(n)) => values.push(*n),
-            (Self::F32(values), Value::F32(x)) => values.push(*x),
-            (Self::F64(values), Value::F64(x)) => values.push(*x),
-            (Self::Bool(values), Value::Bool(b)) => values.push(*b),
-            (Self::Text(texts), Value::Text(text)) => texts.push(text),
-            _ => unreachable!("BUG: a value in a column of another representation"),
-        }
-    }
-
-    fn get(&self, at: usize) -> Option<Value> {
-        match self {
-            Self::None => None,
-            Self::Decimal(exponent, values) => values.get(at).map(|m| Value::Decimal(Decimal { mantissa: *m, exponent: *exponent })),
-            Self::Unsigned(values) => values.get(at).map(|n| Value::Unsigned(*n)),
-            Self::F32(values) => values.get(at).map(|x| Value::F32(*x)),
-            Self::F64(values) => values.get(at).map(|x| Value::F64(*x)),
-            Self::Bool(values) => values.get(at).map(|b| Value::Bool(*b)),
-            Self::Text(texts) => texts.picks.get(at).and_then(|pick| texts.words.get(*pick as usize)).cloned().map(Value::Text),
-        }
-    }
-
-    fn append(&mut self, later: Self) {
-        match (self, later) {
-            (_, Self::None) => {}
-            (this @ Self::None, later) => *this = later,
-            (Self::Decimal(_, values), Self::Decimal(_, more)) => values.extend(more),
-            (Self::Unsigned(values), Self::Unsigned(more)) => values.extend(more),
-            (Self::F32(values), Self::F32(more)) => values.extend(more),
-            (Self::F64(values), Self::F64(more)) => values.extend(more),
-            (Self::Bool(values), Self::Bool(more)) => values.extend(more),
-            (Self::Text(texts), Self::Text(more)) => {
-                let words = more.picks.iter().filter_map(|pick| more.words.get(*pick as usize));
-                words.for_each(|word| texts.push(word));
-            }
-            _ => unreachable!("BUG: columns of different representations joined"),
-        }
-    }
-}
-
-impl Texts {
-    /// Texts that a new one is compared with: states come back, free text does not.
-    const LOOK_BACK: usize = 64;
-
-    pub(super) fn push(&mut self, text: &str) {
-        let recent = self.words.iter().enumerate().rev().take(Self::LOOK_BACK);
-        let pick = recent.into_iter().find(|(_, word)| *word == text).map(|(at, _)| at);
-        let pick = pick.unwrap_or_else(|| {
-            self.words.push(text.to_owned());
-            self.bytes += text.len();
-            self.words.len() - 1
-        });
-        self.picks.push(pick as u32);
-    }
 }

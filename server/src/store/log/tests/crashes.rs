@@ -92,3 +92,25 @@ fn what_came_during_a_write_that_fails_fails_with_it() {
     assert_eq!(log.commit(vec![4]).unwrap(), 2);
     assert_eq!(open(&medium).unwrap().2, [(1, vec![1]), (2, vec![4])]);
 }
+
+#[test]
+fn a_power_cut_at_any_write_of_a_release_keeps_the_numbers() {
+    for seed in 0..40 {
+        for after in 0.. {
+            let medium = Medium::default();
+            let (log, ..) = open(&medium).unwrap();
+            let last = (0..9u8).map(|n| log.commit(vec![n; 60]).unwrap()).last().unwrap();
+            medium.arm(after, Fault::Power, seed * 100 + after as u64);
+            let released = log.release(last);
+            let cut = medium.power_on();
+            assert_eq!(released.is_err(), cut);
+            let (log, recovered, _) = open(&medium).unwrap();
+            assert_eq!((recovered.last, recovered.damage), (last, vec![]), "after {after} writes, seed {seed}");
+            assert_eq!(log.commit(vec![7]).unwrap(), last + 1);
+            assert_eq!(open(&medium).unwrap().2.last(), Some(&(last + 1, vec![7])), "after {after} writes, seed {seed}");
+            if !cut {
+                break;
+            }
+        }
+    }
+}
