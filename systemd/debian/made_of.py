@@ -1,6 +1,6 @@
 """What a program is made of, from cargo's own resolution: a CycloneDX bill of materials and the texts of all licences.
 
-usage: made_of.py PACKAGE BOM LICENCES
+usage: made_of.py PACKAGE BOM LICENCES TARGET
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 
-TARGET = "x86_64-unknown-linux-gnu"
 TEXTS = ("license", "licence", "copying", "notice", "unlicense")
 
 
@@ -63,8 +62,8 @@ def licences(packages):
 
 
 def main():
-    name, bom, texts = sys.argv[1:]
-    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", TARGET]
+    name, bom, texts, target = sys.argv[1:]
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", target]
     metadata = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     by_id = {package["id"]: package for package in metadata["packages"]}
     root = next(package for package in metadata["packages"] if package["name"] == name)
