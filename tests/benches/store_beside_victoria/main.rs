@@ -25,6 +25,10 @@ use ask::{Other, Pattoo, Server, compare, expected, questions};
 const QUIET_S: f64 = 0.05;
 /// Longer than the 5 s after which VictoriaMetrics writes what it was given to its disk.
 const QUIET_FOR: Duration = Duration::from_secs(8);
+/// A log without a record.
+const EMPTY_LOG_BYTES: u64 = 64 << 10;
+/// A head goes to the shelf when nothing comes for a minute, and the store looks every half.
+const RESTED_WITHIN: Duration = Duration::from_secs(150);
 /// Merging may take as long.
 const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 
@@ -103,6 +107,12 @@ impl Load {
     }
 }
 
+/// Waits until all that was stored is in parts, as it is when nothing comes for a while.
+fn rested(data: &Path) -> Result<()> {
+    let in_parts = || (on_disk(&data.join("log")).ok()? <= EMPTY_LOG_BYTES).then_some(());
+    wait_for("the log to become parts", RESTED_WITHIN, in_parts)
+}
+
 /// Waits until the process rests.
 fn settled(pid: u32) -> Result<()> {
     let mut seen = (Instant::now(), cpu_s(pid)?);
@@ -179,7 +189,7 @@ fn main() -> Result<()> {
         "| server | points | s | CPU s at acknowledgement | M points per CPU s | CPU s settled | M points per CPU s | bytes a point | peak MiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    let load = Load::measure(ours, &data, || feed::mqtt(&options, stack.address("mqtt")?), || Ok(()))?;
+    let load = Load::measure(ours, &data, || feed::mqtt(&options, stack.address("mqtt")?), || rested(&data))?;
     load.print("pattoo-server, MQTT");
     let flushed = || victoria.flush(&agent());
     let other = Load::measure(theirs, victoria.folder(), || feed::remote_write(&options, &victoria), flushed)?;
