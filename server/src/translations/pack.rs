@@ -65,11 +65,10 @@ pub(super) fn import(into: &mut Translations, csv: &[u8]) -> Result<Imported, Pa
     let csv = csv.strip_prefix("\u{feff}".as_bytes()).unwrap_or(csv);
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(csv);
     let columns: Vec<String> = reader.headers().map(|row| row.iter().map(str::to_lowercase).collect()).unwrap_or_default();
-    let with_units = match () {
-        () if columns == POINTS => true,
-        () if columns == PROGRAMS => false,
-        () => return Err(PackError::Columns(columns.join(",").chars().take(200).collect())),
-    };
+    let with_units = columns == POINTS;
+    if !with_units && columns != PROGRAMS {
+        return Err(PackError::Columns(columns.join(",").chars().take(200).collect()));
+    }
     let mut next = into.clone();
     let mut told = Imported::default();
     for row in reader.records() {

@@ -135,7 +135,7 @@ impl Device {
 
     /// `fastest` is what it counts in a ms at most; it is reset only where that cannot be a wrap, unless `anywhere`.
     fn live(&mut self, events: &[(Event, f64)], interval_ms: i64, fastest: f64, anywhere: bool) {
-        let mut at_ms = 0;
+        let (mut at_ms, mut told_ms) = (0, 0);
         self.poll(at_ms, false);
         for (event, speed) in events {
             let gap_ms = match event {
@@ -143,14 +143,16 @@ impl Device {
                 _ => interval_ms,
             };
             at_ms += gap_ms;
-            self.count((speed / 1.5 * fastest * gap_ms as f64) as u128);
+            // What it counted until a second poll soon after the last is told already.
+            let counted_ms = (gap_ms - std::mem::take(&mut told_ms)) as f64;
+            self.count((speed / 1.5 * fastest * counted_ms) as u128);
             let mut reset = false;
             if let Event::Reset(share) = event
                 && (anywhere || (self.stands_at as f64) < 0.5 * 2f64.powi(self.bits.try_into().unwrap()))
             {
                 // What it counted before the reset is in the truth; what it shows has begun anew.
                 let before = self.readings.last().and_then(|r| r.sample.value()?.to_f64()).unwrap_or(0.0);
-                self.stands_at = (before.min(fastest * gap_ms as f64) * share) as u128;
+                self.stands_at = (before.min(fastest * counted_ms) * share) as u128;
                 self.counted += self.stands_at;
                 reset = true;
             }
@@ -159,6 +161,7 @@ impl Device {
                 let soon_ms = (*soon_ms).min(interval_ms / 3);
                 self.count((speed / 1.5 * fastest * soon_ms as f64) as u128);
                 self.poll(at_ms + soon_ms, false);
+                told_ms = soon_ms;
             }
         }
     }
