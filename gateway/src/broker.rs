@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use thiserror::Error;
 
 use crate::config::Broker;
-use crate::tls::{self, TlsError};
+use crate::tls::{self, Shown, TlsError};
 
 /// Longest time for TCP, TLS and the broker's answer together.
 const CONNECT_TIMEOUT_S: u64 = 10;
@@ -45,15 +45,15 @@ pub enum SetupError {
     Tls(#[from] TlsError),
 }
 
-/// A clean session under this name, with packets of at most so many bytes.
+/// A clean session under this name, with packets of at most so many bytes. What certificate the broker shows is noted in `shown`.
 ///
 /// # Errors
 /// A URL, or a file of credentials, certificates or keys, that cannot be used.
-pub(crate) fn options(client: String, broker: &Broker, max_packet_bytes: u32) -> Result<MqttOptions, SetupError> {
+pub(crate) fn options(client: String, broker: &Broker, max_packet_bytes: u32, shown: &Shown) -> Result<MqttOptions, SetupError> {
     let Endpoint { tls, host, port } = endpoint(&broker.url)?;
     let mut options = MqttOptions::new(client, host, port);
     if tls {
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls_config(broker)?))));
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(tls_config(broker, shown)?))));
     }
     if let Some(path) = &broker.credentials {
         let (user, password) = credentials(path)?;
@@ -118,8 +118,8 @@ fn credentials(path: &Path) -> Result<(String, String), SetupError> {
     }
 }
 
-fn tls_config(broker: &Broker) -> Result<ClientConfig, SetupError> {
-    Ok(tls::client(broker.ca.as_deref(), broker.identity.as_ref(), &[&rustls::version::TLS13])?)
+fn tls_config(broker: &Broker, shown: &Shown) -> Result<ClientConfig, SetupError> {
+    Ok(tls::client(broker.ca.as_deref(), broker.identity.as_ref(), &[&rustls::version::TLS13], shown)?)
 }
 
 #[cfg(test)]
@@ -184,7 +184,7 @@ mod tests {
         for text in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
             std::fs::write(&path, text).unwrap();
             let broker = Broker { url: String::new(), credentials: None, ca: Some(path.clone()), identity: None };
-            let error = tls_config(&broker).unwrap_err().to_string();
+            let error = tls_config(&broker, &Shown::default()).unwrap_err().to_string();
             assert!(error.contains("ca.pem"), "{error}");
         }
     }

@@ -126,6 +126,8 @@ pub struct Stats {
     pub batches: u64,
     /// Bytes of these batches.
     pub bytes: u64,
+    /// Bytes that all of it takes on the disk, which [`Limits::max_bytes`] bounds.
+    pub disk_bytes: u64,
     /// Readings dropped in this life, all on record as gaps.
     pub dropped_readings: u64,
     /// Gap records that no batch carries yet.
@@ -266,7 +268,8 @@ impl<S: Store> Buffer<S> {
         let pending_gaps = (gaps.len() + self.carried.len()) as u64;
         // What is not durable does not exist for anyone else.
         let next = self.durable.max(oldest);
-        Stats { stream, kept: oldest, oldest, next, batches, bytes, dropped_readings, pending_gaps }
+        let disk_bytes = self.store.bytes();
+        Stats { stream, kept: oldest, oldest, next, batches, bytes, disk_bytes, dropped_readings, pending_gaps }
     }
 
     /// Gap records that wait for the next batch.

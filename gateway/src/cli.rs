@@ -1,6 +1,7 @@
 //! The command line of `pattoo-gateway`.
 #![expect(clippy::print_stdout, reason = "commands answer on standard output")]
 
+mod buffer;
 mod scan;
 mod simulate;
 mod support;
@@ -109,6 +110,11 @@ enum Command {
     },
     /// Have the running daemon take over its configuration as it is now; one that is broken changes nothing, and exit status 1 says so
     Reload,
+    /// Look at the buffer of the running daemon
+    Buffer {
+        #[command(subcommand)]
+        command: BufferCommand,
+    },
     /// Write what somebody who helps wants to know into one file, without secrets: configuration, buffer, machine, log where it may be read
     SupportBundle {
         /// The file; one that is there stays
@@ -122,6 +128,16 @@ enum Command {
     },
     /// Serve profiles as simulated devices: Modbus over TCP, behind a serial server or on a serial line, or BACnet/IP
     Simulate(simulate::SimulateArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum BufferCommand {
+    /// What waits in it, what it takes of its disk, and what is going to be trouble
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,6 +238,10 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             let ask = control::Ask::Log { link: link.clone(), level: level.clone(), seconds: time.as_secs() };
             ask_daemon(cli, &ask)
         }
+        Command::Buffer { command: BufferCommand::Status { json } } => {
+            print!("{}", buffer::status(&load(cli)?.config, *json)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Reload => ask_daemon(cli, &control::Ask::Reload),
         Command::SupportBundle { output } => {
             support::write(&source(cli), output)?;
@@ -247,11 +267,14 @@ fn source(cli: &Cli) -> Source {
 /// Asks the running daemon, and prints its answer.
 fn ask_daemon(cli: &Cli, ask: &control::Ask) -> Result<ExitCode> {
     let buffer = load(cli)?.config.buffer.path;
-    let answer = control::ask(&buffer, ask).with_context(|| {
-        format!("cannot reach the daemon at {}: does it run with this configuration, and as this user?", control::socket(&buffer).display())
-    })?;
+    let answer = control::ask(&buffer, ask).with_context(|| unreachable(&buffer))?;
     println!("{}", answer.map_err(anyhow::Error::msg)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why the daemon of this buffer may give no answer.
+fn unreachable(buffer: &Path) -> String {
+    format!("cannot reach the daemon at {}: does it run with this configuration, and as this user?", control::socket(buffer).display())
 }
 
 fn load(cli: &Cli) -> Result<Loaded> {

@@ -6,10 +6,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pattoo_wire::Warning;
 use serde::{Deserialize, Serialize};
 
-/// Longest line, in bytes.
+/// Longest question, in bytes.
 pub(crate) const MAX_LINE_BYTES: usize = 4096;
+/// Longest answer, in bytes: all warnings that there may be, escaped.
+const MAX_ANSWER_BYTES: u64 = 256 << 10;
 /// How long either side waits for the other.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,27 @@ pub enum Ask {
     },
     /// Read the configuration again and go on with it, if it is good.
     Reload,
+    /// How the buffer stands and what is going to be trouble; answered by a [`Standing`] in JSON.
+    Status,
+}
+
+/// How the buffer stands, and what is going to be trouble.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Batches that wait for the server's acknowledgement.
+    pub batches: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Bytes that the buffer takes on the disk.
+    pub disk_bytes: u64,
+    /// Readings dropped since the buffer began, all on record as gaps.
+    pub dropped_readings: u64,
+    /// Gap records that no batch carries yet.
+    pub pending_gaps: u64,
+    /// What the times of readings rest on.
+    pub clock: String,
+    /// What is going to be trouble.
+    pub warnings: Vec<Warning>,
 }
 
 /// What is answered: what was done, or why not.
@@ -55,6 +79,14 @@ pub fn ask(buffer: &Path, ask: &Ask) -> io::Result<Answer> {
     stream.set_write_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(format!("{}\n", serde_json::to_string(ask)?).as_bytes())?;
     let mut line = String::new();
-    BufReader::new(stream.take(MAX_LINE_BYTES as u64)).read_line(&mut line)?;
+    BufReader::new(stream.take(MAX_ANSWER_BYTES)).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
+}
+
+/// How the daemon that has this buffer stands.
+///
+/// # Errors
+/// As [`ask`].
+pub fn standing(buffer: &Path) -> io::Result<Standing> {
+    Ok(serde_json::from_str(&ask(buffer, &Ask::Status)?.map_err(io::Error::other)?)?)
 }

@@ -29,6 +29,7 @@
 //! | `audit` | shell | the record of writes |
 //! | `check`, `poll`, `record` | pure, shell, shell | what a config costs; what devices say now; the same as a fixture |
 //! | `scan` | pure, `scan::drive` shell | finds devices and says which profile fits |
+//! | `outlook` | pure | what is going to be trouble |
 //! | `support` | pure | what somebody who helps may be told |
 //! | `table` | pure | columns of text |
 //! | `pulse` | pure | whether the parts of the daemon are at work |
@@ -58,6 +59,7 @@ pub mod lines;
 pub mod link;
 pub mod link_log;
 mod mix;
+pub mod outlook;
 pub mod plan;
 pub mod poll;
 pub mod profile;

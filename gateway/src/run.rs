@@ -9,6 +9,7 @@ mod clerk;
 mod control;
 mod keeper;
 mod life;
+mod lookout;
 mod orders;
 mod reload;
 mod turns;
@@ -27,6 +28,7 @@ use crate::buffer::{self, Limits, worker};
 use crate::clock::now_ms;
 use crate::config::{Loaded, MAX_LINKS};
 
+pub(crate) use self::lookout::free_bytes;
 pub use self::reload::{Reload, Request, Source};
 pub use self::turns::poll;
 

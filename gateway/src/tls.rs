@@ -1,16 +1,21 @@
 //! What it takes to speak TLS as a client: authorities, certificate and key, from their files. Shell: reads files, connects nothing, logs no
 //! secret.
 
+mod shown;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pattoo_wire::certificate::ends_ms;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use thiserror::Error;
 use tracing::warn;
 
+use self::shown::Noting;
+pub use self::shown::Shown;
 use crate::config::Identity;
 use crate::credentials;
 
@@ -57,7 +62,8 @@ pub enum TlsError {
     Tls(#[from] rustls::Error),
 }
 
-/// A client that trusts these authorities (the system's own where there are none), and shows who it is where it may.
+/// A client that trusts these authorities (the system's own where there are none), and shows who it is where it may. What the other side
+/// shows is noted in `shown`.
 ///
 /// # Errors
 /// A file that cannot be read or does not hold what it should.
@@ -65,6 +71,7 @@ pub fn client(
     ca: Option<&Path>,
     identity: Option<&Identity>,
     versions: &[&'static SupportedProtocolVersion],
+    shown: &Shown,
 ) -> Result<ClientConfig, TlsError> {
     let path = match ca {
         Some(path) => path.to_owned(),
@@ -77,13 +84,27 @@ pub fn client(
         return Err(TlsError::Pem { path, why: "no certificate in it".into(), expected: "certificates" });
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)?.with_root_certificates(roots);
+    let verifier = Noting::new(roots, Arc::clone(&provider), shown)?;
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
     let wrong = |why: String| TlsError::Pem { path: identity.key.clone(), why, expected: "a key" };
     let pem = secret(&identity.key, MAX_PEM_BYTES)?.ok_or_else(|| wrong("too large".into()))?;
     let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| wrong(e.to_string()))?;
     let chain = certificates(&identity.certificate)?;
     builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Identity { identity: identity.clone(), error })
+}
+
+/// When the certificates of these files end, by what they are, ms since 1970; what cannot be read is left out. Those of the system are its
+/// own business.
+#[must_use]
+pub fn ends(ca: Option<&Path>, identity: Option<&Identity>) -> Vec<(String, i64)> {
+    let ends = |path: &Path| certificates(path).unwrap_or_default().iter().filter_map(|der| ends_ms(der)).collect::<Vec<_>>();
+    // Of authorities one that is new lies beside one that is old; of a chain each is needed.
+    let authority = ca.and_then(|path| Some((format!("the authority {}", path.display()), ends(path).into_iter().max()?)));
+    let own = identity.map(|identity| identity.certificate.as_path());
+    let own = own.and_then(|path| Some((format!("the certificate {}", path.display()), ends(path).into_iter().min()?)));
+    own.into_iter().chain(authority).collect()
 }
 
 /// The content of a file; none where that is too large.

@@ -35,6 +35,7 @@ pub mod auth;
 pub mod backup;
 pub mod broker;
 pub mod catalog;
+mod certificates;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -77,6 +77,8 @@ pub struct Live {
     recent: Mutex<Recent>,
     /// Number of the newest commit in `recent`.
     newest: watch::Sender<u64>,
+    /// When the server's certificates end, by file, ms since 1970.
+    certificates: Mutex<Vec<(String, i64)>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -183,6 +185,16 @@ impl Live {
     /// Counts a refusal of the broker; `account` is the name of one there is, or empty.
     pub(crate) fn refused(&self, reason: &'static str, account: &str) {
         *self.hold_clients().refusals.entry((reason, account.to_owned())).or_default() += 1;
+    }
+
+    /// When the certificates end that the server has in files, ms since 1970.
+    pub fn certificates(&self) -> Vec<(String, i64)> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets when they end.
+    pub(crate) fn set_certificates(&self, ends: Vec<(String, i64)>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = ends;
     }
 
     /// Adds or replaces series that are durable.

@@ -19,6 +19,7 @@ use crate::api::listener::{Bounded, MAX_CONNECTIONS};
 use crate::auth::{Auth, Door};
 use crate::broker::register::Register;
 use crate::broker::{Broker, Listeners, Login, tls};
+use crate::certificates;
 use crate::clock;
 use crate::config::{self, Config};
 use crate::control;
@@ -145,6 +146,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let users_task = tokio::spawn(auth.clone().watch());
     tokio::spawn(control::serve(control::listen(&config.data), config.data.clone(), store.clone(), stopped.clone()));
     let expire_task = tokio::spawn(expire(store.clone(), config.retention));
+    let certificates_task = tokio::spawn(certificates::watch(config.clone(), live.clone()));
     invite(&auth, &config, addresses.http).await?;
     let fed_task = tokio::spawn(service::feed_manager(core, store));
     let ready_task = tokio::spawn(announce(live.clone(), addresses, options.ready_file.clone()));
@@ -156,11 +158,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         end = &mut http_task => Err(format!("http: {end:?}")),
         end = &mut agents_task => Err(format!("agents: {end:?}")),
     };
-    service::stopping();
+    service::stopping().await;
     info!("stopping");
     ready_task.abort();
     fed_task.abort();
     expire_task.abort();
+    certificates_task.abort();
     renew_task.abort();
     users_task.abort();
     dashboards_task.abort();
@@ -375,7 +378,8 @@ async fn announce(live: Arc<Live>, addresses: Addresses, ready_file: Option<Path
         "page and API at http://{}{}",
         addresses.http,
         if subscribed { "" } else { "; no connection to the broker yet" }
-    ));
+    ))
+    .await;
     live.until(true).await;
     let mqtt = addresses.mqtt.map(|address| address.to_string());
     info!(http = %addresses.http, mqtt = mqtt.as_deref().unwrap_or("external"), "ready");

@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "gateway/src/durations.rs",
     "gateway/src/health.rs",
     "gateway/src/lessons.rs",
+    "gateway/src/outlook.rs",
     "gateway/src/pulse.rs",
     "gateway/src/support.rs",
     "gateway/src/profile/snmp",

@@ -438,7 +438,7 @@ impl Store for Disk {
         Ok(())
     }
 
-    fn bytes(&mut self) -> u64 {
+    fn bytes(&self) -> u64 {
         // Beginning a chunk takes a part of one of sled's segments before anything is in it.
         chunk::SEGMENT_BYTES as u64 + self.heads.bytes + self.places.values().map(|place| place.bytes).sum::<u64>()
     }

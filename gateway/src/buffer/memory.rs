@@ -255,7 +255,7 @@ impl Store for Memory {
         })
     }
 
-    fn bytes(&mut self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.medium.with(|state| state.durable.chunks.values().flat_map(BTreeMap::values).map(|value| value.len() as u64).sum())
     }
 

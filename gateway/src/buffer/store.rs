@@ -46,7 +46,7 @@ pub trait Store: Send {
     /// Removes a chunk. After a crash it may still be there.
     fn remove(&mut self, chunk: u64) -> Result<(), StoreError>;
     /// Bytes that all of it takes, and another chunk would, without the reserve for a full disk.
-    fn bytes(&mut self) -> u64;
+    fn bytes(&self) -> u64;
     /// Names a new life of the buffer: a number that no other has.
     fn new_stream(&mut self) -> Result<u64, StoreError> {
         getrandom::u64().map_err(|e| StoreError::Io(format!("no random number for a new stream: {e}")))

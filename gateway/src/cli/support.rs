@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::config::{Loaded, MAX_CONFIG_BYTES};
-use crate::run::Source;
+use crate::run::{Source, free_bytes};
 use crate::yaml::Problem;
 use crate::{clock, control, support};
 
@@ -64,8 +64,9 @@ fn buffer(loaded: &Loaded) -> Value {
     json!({
         "path": path,
         "files": files.map_or_else(|error| error.to_string().into(), Value::Object),
-        "free_bytes": path.parent().and_then(|folder| fs2::available_space(folder).ok()),
+        "free_bytes": free_bytes(path),
         "daemon": control::socket(path).exists(),
+        "standing": control::standing(path).map_or_else(|error| json!({ "unknown": error.to_string() }), |standing| json!(standing)),
     })
 }
 

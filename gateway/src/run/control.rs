@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pattoo_wire::Warning;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,8 +15,11 @@ use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::reload::Request;
-use crate::control::{ANSWER_WITHIN, Answer, Ask, JUDGED_WITHIN, MAX_LINE_BYTES, socket};
+use crate::buffer::Stats;
+use crate::buffer::worker::Handle;
+use crate::control::{ANSWER_WITHIN, Answer, Ask, JUDGED_WITHIN, MAX_LINE_BYTES, Standing, socket};
 use crate::link_log::{Level, LinkLog, MAX_FOR};
+use crate::timebase::State;
 
 /// Wait after the system could not give a connection, before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +29,23 @@ const LAST_ANSWER: Duration = Duration::from_secs(1);
 
 /// The logs of links by name.
 pub(super) type Logs = BTreeMap<String, Arc<LinkLog>>;
+
+/// What questions are about.
+pub(super) struct Known {
+    pub(super) logs: Arc<Logs>,
+    pub(super) reloads: mpsc::Sender<Request>,
+    pub(super) buffer: Handle,
+    pub(super) time: watch::Receiver<State>,
+    pub(super) warnings: watch::Receiver<Vec<Warning>>,
+}
+
+impl Known {
+    fn standing(&self) -> Standing {
+        let Stats { batches, bytes, disk_bytes, dropped_readings, pending_gaps, .. } = self.buffer.stats();
+        let (clock, warnings) = (self.time.borrow().source.to_string(), self.warnings.borrow().clone());
+        Standing { batches, bytes, disk_bytes, dropped_readings, pending_gaps, clock, warnings }
+    }
+}
 
 /// Listens beside this buffer, which this process has to itself, so that a socket that is there is a dead one's. Without a socket the
 /// daemon runs all the same.
@@ -52,13 +73,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers until told to stop.
-pub(super) async fn serve(
-    listener: UnixListener,
-    buffer: std::path::PathBuf,
-    logs: Arc<Logs>,
-    reloads: mpsc::Sender<Request>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(listener: UnixListener, buffer: std::path::PathBuf, known: Known, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -67,7 +82,7 @@ pub(super) async fn serve(
         match accepted {
             // Whoever is too slow, or gone, has only himself to blame.
             Ok((stream, _)) => {
-                let answering = timeout(JUDGED_WITHIN, answer(stream, &logs, &reloads));
+                let answering = timeout(JUDGED_WITHIN, answer(stream, &known));
                 tokio::pin!(answering);
                 tokio::select! {
                     _ = &mut answering => continue,
@@ -83,14 +98,15 @@ pub(super) async fn serve(
     let _ = std::fs::remove_file(socket(&buffer));
 }
 
-async fn answer(mut stream: UnixStream, logs: &Logs, reloads: &mpsc::Sender<Request>) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, known: &Known) -> io::Result<()> {
     let mut line = String::new();
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader).take(MAX_LINE_BYTES as u64);
     timeout(ANSWER_WITHIN, reader.read_line(&mut line)).await.map_err(io::Error::other)??;
     let answer: Answer = match serde_json::from_str(&line) {
-        Ok(Ask::Log { link, level, seconds }) => switch(&link, &level, seconds, logs),
-        Ok(Ask::Reload) => reload(reloads).await,
+        Ok(Ask::Log { link, level, seconds }) => switch(&link, &level, seconds, &known.logs),
+        Ok(Ask::Reload) => reload(&known.reloads).await,
+        Ok(Ask::Status) => serde_json::to_string(&known.standing()).map_err(|error| format!("BUG: {error}")),
         Err(error) => Err(format!("not understood: {error}")),
     };
     writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
@@ -137,7 +153,11 @@ mod tests {
         let logs = Arc::new(Logs::from([("line1".to_owned(), Arc::new(LinkLog::new("line1", Level::Off)))]));
         let (stop, stopped) = watch::channel(false);
         let (reloads, mut asked_to) = mpsc::channel::<Request>(1);
-        let served = tokio::spawn(serve(listener, buffer.clone(), logs, reloads, stopped));
+        let (stats, full) = (Stats { batches: 3, disk_bytes: 9, ..Stats::default() }, vec![Warning::new("disk", "it is full soon")]);
+        let (handle, _requests) = crate::buffer::worker::channel(stats);
+        let (time, warnings) = (watch::channel(State::default()).1, watch::channel(full.clone()).1);
+        let known = Known { logs, reloads, buffer: handle, time, warnings };
+        let served = tokio::spawn(serve(listener, buffer.clone(), known, stopped));
         let judge = async move {
             asked_to.recv().await.unwrap().send(Err("gateway.yaml:3:1: no".to_owned())).unwrap();
         };
@@ -148,6 +168,8 @@ mod tests {
         assert_eq!(asked(log("line1", "frames")).await.unwrap(), "link line1: frames in the daemon's log for 1m");
         assert_eq!(asked(log("line2", "frames")).await.unwrap_err(), "there is no link \"line2\"; expected one of line1");
         assert_eq!(asked(log("line1", "loud")).await.unwrap_err(), "there is no level \"loud\"");
+        let standing: Standing = serde_json::from_str(&asked(Ask::Status).await.unwrap()).unwrap();
+        assert_eq!(standing, Standing { batches: 3, disk_bytes: 9, clock: "none".into(), warnings: full, ..Standing::default() });
         let (refused, ()) = tokio::join!(asked(Ask::Reload), judge);
         assert_eq!(refused.unwrap_err(), "gateway.yaml:3:1: no");
         assert_eq!(asked(Ask::Reload).await.unwrap_err(), "the daemon is stopping");

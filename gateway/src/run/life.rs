@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 use super::MAX_QUEUED_TRANSACTIONS;
 use super::batcher::Batcher;
 use super::clerk::{self, Clerk};
-use super::orders::Orders;
+use super::lookout::Lookout;
+use super::orders::{Answer, Orders};
 use super::reload::{Parts, Reload, judge};
 use super::turns::{Beside, Desks, serve};
 use super::watchdog::{self, LONGEST_TURN, TICKING};
@@ -25,6 +26,7 @@ use crate::health::Health;
 use crate::journal;
 use crate::link_log::LinkLog;
 use crate::pulse::Pulses;
+use crate::reading::Transaction;
 use crate::service;
 use crate::timebase;
 use crate::uplink::mqtt;
@@ -62,28 +64,66 @@ pub(super) async fn live(
     let (uplink_stop_in, uplink_stop) = watch::channel(false);
     let (heard_in, heard) = watch::channel(None);
     let (time_in, time) = watch::channel(timebase::State::default());
-    let for_clerk = time_in.subscribe();
-    let time = mqtt::Time { heard: heard_in, state: time };
+    let (warnings_in, warnings) = watch::channel(Vec::new());
+    let lookout = Lookout { buffer: buffer.clone(), time: time.clone(), ends: client.ends(), told: warnings_in };
     let (window, counter) = config.commands.enabled.then(|| mqtt::window(boot_ms())).unzip();
+    let told = mqtt::Told { health, warnings: warnings.clone(), time: mqtt::Time { heard: heard_in, state: time.clone() } };
     let client = client.with_pulse(pulses.part("uplink", TICKING));
-    let uplink = tokio::spawn(client.run(buffer.clone(), health, time, window, uplink_stop));
+    let uplink = tokio::spawn(client.run(buffer.clone(), told, window, uplink_stop));
 
     let (readings_in, readings) = mpsc::channel(MAX_QUEUED_TRANSACTIONS);
     let batcher = Batcher::new(builder, &config, buffer.clone(), time_in).with_pulse(pulses.part("batches", TICKING));
     let batcher = tokio::spawn(batcher.run(readings, heard));
 
     let mut links = JoinSet::new();
-    let book = keeper::read(&keeper::path(&config));
-    let (news_in, news) = keeper::news();
     let (answers_in, answers) = mpsc::channel(clerk::MAX_ANSWERS);
-    let logs: Arc<control::Logs> =
-        Arc::new(config.links.iter().map(|link| (link.name.clone(), Arc::new(LinkLog::new(&link.name, link.log)))).collect());
-    let parts = link_parts(&config);
+    let Served { logs, desks } = serve_links(&mut links, &mut pulses, &config, answers_in, (readings_in, health_in), &end);
+    if let Some(listener) = control::listen(&config.buffer.path) {
+        let known = control::Known { logs, reloads: reload.asks.clone(), buffer: buffer.clone(), time: time.clone(), warnings };
+        links.spawn(control::serve(listener, config.buffer.path.clone(), known, end.clone()));
+    }
+    if let Some(counter) = counter {
+        links.spawn(Clerk::new(Arc::clone(&config), desks, time, counter).run(answers, end.clone()));
+    }
+    links.spawn(lookout.run(Arc::clone(&config), end));
+
+    let status = ready(&config, &problems, ready_file)?;
+    let fed = tokio::spawn(watchdog::tell_manager(status, pulses, buffer.clone()));
+    let next = next(reload, &config, &problems, &mut stop).await;
+    if matches!(next, End::Stop) {
+        service::stopping().await;
+    }
+    info!("stopping");
+    fed.abort();
+    // The links may be gone already.
+    let _ = end_in.send(true);
+    wind_up(links, batcher, uplink_stop_in, uplink, STOP_WITHIN).await;
+    Ok(next)
+}
+
+/// What others have to do with the links that are served.
+struct Served {
+    logs: Arc<control::Logs>,
+    desks: Arc<Desks>,
+}
+
+/// Gives each connection of each link its task, and one to what all of them learn.
+fn serve_links(
+    links: &mut JoinSet<()>,
+    pulses: &mut Pulses,
+    config: &Arc<Config>,
+    answers: mpsc::Sender<Answer>,
+    (readings, health): (mpsc::Sender<Transaction>, watch::Sender<Health>),
+    end: &watch::Receiver<bool>,
+) -> Served {
+    let book = keeper::read(&keeper::path(config));
+    let (news_in, news) = keeper::news();
+    let logs: control::Logs = config.links.iter().map(|link| (link.name.clone(), Arc::new(LinkLog::new(&link.name, link.log)))).collect();
     let open = |(link, common): (Link, Common)| {
-        let (order, orders) = Orders::open(answers_in.clone());
+        let (order, orders) = Orders::open(answers.clone());
         ((link.devices.clone(), order), (link, common, orders))
     };
-    let (desks, parts): (Vec<_>, Vec<_>) = parts.into_iter().map(open).unzip();
+    let (desks, parts): (Vec<_>, Vec<_>) = link_parts(config).into_iter().map(open).unzip();
     let desks = Arc::new(Desks::new(desks));
     for (link, common, orders) in parts {
         let recalled = link.devices.iter().filter_map(|index| {
@@ -93,29 +133,10 @@ pub(super) async fn live(
         let (recalled, log, news) = (recalled.collect(), logs.get(&link.name).cloned(), Some(news_in.clone()));
         let pulse = pulses.part(format!("link {}", link.name), LONGEST_TURN);
         let beside = Beside { log, common, recalled, news, desks: Arc::clone(&desks), pulse };
-        links.spawn(serve(link, Arc::clone(&config), orders, beside, readings_in.clone(), health_in.clone(), end.clone()));
+        links.spawn(serve(link, Arc::clone(config), orders, beside, readings.clone(), health.clone(), end.clone()));
     }
-    if let Some(listener) = control::listen(&config.buffer.path) {
-        links.spawn(control::serve(listener, config.buffer.path.clone(), logs, reload.asks.clone(), end.clone()));
-    }
-    links.spawn(keeper::keep(book, Arc::clone(&config), news));
-    if let Some(counter) = counter {
-        links.spawn(Clerk::new(Arc::clone(&config), desks, for_clerk, counter).run(answers, end.clone()));
-    }
-    drop((readings_in, health_in, answers_in, news_in));
-
-    let fed = tokio::spawn(watchdog::feed_manager(pulses, buffer.clone()));
-    tell_ready(&config, &problems, ready_file)?;
-    let next = next(reload, &config, &problems, &mut stop).await;
-    if matches!(next, End::Stop) {
-        service::stopping();
-    }
-    info!("stopping");
-    fed.abort();
-    // The links may be gone already.
-    let _ = end_in.send(true);
-    wind_up(links, batcher, uplink_stop_in, uplink, STOP_WITHIN).await;
-    Ok(next)
+    links.spawn(keeper::keep(book, Arc::clone(config), news));
+    Served { logs: Arc::new(logs), desks }
 }
 
 /// What is served by a task of its own: each connection of each link.
@@ -127,7 +148,8 @@ fn link_parts(config: &Config) -> Vec<(Link, Common)> {
     parts.collect()
 }
 
-fn tell_ready(config: &Config, problems: &[Problem], ready_file: Option<&Path>) -> Result<()> {
+/// All is started: says so, and gives what the service manager is to be told.
+fn ready(config: &Config, problems: &[Problem], ready_file: Option<&Path>) -> Result<String> {
     if let Some(file) = ready_file {
         std::fs::write(file, serde_json::json!({ "gateway": config.gateway }).to_string())
             .with_context(|| format!("cannot write {}", file.display()))?;
@@ -136,9 +158,8 @@ fn tell_ready(config: &Config, problems: &[Problem], ready_file: Option<&Path>) 
         0 => String::new(),
         count => format!("; {count} problems in the configuration, see the log"),
     };
-    service::ready(&format!("{}: {} devices on {} links{left_out}", config.gateway, config.devices.len(), config.links.len()));
     info!(gateway = %config.gateway, "running");
-    Ok(())
+    Ok(format!("{}: {} devices on {} links{left_out}", config.gateway, config.devices.len(), config.links.len()))
 }
 
 /// Waits for the stop, or for a configuration that is as good as the one that runs.
@@ -153,7 +174,7 @@ async fn next(reload: &mut Reload, config: &Arc<Config>, problems: &[Problem], s
         let judged = tokio::task::spawn_blocking(move || judge(&source, &now, &running)).await;
         match judged.unwrap_or_else(|error| Err(format!("BUG: reading the configuration: {error}"))) {
             Ok(parts) => {
-                service::reloading();
+                service::reloading().await;
                 let Config { devices, links, .. } = &*parts.config;
                 let answer = format!("taken over: {} devices on {} links", devices.len(), links.len());
                 info!("configuration {answer}");

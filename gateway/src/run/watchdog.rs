@@ -20,7 +20,7 @@ pub(super) const TICKING: Duration = Duration::from_secs(30);
 pub(super) const LONGEST_TURN: Duration = Duration::from_secs(30 * 60);
 
 /// Until it is dropped.
-pub(super) async fn feed(within: Duration, pulses: Pulses, buffer: Handle, alive: impl Fn()) {
+pub(super) async fn feed(within: Duration, pulses: Pulses, buffer: Handle, alive: impl AsyncFn()) {
     let every = within / TIMES;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,7 +35,7 @@ pub(super) async fn feed(within: Duration, pulses: Pulses, buffer: Handle, alive
         }
         let late = late.join(", ");
         if late.is_empty() {
-            alive();
+            alive().await;
         }
         if late != late_before {
             match late.as_str() {
@@ -49,8 +49,9 @@ pub(super) async fn feed(within: Duration, pulses: Pulses, buffer: Handle, alive
     }
 }
 
-/// As [`feed`] where the service manager watches; does nothing elsewhere.
-pub(super) async fn feed_manager(pulses: Pulses, buffer: Handle) {
+/// Says that the daemon is ready; then as [`feed`] where the service manager watches.
+pub(super) async fn tell_manager(status: String, pulses: Pulses, buffer: Handle) {
+    service::ready(&status).await;
     if let Some(within) = service::watchdog() {
         feed(within, pulses, buffer, service::alive).await;
     }
@@ -73,7 +74,7 @@ mod tests {
     async fn fed(pulses: Pulses, buffer: Handle, times: u32, within: Duration) -> bool {
         let count = Arc::new(AtomicU32::new(0));
         let (seen, all) = (Arc::clone(&count), tokio::sync::Notify::new());
-        let alive = || {
+        let alive = async || {
             if seen.fetch_add(1, Ordering::Relaxed) + 1 == times {
                 all.notify_one();
             }

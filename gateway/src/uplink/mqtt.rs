@@ -7,15 +7,18 @@
 //! broker's PUBACK moves nothing but the client's window; only the server's acknowledgement releases.
 
 mod commands;
+mod ends;
 mod pump;
 mod session;
 mod setup;
 mod status;
 
+use pattoo_wire::Warning;
 use rumqttc::v5::{AsyncClient, EventLoop};
 use tokio::sync::{mpsc, watch};
 
 pub use self::commands::{Counter, Window, window};
+pub use self::ends::Ends;
 use self::pump::{Route, pump};
 use self::session::{Outside, Session};
 use super::Policy;
@@ -41,6 +44,17 @@ pub struct Time {
     pub state: watch::Receiver<State>,
 }
 
+/// What the session tells the server of the gateway.
+#[derive(Debug)]
+pub struct Told {
+    /// How its links and devices are.
+    pub health: Health,
+    /// What is going to be trouble.
+    pub warnings: watch::Receiver<Vec<Warning>>,
+    /// What time it is.
+    pub time: Time,
+}
+
 /// An MQTT client that is set up but not connected.
 pub struct Client {
     gateway: String,
@@ -49,6 +63,7 @@ pub struct Client {
     client: AsyncClient,
     eventloop: EventLoop,
     route: Route,
+    ends: Ends,
     pulse: Pulse,
 }
 
@@ -59,7 +74,8 @@ impl Client {
     /// A URL, or a file of credentials, certificates or keys, that cannot be used.
     pub fn new(config: &Config) -> Result<Self, SetupError> {
         let Config { gateway, uplink, .. } = config;
-        let options = setup::options(gateway, uplink, &status::last_will())?;
+        let mut ends = Ends::default();
+        let options = setup::options(gateway, uplink, &status::last_will(), &mut ends)?;
         let first = options.first().cloned().ok_or(SetupError::NoBroker)?;
         let (client, eventloop) = AsyncClient::new(first, setup::queue_len(uplink.max_unacknowledged));
         let route = Route::new(options, uplink.prefer_after);
@@ -70,8 +86,15 @@ impl Client {
             client,
             eventloop,
             route,
+            ends,
             pulse: Pulse::default(),
         })
+    }
+
+    /// When the certificates end that it uses and is shown.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        self.ends.clone()
     }
 
     /// The same, that shows that it is at work.
@@ -83,17 +106,11 @@ impl Client {
     /// Sends what the buffer holds until `shutdown` becomes true or its sender is gone, or the buffer has stopped. Ends at most
     /// [`session::FAREWELL`] later.
     /// Listens for commands where there is a window for them.
-    pub async fn run(self, buffer: Handle, health: Health, time: Time, window: Option<Window>, shutdown: watch::Receiver<bool>) {
+    pub async fn run(self, buffer: Handle, told: Told, window: Option<Window>, shutdown: watch::Receiver<bool>) {
         let (events, inbox) = mpsc::channel(MAX_EVENTS);
         let (leave, leaves) = mpsc::channel(1);
-        let session = Session::new(
-            self.gateway,
-            self.policy,
-            self.compress,
-            self.client,
-            leave,
-            Outside { buffer, health, time, window, pulse: self.pulse },
-        );
+        let session =
+            Session::new(self.gateway, self.policy, self.compress, self.client, leave, Outside { buffer, told, window, pulse: self.pulse });
         tokio::select! {
             () = pump(self.eventloop, self.route, events, leaves) => {}
             () = session.run(inbox, shutdown) => {}

@@ -12,6 +12,7 @@
 mod ack;
 mod batch;
 mod block;
+pub mod certificate;
 mod codec;
 mod command;
 mod envelope;
@@ -31,7 +32,9 @@ pub use hello::{Ask, ClockSource, Echo, Hello, MAX_ASK_RANGES, MAX_ASK_SCHEMAS};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use reason::Reason;
 pub use schema::{CLASS_ALARM, CLASS_LABEL, Device, Kind, Labels, Schema, SchemaId, Series};
-pub use status::{ClockStatus, DeviceStatus, LateStatus, LinkStatus, Status, UplinkStatus};
+pub use status::{
+    CERTIFICATE_DAYS, ClockStatus, DeviceStatus, LateStatus, LinkStatus, MAX_WARNING_CHARS, MAX_WARNINGS, Status, UplinkStatus, Warning,
+};
 pub use value::{Decimal, MAX_TEXT_BYTES, Quality, Repr, Sample, Value};
 
 /// Largest encoded batch body, in bytes: what fits one value of the edge buffer (sled writes larger ones to side files

@@ -6,6 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Quality;
 
+/// Most warnings of one status document.
+pub const MAX_WARNINGS: usize = 32;
+/// Longest text of a warning, in characters.
+pub const MAX_WARNING_CHARS: usize = 300;
+/// A certificate that ends within so many days is warned of: what is renewed by a machine is renewed a month before, so that a warning says
+/// that it was not.
+pub const CERTIFICATE_DAYS: i64 = 28;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
 /// What a gateway says of itself. Readers ignore keys they do not know, so new ones may be added.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -39,12 +49,45 @@ pub struct Status {
     /// the system does not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written_bytes: Option<u64>,
+    /// What is going to be trouble unless somebody sees to it, at most [`MAX_WARNINGS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// Health of each device by name.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceStatus>,
     /// How busy each link is, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<String, LinkStatus>,
+}
+
+/// Something that is going to be trouble.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What it is about: `disk`, `clock` or `certificate`.
+    pub about: String,
+    /// What is wrong and what to do, for a person.
+    pub text: String,
+}
+
+impl Warning {
+    /// One with a text of at most [`MAX_WARNING_CHARS`].
+    #[must_use]
+    pub fn new(about: &str, text: &str) -> Self {
+        Self { about: about.to_owned(), text: text.chars().take(MAX_WARNING_CHARS).collect() }
+    }
+
+    /// Of a certificate, if it ends within [`CERTIFICATE_DAYS`] or has ended: `what` it is and `renew`, what to do.
+    #[must_use]
+    pub fn of_certificate(what: &str, ends_ms: i64, now_ms: i64, renew: &str) -> Option<Self> {
+        let days = ends_ms.saturating_sub(now_ms).div_euclid(DAY_MS);
+        let when = match days {
+            CERTIFICATE_DAYS.. => return None,
+            1.. => format!("ends in {days} {}", if days == 1 { "day" } else { "days" }),
+            0 => "ends within a day".to_owned(),
+            _ => "has ended".to_owned(),
+        };
+        Some(Self::new("certificate", &format!("{what} {when}: {renew}")))
+    }
 }
 
 /// What a gateway knows of the time.
@@ -137,4 +180,26 @@ pub struct LateStatus {
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_warned_of_before_it_ends() {
+        const NOW: i64 = 1_800_000_000_000;
+        for (left_ms, expected) in [
+            (CERTIFICATE_DAYS * DAY_MS, None),
+            (CERTIFICATE_DAYS * DAY_MS - 1, Some("it ends in 27 days: renew")),
+            (2 * DAY_MS - 1, Some("it ends in 1 day: renew")),
+            (1, Some("it ends within a day: renew")),
+            (-1, Some("it has ended: renew")),
+            (i64::MIN + 1, Some("it has ended: renew")),
+        ] {
+            let warning = Warning::of_certificate("it", NOW.saturating_add(left_ms), NOW, "renew");
+            assert_eq!(warning.map(|warning| warning.text).as_deref(), expected, "{left_ms}");
+        }
+        assert_eq!(Warning::of_certificate("it", i64::MAX, i64::MIN, ""), None);
+    }
 }

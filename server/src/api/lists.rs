@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Extension, State};
-use pattoo_wire::{Kind, Labels, Quality, Status};
+use pattoo_wire::{Kind, Labels, MAX_WARNING_CHARS, MAX_WARNINGS, Quality, Status, Warning};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -56,8 +56,27 @@ pub(super) struct Gateway {
     written_bytes_per_day: Option<u64>,
     /// Its clock; null before it told.
     clock: Option<Clock>,
+    /// What is going to be trouble there unless somebody sees to it, as it told last.
+    warnings: Vec<Trouble>,
     /// What this server took from it.
     received: Received,
+}
+
+/// Something that is going to be trouble.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Trouble {
+    /// `disk`, `clock`, `certificate`, or what else a newer gateway tells of.
+    about: String,
+    /// What is wrong and what to do.
+    text: String,
+}
+
+impl From<&Warning> for Trouble {
+    fn from(warning: &Warning) -> Self {
+        // A gateway may be somebody else's program.
+        let Warning { about, text } = Warning::new(&warning.about, &warning.text);
+        Self { about: about.chars().take(MAX_WARNING_CHARS).collect(), text }
+    }
 }
 
 /// A gateway's clock, as it told last.
@@ -110,6 +129,7 @@ impl From<GatewayLive> for Gateway {
             dropped_readings: status.map(|s| s.dropped_readings),
             written_bytes_per_day: status.and_then(written_bytes_per_day),
             clock: view.clock.map(Clock::from),
+            warnings: status.into_iter().flat_map(|s| &s.warnings).take(MAX_WARNINGS).map(Trouble::from).collect(),
             received: Received {
                 batches: view.counters.batches,
                 readings: view.counters.readings,

@@ -9,7 +9,7 @@ use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use pattoo_wire::{DeviceStatus, LinkStatus};
+use pattoo_wire::{DeviceStatus, LinkStatus, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,6 +115,12 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
     figures.push(plain("pattoo_replaced_readings_total", help, replaced as f64));
     figures.extend(rejects("", &state.live.strangers()));
     figures.extend(of_clients(&state.live.clients()));
+    figures.extend(state.live.certificates().into_iter().map(|(file, ends_ms)| Figure {
+        name: "pattoo_certificate_end_seconds",
+        help: "Unix time when the server's certificate in this file ends",
+        labels: vec![("file", file)],
+        value: ends_ms as f64 / 1000.0,
+    }));
     for gateway in state.live.gateways() {
         figures.extend(of_gateway(&gateway));
     }
@@ -183,10 +189,22 @@ fn of_gateway(gateway: &GatewayLive) -> Vec<Figure> {
         if let Some(bytes) = status.written_bytes {
             figures.push(figure("pattoo_gateway_written_bytes", "Bytes it wrote to storage since it started", bytes as f64));
         }
+        figures.extend(warnings(&gateway.name, status));
         status.links.iter().for_each(|(link, status)| figures.extend(of_link(&gateway.name, link, status)));
         status.devices.iter().for_each(|(device, status)| figures.extend(of_device(&gateway.name, device, status)));
     }
     figures
+}
+
+/// How much is going to be trouble: 0 is worth telling, for an alarm that must know that all is well.
+fn warnings(gateway: &str, status: &Status) -> Vec<Figure> {
+    let figure = |about: &&str| Figure {
+        name: "pattoo_gateway_warnings",
+        help: "Warnings of the gateway before trouble: of its disk and buffer, its clock, its certificates",
+        labels: vec![("gateway", gateway.to_owned()), ("about", (*about).to_owned())],
+        value: status.warnings.iter().filter(|warning| warning.about == **about).count() as f64,
+    };
+    ["disk", "clock", "certificate"].iter().map(figure).collect()
 }
 
 /// How busy a link is.

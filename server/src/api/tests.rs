@@ -138,9 +138,11 @@ fn gateways_tell_their_state_and_what_came_from_them() {
     assert_eq!((&plant7["buffer_batches"], &plant7["dropped_readings"]), (&json!(3), &json!(340)));
     // A million bytes in 15 minutes.
     assert_eq!(plant7["written_bytes_per_day"], json!(96_000_000));
+    assert_eq!(plant7["warnings"], json!([{ "about": "disk", "text": "the disk has little room <script>alert(1)</script>" }]));
     assert_eq!(plant7["received"]["rejects"], json!({"truncated": 2}));
     assert_eq!((&plant7["clock"]["offset"], &plant7["clock"]["source"]), (&json!(-1500), &json!("ntp")));
     let silent = &found["gateways"][0];
+    assert_eq!(silent["warnings"], json!([]));
     assert_eq!(silent["clock"], json!(null));
     assert_eq!((&silent["name"], &silent["online"], &silent["last_seen"]), (&json!("barn"), &json!(false), &json!(null)));
 }

@@ -95,6 +95,14 @@ pub fn fingerprint(pem: &str) -> Option<String> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| hex(&sha256(&der)))
 }
 
+/// When the certificates of a file end, ms since 1970.
+///
+/// # Errors
+/// It is missing or holds none.
+pub fn ends(path: &Path) -> Result<Vec<i64>, TlsError> {
+    Ok(certificates(path)?.iter().filter_map(|der| pattoo_wire::certificate::ends_ms(der)).collect())
+}
+
 /// The files whose change makes a new configuration.
 #[must_use]
 pub fn files(tls: &Tls) -> Vec<PathBuf> {

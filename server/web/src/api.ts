@@ -10,6 +10,7 @@ export interface Gateway {
   dropped_readings: number | null;
   written_bytes_per_day: number | null;
   clock: { offset: number; source: string; at: number } | null;
+  warnings: { about: string; text: string }[];
   received: { batches: number; readings: number; replays: number; changed: number; rejects: Record<string, number> };
 }
 

@@ -67,6 +67,11 @@ function GatewayCard({ gateway: g, devices, view, setView }: CardProps) {
         <span class={`pill ${g.online ? 'on' : 'off'}`}>{g.online ? '● online' : '○ offline'}</span>
         <Figures gateway={g} devices={devices} />
       </div>
+      {g.warnings.length > 0 && (
+        <ul class="trouble" aria-label={`Warnings of ${g.name}`}>
+          {g.warnings.map((w) => <li key={w.text} class="warn" data-trouble={w.about}><span aria-hidden="true">▲ </span>{w.text}</li>)}
+        </ul>
+      )}
       {devices.length === 0 && <p class="quiet">It has sent no points yet.</p>}
       {devices.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label={`Devices of ${g.name}`}>

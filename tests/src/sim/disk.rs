@@ -223,7 +223,7 @@ impl Store for Disk {
         })
     }
 
-    fn bytes(&mut self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.platter.lock().durable.chunks.values().flat_map(BTreeMap::values).map(|value| value.len() as u64).sum()
     }
 

@@ -14,6 +14,7 @@ use super::Event;
 use crate::broker;
 use crate::config::Broker;
 use crate::lines::{Cut, Lines, MAX_LINE_BYTES};
+use crate::tls::Shown;
 
 /// Largest message, in bytes.
 const MAX_PACKET_BYTES: u32 = 1 << 20;
@@ -84,7 +85,7 @@ impl Bus {
 
     fn connect(&self) -> Result<Line, String> {
         let client = format!("pattoo-in-{:016x}", getrandom::u64().unwrap_or_default());
-        let mut options = broker::options(client, &self.broker, MAX_PACKET_BYTES).map_err(|error| error.to_string())?;
+        let mut options = broker::options(client, &self.broker, MAX_PACKET_BYTES, &Shown::default()).map_err(|error| error.to_string())?;
         options.set_manual_acks(true);
         options.set_receive_maximum(Some(RECEIVE_MAXIMUM));
         let (client, eventloop) = AsyncClient::new(options, QUEUE);

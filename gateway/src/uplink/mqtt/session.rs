@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
+use super::Told;
 use super::commands::{Window, next_result};
 use super::pump::{Leave, Up};
-use super::{Health, Time};
 use crate::buffer::Stored;
 use crate::buffer::worker::Handle;
 use crate::clock;
@@ -73,8 +73,7 @@ pub(super) enum Sent {
 /// What a session has to do with.
 pub(super) struct Outside {
     pub(super) buffer: Handle,
-    pub(super) health: Health,
-    pub(super) time: Time,
+    pub(super) told: Told,
     pub(super) window: Option<Window>,
     pub(super) pulse: Pulse,
 }
@@ -89,8 +88,7 @@ pub(super) struct Session {
     /// The broker that is connected to, or was.
     pub(super) broker: String,
     pub(super) buffer: Handle,
-    pub(super) health: Health,
-    pub(super) time: Time,
+    pub(super) told: Told,
     /// Where commands are taken, if they are.
     pub(super) window: Option<Window>,
     pulse: Pulse,
@@ -115,7 +113,7 @@ impl Session {
         compress: bool,
         client: AsyncClient,
         leave: mpsc::Sender<Leave>,
-        Outside { buffer, health, time, window, pulse }: Outside,
+        Outside { buffer, told, window, pulse }: Outside,
     ) -> Self {
         Self {
             uplink: Uplink::new(policy, buffer.stats()),
@@ -126,8 +124,7 @@ impl Session {
             compress,
             broker: String::new(),
             buffer,
-            health,
-            time,
+            told,
             window,
             pulse,
             started: Instant::now(),
@@ -144,7 +141,7 @@ impl Session {
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Up>, mut shutdown: watch::Receiver<bool>) {
         let mut stats = self.buffer.watch();
-        let mut health = self.health.clone();
+        let mut health = self.told.health.clone();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -180,7 +177,7 @@ impl Session {
         if let Some(window) = &mut self.window {
             window.look();
         }
-        let known = self.time.state.borrow().offset_ms.is_some();
+        let known = self.told.time.state.borrow().offset_ms.is_some();
         self.ticks_with_time = if known { self.ticks_with_time.saturating_add(1) } else { 0 };
         self.step(Event::Tick).await;
     }
@@ -317,7 +314,7 @@ impl Session {
             match action {
                 Action::Hello { sent_ms } => self.publish_hello(sent_ms),
                 Action::Time { sent_ms, time_ms } => {
-                    self.time.heard.send_replace(Some(ServerTime { sent_ms, received_ms: clock::boot_ms(), time_ms }));
+                    self.told.time.heard.send_replace(Some(ServerTime { sent_ms, received_ms: clock::boot_ms(), time_ms }));
                 }
                 Action::Fetch { seq } => {
                     for event in self.fetch(seq).await {
@@ -389,7 +386,7 @@ impl Session {
     }
 
     fn publish_hello(&mut self, sent_ms: i64) {
-        let (stats, source) = (self.buffer.stats(), self.time.state.borrow().source);
+        let (stats, source) = (self.buffer.stats(), self.told.time.state.borrow().source);
         let (sent_ms, time_ms) = (u64::try_from(sent_ms).unwrap_or_default(), clock::now_ms());
         let hello = Hello { stream: stats.stream, oldest: stats.kept, next: stats.next, sent_ms, time_ms, source };
         match hello.encode() {

@@ -5,6 +5,7 @@ use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::LastWill;
 
+use super::ends::Ends;
 use crate::broker::{self, SetupError};
 use crate::config::{Broker, Uplink};
 
@@ -20,16 +21,16 @@ pub(super) fn queue_len(max_unacknowledged: usize) -> usize {
 }
 
 /// What it takes to connect to each broker, in their order.
-pub(super) fn options(gateway: &str, uplink: &Uplink, last_will: &[u8]) -> Result<Vec<MqttOptions>, SetupError> {
-    uplink.brokers.iter().map(|broker| options_for(gateway, uplink, broker, last_will.to_vec())).collect()
+pub(super) fn options(gateway: &str, uplink: &Uplink, last_will: &[u8], ends: &mut Ends) -> Result<Vec<MqttOptions>, SetupError> {
+    uplink.brokers.iter().map(|broker| options_for(gateway, uplink, broker, last_will.to_vec(), ends)).collect()
 }
 
-fn options_for(gateway: &str, uplink: &Uplink, broker: &Broker, last_will: Vec<u8>) -> Result<MqttOptions, SetupError> {
-    let mut options = broker::options(format!("pattoo-{gateway}"), broker, MAX_PACKET_BYTES)?;
+fn options_for(gateway: &str, uplink: &Uplink, broker: &Broker, will: Vec<u8>, ends: &mut Ends) -> Result<MqttOptions, SetupError> {
+    let mut options = broker::options(format!("pattoo-{gateway}"), broker, MAX_PACKET_BYTES, ends.of(broker))?;
     let inflight = u16::try_from(queue_len(uplink.max_unacknowledged)).unwrap_or(u16::MAX);
     options.set_outgoing_inflight_upper_limit(inflight).set_last_will(LastWill::new(
         topic::status(gateway),
-        last_will,
+        will,
         QoS::AtLeastOnce,
         true,
         None,

@@ -25,12 +25,13 @@ impl Session {
     pub(super) fn publish_status(&mut self, online: bool) {
         let stats = self.buffer.stats();
         let (devices, links) = {
-            let health = self.health.borrow_and_update();
+            let health = self.told.health.borrow_and_update();
             (health.devices(), health.links())
         };
         self.health_told.clone_from(&devices);
+        let warnings = self.told.warnings.borrow_and_update().clone();
         self.status_sent = Some(Instant::now());
-        let time = *self.time.state.borrow();
+        let time = *self.told.time.state.borrow();
         let status = Status {
             online,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -47,6 +48,7 @@ impl Session {
             buffer_bytes: stats.bytes,
             dropped_readings: stats.dropped_readings,
             written_bytes: written_bytes(),
+            warnings,
             devices,
             links,
         };
@@ -59,7 +61,8 @@ impl Session {
     pub(super) fn refresh_status(&mut self) {
         let age = self.status_sent.map_or(Duration::MAX, |sent| sent.elapsed());
         let pause = self.uplink.time_for(self.status_bytes) * RATE_PARTS;
-        let due = age >= STATUS_EVERY.max(pause) || (age >= STATUS_GAP.max(pause) && self.health.borrow().differs_from(&self.health_told));
+        let is_news = self.told.health.borrow().differs_from(&self.health_told) || self.told.warnings.has_changed().unwrap_or(false);
+        let due = age >= STATUS_EVERY.max(pause) || (age >= STATUS_GAP.max(pause) && is_news);
         if self.connected && due {
             self.publish_status(true);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pattoo_wire::{
     Ack, Ask, Batch, Block, ClockSource, ClockStatus, Decimal, Device, Echo, Hello, Kind, Labels, Quality, Reason, Repr, Sample, Schema,
-    SchemaId, Series, Status, Value, open_data, topic,
+    SchemaId, Series, Status, Value, Warning, open_data, topic,
 };
 use rumqttc::v5::Event as MqttEvent;
 use rumqttc::v5::MqttOptions;
@@ -132,16 +132,20 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
 /// What the gateway takes for the time when it starts.
 const TIME_MS: i64 = 1_900_000_000_000;
 
-fn time() -> (Time, watch::Receiver<Option<ServerTime>>) {
+/// What a session tells, and those who know it.
+fn told() -> (Told, watch::Sender<health::Health>, watch::Sender<Vec<Warning>>, watch::Receiver<Option<ServerTime>>) {
     let (heard, hears) = watch::channel(None);
+    let ((health, told), (warnings, warned)) = (watch::channel(Default::default()), watch::channel(Vec::new()));
     let state = State { source: ClockSource::Ntp, offset_ms: Some(TIME_MS - clock::boot_ms()), ..State::default() };
-    (Time { heard, state: watch::channel(state).1 }, hears)
+    (Told { health: told, warnings: warned, time: Time { heard, state: watch::channel(state).1 } }, health, warnings, hears)
 }
 
 /// A gateway's buffer on its own thread and its MQTT client on a task.
 struct Gateway {
     buffer: Handle,
     health: watch::Sender<health::Health>,
+    warnings: watch::Sender<Vec<Warning>>,
+    ends: Ends,
     heard: watch::Receiver<Option<ServerTime>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -156,11 +160,12 @@ impl Gateway {
         for i in 0..batches {
             handle.append(closed(i)).await.unwrap();
         }
-        let (health, watched) = watch::channel(health::Health::default());
         let (stop, stopped) = watch::channel(false);
-        let (time, heard) = time();
-        let task = tokio::spawn(Client::new(config).unwrap().run(handle.clone(), watched, time, None, stopped));
-        Self { buffer: handle, health, heard, stop, task }
+        let (told, health, warnings, heard) = told();
+        let client = Client::new(config).unwrap();
+        let ends = client.ends();
+        let task = tokio::spawn(client.run(handle.clone(), told, None, stopped));
+        Self { buffer: handle, health, warnings, ends, heard, stop, task }
     }
 
     async fn drained(&self) {
@@ -322,6 +327,9 @@ async fn all_batches_arrive_and_are_released_and_the_status_tells_of_start_healt
         meter == Some((Quality::Bad, Some("timeout"), 1)) && status.links.get("line1").is_some_and(|link| link.skipped == 3)
     };
     server.until("illness", |seen| seen.statuses.last().is_some_and(is_ill)).await;
+    let soon = vec![Warning::new("disk", "it is full soon")];
+    gateway.warnings.send_replace(soon.clone());
+    server.until("a warning", |seen| seen.statuses.last().is_some_and(|status| status.warnings == soon)).await;
     gateway.stop.send_replace(true);
     timeout(FAREWELL * 2, gateway.task).await.expect("stops in time").unwrap();
     server.until("farewell", |seen| seen.statuses.last().is_some_and(|status| !status.online && status.uptime_s < 1000)).await;
@@ -443,49 +451,12 @@ async fn cut_after(near: TcpStream, far: TcpStream, mut left: usize) {
     tokio::select! { _ = back => {}, () = forth => {} }
 }
 
-fn openssl(folder: &Path, args: &str) {
-    let output = Command::new("openssl")
-        .args(args.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("openssl must be installed for this test");
-    assert!(output.status.success(), "openssl {args}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-#[tokio::test]
-async fn tls_works_with_the_given_authority_and_refuses_another() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = folder.path().to_owned();
-    for ca in ["ca", "other"] {
-        openssl(
-            &dir,
-            &format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={ca} -keyout {ca}.key -out {ca}.pem"),
-        );
-    }
-    openssl(&dir, "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr");
-    std::fs::write(dir.join("san"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    openssl(&dir, "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem");
-    let tls_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let at = |name: &str| dir.join(name).display().to_string();
-    let more = format!(
-        "user root\nlistener {tls_port} 127.0.0.1\ntls_version tlsv1.3\ncertfile {}\nkeyfile {}\n",
-        at("server.pem"),
-        at("server.key")
-    );
-    let broker = Mosquitto::prepared(folder, &more);
-    let server = Server::start(broker.port, "server");
-    let url = format!("mqtts://127.0.0.1:{tls_port}");
-    let stranger = Gateway::start(&config(url.clone(), Some(dir.join("other.pem"))), 1).await;
-    let gateway = Gateway::start(&config(url, Some(dir.join("ca.pem"))), 5).await;
-    gateway.drained().await;
-    server.seen.lock().unwrap().assert_has_all(5);
-    assert_eq!(stranger.buffer.stats().batches, 1);
-}
-
 #[test]
 fn the_client_can_run_on_any_task() {
     fn assert_send<T: Send>(_: T) {}
     let client = Client::new(&config("mqtt://127.0.0.1:1".into(), None)).unwrap();
     let (handle, _receiver) = channel(crate::buffer::Stats::default());
-    assert_send(client.run(handle, watch::channel(health::Health::default()).1, time().0, None, watch::channel(false).1));
+    assert_send(client.run(handle, told().0, None, watch::channel(false).1));
 }
+
+mod tls;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pattoo_wire::{
     ClockSource, Decimal, DeviceStatus, Gap, GapReason, Kind, LateStatus, LinkStatus, Quality, Reason, Repr, Sample, Series, Status, Value,
+    Warning,
 };
 
 use crate::live::{Clock, Live};
@@ -76,6 +77,7 @@ impl Plant {
             buffer_bytes: 2100,
             dropped_readings: 340,
             written_bytes: Some(1_000_000),
+            warnings: vec![Warning::new("disk", &format!("the disk has little room {EVIL}"))],
             devices: [("main-meter".to_owned(), health(Quality::Good, None)), ("pump".to_owned(), health(Quality::Bad, Some("timeout")))]
                 .into(),
             links: [("line1".to_owned(), LinkStatus { polls: 180, skipped: 14, late })].into(),

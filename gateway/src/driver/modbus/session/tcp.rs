@@ -20,7 +20,7 @@ use super::super::ear::{Ear, Overheard};
 use super::{Answer, Attempt, Clock, Failure, judge};
 use crate::config::Security;
 use crate::link::{self, Stream};
-use crate::tls;
+use crate::tls::{self, Shown};
 
 /// Longest waits.
 pub(super) struct Limits {
@@ -117,7 +117,8 @@ async fn secured(endpoint: &str, security: &Security, limit: Duration) -> Result
     let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a server: set `server_name`"))?;
     let stream = link::connect(endpoint, limit).await.map_err(|error| error.to_string())?;
     let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
-    let config = tls::client(Some(&security.ca), Some(&security.identity), &versions).map_err(|error| error.to_string())?;
+    let config =
+        tls::client(Some(&security.ca), Some(&security.identity), &versions, &Shown::default()).map_err(|error| error.to_string())?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let stream = timeout(limit, handshake).await.map_err(|_| "no TLS handshake in time".to_owned())?;
     Ok(Secured { stream: stream.map_err(|error| format!("TLS: {error}"))?, endpoint: endpoint.to_owned(), heard: false })

@@ -30,11 +30,10 @@ async fn an_acknowledgement_that_waits_in_the_inbox_is_no_silence() {
     let (client, _connection) = AsyncClient::new(MqttOptions::new("pattoo-plant7", "127.0.0.1", 1), 16);
     let (leave, mut left) = mpsc::channel(1);
     let state = State { source: ClockSource::Ntp, offset_ms: Some(0), ..State::default() };
-    let time = Time { state: watch::channel(state).1, heard: watch::channel(None).0 };
+    let time = super::super::Time { state: watch::channel(state).1, heard: watch::channel(None).0 };
     let outside = Outside {
         buffer: handle.clone(),
-        health: watch::channel(crate::health::Health::default()).1,
-        time,
+        told: Told { health: watch::channel(crate::health::Health::default()).1, warnings: watch::channel(Vec::new()).1, time },
         window: None,
         pulse: Default::default(),
     };

@@ -1,0 +1,37 @@
+//! `buffer status`: asks the running daemon how its buffer stands. Shell.
+
+use anyhow::{Context, Result};
+use bytesize::ByteSize;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::control::{self, Standing};
+use crate::run::free_bytes;
+
+/// What the daemon of this configuration answers, as text or JSON.
+pub(super) fn status(config: &Config, as_json: bool) -> Result<String> {
+    let buffer = &config.buffer;
+    let standing = control::standing(&buffer.path).with_context(|| super::unreachable(&buffer.path))?;
+    let free = free_bytes(&buffer.path);
+    if as_json {
+        let mut told = serde_json::to_value(&standing)?;
+        told["max_bytes"] = buffer.max_bytes.into();
+        told["free_bytes"] = json!(free);
+        return Ok(serde_json::to_string_pretty(&told)? + "\n");
+    }
+    Ok(text(&standing, buffer.max_bytes, free))
+}
+
+fn text(standing: &Standing, max_bytes: u64, free: Option<u64>) -> String {
+    let Standing { batches, bytes, disk_bytes, dropped_readings, pending_gaps, clock, warnings } = standing;
+    let size = |bytes: u64| ByteSize(bytes).display().si();
+    let mut lines = vec![
+        format!("waiting   {batches} batches, {}", size(*bytes)),
+        format!("on disk   {} of at most {}", size(*disk_bytes), size(max_bytes)),
+        format!("free      {}", free.map_or_else(|| "unknown".to_owned(), |free| size(free).to_string())),
+        format!("dropped   {dropped_readings} readings; {pending_gaps} gap records wait for the next batch"),
+        format!("time by   {clock}"),
+    ];
+    lines.extend(warnings.iter().map(|warning| format!("warning   {}: {}", warning.about, warning.text)));
+    lines.join("\n") + "\n"
+}
