@@ -144,6 +144,43 @@ fn a_daemon_that_hangs_is_not_called_alive() -> Result<()> {
     Ok(())
 }
 
+/// A manager that is held up itself must not hold up a gateway of one thread.
+#[test]
+fn a_manager_that_does_not_read_holds_up_nothing() -> Result<()> {
+    let folder = TempDir::new()?;
+    let at = folder.path();
+    let socket = UnixDatagram::bind(at.join("notify"))?;
+    let full = || -> Result<()> {
+        let other = UnixDatagram::unbound()?;
+        other.set_nonblocking(true)?;
+        other.connect(at.join("notify"))?;
+        while other.send(b"X=1").is_ok() {}
+        Ok(())
+    };
+    full()?;
+    std::fs::write(at.join("gateway.yaml"), config(at, "200ms"))?;
+    let mut command = gateway(at)?;
+    Manager::over(at, command.arg("run"));
+    let mut program = Program::start("gateway", &mut command)?;
+    let stored = || {
+        let output = gateway(at).ok()?.args(["buffer", "status", "--json"]).output().ok()?;
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        told["batches"].as_u64().filter(|batches| *batches > 0)
+    };
+    wait_for("readings in the buffer of a gateway that nobody hears", PATIENCE, stored).with_context(|| program.tail())?;
+
+    // Once it reads, it hears what it must know.
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut message = [0; 4096];
+    let heard = std::iter::from_fn(|| socket.recv(&mut message).ok().map(|length| message[..length].starts_with(b"READY=1")));
+    ensure!(heard.into_iter().any(|ready| ready), "{}", program.tail());
+
+    full()?;
+    signal(program.id(), "TERM")?;
+    ensure!(program.wait()?.success(), "{}", program.tail());
+    Ok(())
+}
+
 #[test]
 fn a_server_tells_its_manager_how_it_is() -> Result<()> {
     let folder = TempDir::new()?;

@@ -5,7 +5,7 @@
 //! | name | what |
 //! |---|---|
 //! | `lock` | held while open |
-//! | `head.0`, `head.1` | the head, written in turn and synced; `head.lazy` not synced. The latest that is whole counts |
+//! | `head.0`, `head.1` | the head, written in turn and synced; `head.lazy` now and then, and not synced. The latest that is whole counts |
 //! | `schema-<id>` | the message of a schema |
 //! | `chunk-<first>.<generation>/` | a chunk: sled's files, `begun`, and `about` once it is sealed. The highest generation counts |
 //! | `ballast` | space to give up when the disk is full |
@@ -18,9 +18,10 @@
 mod chunk;
 mod copy;
 mod files;
+mod heads;
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -29,17 +30,15 @@ pub(super) use self::files::pause;
 use self::files::{
     io_error, read_if_there, remove_folder, remove_if_there, sync_folder, take_lock, taken_bytes, write_again, write_synced,
 };
+use self::heads::Heads;
 use super::store::{Listed, Numbered};
-use super::{Notice, Store, StoreError, record};
+use super::{Notice, Store, StoreError};
 
 /// Bytes of the reserve that is given up when the disk is full.
 pub const BALLAST_BYTES: u64 = 8 << 20;
 
 /// Chunks that are open for reading beside the one that is written to: what waits longest, and what is sent again.
 const MAX_READERS: usize = 2;
-
-/// What the smallest file takes.
-const BLOCK_BYTES: usize = 4096;
 
 /// Folders of the layout before chunks; no release had it.
 const OLD_LAYOUT: &[&str] = &["store", "store.new", "store.old"];
@@ -65,16 +64,6 @@ pub struct Disk {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     generation: u64,
-    bytes: u64,
-}
-
-/// Which head was written last.
-#[derive(Debug, Default)]
-struct Heads {
-    generation: u64,
-    /// The one of the two that the next durable head goes to: never over the latest.
-    next: usize,
-    lazy: Option<File>,
     bytes: u64,
 }
 
@@ -304,58 +293,19 @@ impl Disk {
     }
 }
 
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.heads.note(&self.folder);
+    }
+}
+
 impl Store for Disk {
     fn head(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut heads = Vec::new();
-        let mut there = false;
-        for (place, name) in ["head.0", "head.1", "head.lazy"].iter().enumerate() {
-            let path = self.folder.join(name);
-            let Some(bytes) = read_if_there(&path)? else { continue };
-            there = there || place < 2;
-            heads.extend(open_head(&bytes).map(|(generation, head)| (generation, place, head)));
-        }
-        heads.sort_unstable_by_key(|(generation, ..)| *generation);
-        if let Some((_, place, _)) = heads.iter().rfind(|(_, place, _)| *place < 2) {
-            self.heads.next = 1 - place;
-        }
-        let latest = heads.pop();
-        if latest.is_none() && there {
-            return Err(StoreError::Damaged("its head is unreadable".into()));
-        }
-        self.heads.generation = latest.as_ref().map_or(0, |(generation, ..)| *generation);
-        Ok(latest.map(|(_, _, head)| head))
+        self.heads.read(&self.folder)
     }
 
     fn set_head(&mut self, head: &[u8], durable: bool) -> Result<(), StoreError> {
-        let generation = self.heads.generation + 1;
-        let bytes = close_head(generation, head);
-        if durable {
-            let path = self.folder.join(format!("head.{}", self.heads.next));
-            if path.exists() {
-                // In place: that takes no space, and if it tears, there is the other one.
-                write_synced(&path, &bytes)?;
-            } else {
-                // The first one has no other: it is there whole or not at all.
-                let new = self.folder.join("head.new");
-                write_synced(&new, &bytes)?;
-                std::fs::rename(&new, &path).map_err(|e| io_error(&path, &e))?;
-                sync_folder(&self.folder)?;
-            }
-            self.heads.next = 1 - self.heads.next;
-        } else {
-            use std::os::unix::fs::FileExt;
-            let path = self.folder.join("head.lazy");
-            if self.heads.lazy.is_none() {
-                let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path).map_err(|e| io_error(&path, &e))?;
-                self.heads.lazy = Some(file);
-            }
-            if let Some(file) = &self.heads.lazy {
-                file.write_all_at(&bytes, 0).map_err(|e| io_error(&path, &e))?;
-            }
-        }
-        self.heads.generation = generation;
-        self.heads.bytes = 3 * bytes.len().next_multiple_of(BLOCK_BYTES) as u64;
-        Ok(())
+        self.heads.set(&self.folder, head, durable)
     }
 
     fn schema(&mut self, id: u32) -> Result<Option<Vec<u8>>, StoreError> {
@@ -456,6 +406,8 @@ impl Store for Disk {
 
     fn recover(&mut self, after: &StoreError) -> Result<(), StoreError> {
         self.open.clear();
+        // Where it cannot be noted, what was released is sent again.
+        let _ = self.heads.note(&self.folder);
         self.heads = Heads::default();
         if *after == StoreError::Full {
             remove_if_there(&self.ballast())?;
@@ -477,20 +429,4 @@ fn parse_chunk(name: &str) -> Option<(u64, u64)> {
     let (first, generation) = name.strip_prefix("chunk-")?.split_once('.')?;
     Some((u64::from_str_radix(first, 16).ok()?, generation.parse().ok()?))
         .filter(|(first, generation)| chunk_name(*first, *generation) == name)
-}
-
-/// A head file: its length, its generation, the head, CRC of all. What a longer one before left behind it does not count.
-fn close_head(generation: u64, head: &[u8]) -> Vec<u8> {
-    let mut bytes = record::sealed(&[head.len() as u64, generation]);
-    bytes.extend(head);
-    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
-    bytes
-}
-
-fn open_head(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let (front, rest) = bytes.split_at_checked(20)?;
-    let [len, generation] = record::opened(front)?.try_into().ok()?;
-    let (head, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
-    let sound = crc32fast::hash(bytes.get(..20 + head.len())?) == u32::from_le_bytes(*rest.first_chunk()?);
-    sound.then(|| (generation, head.to_vec()))
 }

@@ -163,4 +163,10 @@ mod tests {
         let error = SerialLine { rs485: true, ..line }.open().unwrap_err().to_string();
         assert!(error.contains("plugged in"), "{error}");
     }
+    #[test]
+    fn a_port_that_may_not_be_opened_names_the_group_that_may() {
+        let denied = tokio_serial::Error::new(tokio_serial::ErrorKind::Io(io::ErrorKind::PermissionDenied), "Permission denied");
+        let error = line(9600, Parity::None, 1).refused(&denied).to_string();
+        assert!(error.contains("/dev/null") && error.contains("Permission denied") && error.contains("group dialout"), "{error}");
+    }
 }
