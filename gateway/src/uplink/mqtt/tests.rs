@@ -132,12 +132,15 @@ fn config(url: String, ca: Option<std::path::PathBuf>) -> Config {
 /// What the gateway takes for the time when it starts.
 const TIME_MS: i64 = 1_900_000_000_000;
 
-/// What a session tells, and those who know it.
-fn told() -> (Told, watch::Sender<health::Health>, watch::Sender<Vec<Warning>>, watch::Receiver<Option<ServerTime>>) {
+/// Those who know what a session tells, and what it hears of the time.
+type Known = (watch::Sender<health::Health>, watch::Sender<Vec<Warning>>, watch::Receiver<Option<ServerTime>>);
+
+/// What a session tells.
+fn told() -> (Told, Known) {
     let (heard, hears) = watch::channel(None);
     let ((health, told), (warnings, warned)) = (watch::channel(Default::default()), watch::channel(Vec::new()));
     let state = State { source: ClockSource::Ntp, offset_ms: Some(TIME_MS - clock::boot_ms()), ..State::default() };
-    (Told { health: told, warnings: warned, time: Time { heard, state: watch::channel(state).1 } }, health, warnings, hears)
+    (Told { health: told, warnings: warned, time: Time { heard, state: watch::channel(state).1 } }, (health, warnings, hears))
 }
 
 /// A gateway's buffer on its own thread and its MQTT client on a task.
@@ -161,7 +164,7 @@ impl Gateway {
             handle.append(closed(i)).await.unwrap();
         }
         let (stop, stopped) = watch::channel(false);
-        let (told, health, warnings, heard) = told();
+        let (told, (health, warnings, heard)) = told();
         let client = Client::new(config).unwrap();
         let ends = client.ends();
         let task = tokio::spawn(client.run(handle.clone(), told, None, stopped));
