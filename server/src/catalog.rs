@@ -9,7 +9,9 @@ mod receipts;
 mod refused;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use pattoo_wire::{Batch, Header, MAX_SERIES, Schema, SchemaId};
@@ -33,11 +35,17 @@ pub const MAX_SCHEMA_SERIES: usize = 4 * MAX_SERIES;
 /// Most streams that are kept of one gateway. A forgotten one that comes back begins at its oldest batch: nothing is lost.
 pub const MAX_STREAMS: usize = 16;
 
+/// Most series of all gateways, unless the configuration says otherwise.
+pub const DEFAULT_MAX_SERIES: usize = 1_000_000;
+
 /// All that is known of all gateways.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Catalog {
     gateways: BTreeMap<String, Gateway>,
     last_id: u32,
+    /// Of all gateways, and how many there may be.
+    series_count: usize,
+    max_series: usize,
     /// Counts uses, to know the least recent.
     uses: u64,
 }
@@ -48,8 +56,8 @@ type Words = (u64, u64, u64);
 #[derive(Debug, Default)]
 struct Gateway {
     schemas: HashMap<SchemaId, KnownSchema>,
-    /// Device -> point -> series.
-    series: HashMap<String, HashMap<String, SeriesEntry>>,
+    /// Device -> series by point.
+    series: HashMap<String, HashSet<OfPoint>>,
     series_count: usize,
     streams: HashMap<u64, Stream>,
     /// Of its latest hello.
@@ -58,6 +66,36 @@ struct Gateway {
     settled: Option<Words>,
     /// The schema that the series were last brought up to date with.
     current: Option<SchemaId>,
+}
+
+/// A series by the name of its point, which is not kept twice.
+#[derive(Debug, Clone)]
+struct OfPoint(Arc<SeriesEntry>);
+
+impl Borrow<str> for OfPoint {
+    fn borrow(&self) -> &str {
+        &self.0.entry.point
+    }
+}
+
+impl Hash for OfPoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.entry.point.hash(state);
+    }
+}
+
+impl PartialEq for OfPoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.entry.point == other.0.entry.point
+    }
+}
+
+impl Eq for OfPoint {}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self { gateways: BTreeMap::new(), last_id: 0, series_count: 0, max_series: DEFAULT_MAX_SERIES, uses: 0 }
+    }
 }
 
 /// One life of a gateway's buffer.
@@ -85,7 +123,7 @@ impl Catalog {
         let mut catalog = Self::default();
         for entry in loaded.series {
             catalog.last_id = catalog.last_id.max(entry.id.0);
-            catalog.gateways.entry(entry.gateway.clone()).or_default().insert_series(entry);
+            catalog.insert_series(Arc::new(entry));
         }
         for (gateway, id, schema) in loaded.schemas {
             let known = KnownSchema { schema: Arc::new(schema), ids: None, used: 0, came: 0 };
@@ -109,11 +147,17 @@ impl Catalog {
         catalog
     }
 
+    /// Takes no more series than that; those that there are stay, however many.
+    #[must_use]
+    pub fn with_max_series(self, max_series: usize) -> Self {
+        Self { max_series, ..self }
+    }
+
     /// What a store holds, after a commit that failed. The hellos that led to one before are not forgotten: one of them that comes
     /// again stands behind batches that were made after it, and would be taken for the word of an older buffer.
     #[must_use]
     pub fn reloaded(&self, loaded: Loaded) -> Self {
-        let mut catalog = Self::new(loaded);
+        let mut catalog = Self::new(loaded).with_max_series(self.max_series);
         for (name, gateway) in &mut catalog.gateways {
             let settled = self.gateways.get(name).and_then(|before| before.settled);
             (gateway.hello, gateway.settled) = (settled, settled);
@@ -129,8 +173,37 @@ impl Catalog {
     }
 
     /// All series, in no order.
-    pub fn series(&self) -> impl Iterator<Item = &SeriesEntry> {
-        self.gateways.values().flat_map(|g| g.series.values()).flat_map(HashMap::values)
+    pub fn series(&self) -> impl Iterator<Item = &Arc<SeriesEntry>> {
+        self.gateways.values().flat_map(|g| g.series.values()).flatten().map(|OfPoint(entry)| entry)
+    }
+
+    /// The known series of this name.
+    #[must_use]
+    pub fn find(&self, entry: &SeriesEntry) -> Option<&Arc<SeriesEntry>> {
+        self.gateways.get(&entry.gateway)?.find(&entry.device, &entry.entry.point)
+    }
+
+    /// Adds or replaces a series.
+    fn insert_series(&mut self, entry: Arc<SeriesEntry>) {
+        let gateway = match self.gateways.get_mut(&entry.gateway) {
+            Some(gateway) => gateway,
+            None => self.gateways.entry(entry.gateway.clone()).or_default(),
+        };
+        let is_new = gateway.insert_series(entry);
+        self.series_count += usize::from(is_new);
+    }
+
+    /// Whether a gateway may have so many more series.
+    fn ensure_room_for_series(&self, gateway: &str, more: usize) -> Result<(), Refused> {
+        let of_gateway = self.gateways.get(gateway).map_or(0, |gateway| gateway.series_count) + more;
+        if more > 0 && of_gateway > MAX_GATEWAY_SERIES {
+            return Err(Refused::TooManySeries { gateway: gateway.to_owned(), count: of_gateway });
+        }
+        let (count, limit) = (self.series_count + more, self.max_series);
+        match more > 0 && count > limit {
+            true => Err(Refused::TooManySeriesInAll { gateway: gateway.to_owned(), count, limit }),
+            false => Ok(()),
+        }
     }
 
     /// Names of all gateways, ascending.
@@ -200,13 +273,13 @@ impl Catalog {
             return Ok((Vec::new(), ids.clone()));
         }
         let schema = known.schema.clone();
-        let count = owner.series_count + owner.missing(&schema);
-        if count > MAX_GATEWAY_SERIES {
-            return Err(Refused::TooManySeries { gateway: gateway.to_owned(), count });
-        }
+        let more = owner.missing(&schema);
+        self.ensure_room_for_series(gateway, more)?;
+        let owner = self.gateways.get_mut(gateway).ok_or_else(unknown)?;
+        let before = owner.series_count;
         let (mut changed, mut ids) = (Vec::new(), Vec::with_capacity(schema.series.len()));
         for (device, series) in pairs(&schema) {
-            let earlier = owner.series.get(&device.name).and_then(|points| points.get(&series.point));
+            let earlier = owner.find(&device.name, &series.point);
             let id = earlier.map_or(SeriesId(self.last_id.saturating_add(1)), |entry| entry.id);
             ids.push(id);
             let mut entry = SeriesEntry {
@@ -218,14 +291,15 @@ impl Catalog {
                 entry: series.clone(),
             };
             entry.entry.device = 0;
-            if earlier != Some(&entry) {
+            if earlier.is_none_or(|earlier| **earlier != entry) {
                 self.last_id = self.last_id.max(id.0);
-                owner.insert_series(entry.clone());
+                owner.insert_series(Arc::new(entry.clone()));
                 changed.push(entry);
             }
         }
         let ids: Arc<[SeriesId]> = ids.into();
         owner.current = Some(id);
+        self.series_count += owner.series_count - before;
         if let Some(known) = owner.schemas.get_mut(&id) {
             known.ids = Some(ids.clone());
         }
@@ -241,14 +315,23 @@ impl Catalog {
 }
 
 impl Gateway {
-    fn insert_series(&mut self, entry: SeriesEntry) {
-        let points = self.series.entry(entry.device.clone()).or_default();
-        self.series_count += usize::from(points.insert(entry.entry.point.clone(), entry).is_none());
+    fn find(&self, device: &str, point: &str) -> Option<&Arc<SeriesEntry>> {
+        self.series.get(device)?.get(point).map(|OfPoint(entry)| entry)
+    }
+
+    /// Adds or replaces a series; whether it is new.
+    fn insert_series(&mut self, entry: Arc<SeriesEntry>) -> bool {
+        let points = match self.series.get_mut(&entry.device) {
+            Some(points) => points,
+            None => self.series.entry(entry.device.clone()).or_default(),
+        };
+        let is_new = points.replace(OfPoint(entry)).is_none();
+        self.series_count += usize::from(is_new);
+        is_new
     }
 
     fn missing(&self, schema: &Schema) -> usize {
-        let known = |device: &str, point: &str| self.series.get(device).is_some_and(|points| points.contains_key(point));
-        pairs(schema).filter(|(device, series)| !known(&device.name, &series.point)).count()
+        pairs(schema).filter(|(device, series)| self.find(&device.name, &series.point).is_none()).count()
     }
 
     /// Drops schemas, those that no batch used first, until one of that many series fits.
@@ -280,3 +363,6 @@ fn readings(ids: &[SeriesId], blocks: Vec<pattoo_wire::Block>) -> Readings {
     }
     readings
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_saphyr::{Error as YamlError, Location, Spanned};
 use thiserror::Error;
 
+use crate::catalog::DEFAULT_MAX_SERIES;
+
 use agents::RawAgents;
 pub use agents::{Agents, Network};
 use broker::RawBroker;
@@ -29,6 +31,8 @@ pub const DEFAULT_FILE: &str = "/etc/pattoo/server.yaml";
 /// Largest configuration file, in bytes.
 pub const MAX_FILE_BYTES: usize = 64 << 10;
 
+/// Ids of series are 32 bits wide, and the memory of a machine ends before.
+const MAX_SERIES: (usize, usize) = (1, 100_000_000);
 /// What the store may hold in memory before it writes parts.
 pub const DEFAULT_MEMORY: u64 = 48 << 20;
 /// Less would write parts of a few readings; more only makes a start after a kill longer.
@@ -59,6 +63,8 @@ pub struct Config {
     pub retention: Duration,
     /// How far ahead of the server's clock readings may be; later ones are refused.
     pub max_future: Duration,
+    /// Most series of all gateways.
+    pub max_series: usize,
     /// Readings that the store holds in memory before it writes them to parts, in bytes.
     pub memory: u64,
     /// Folder of dashboards; one below the data folder where absent.
@@ -104,6 +110,7 @@ struct RawSite {
 #[serde(deny_unknown_fields)]
 struct RawIngest {
     max_future: Option<Spanned<String>>,
+    max_series: Option<Spanned<String>>,
 }
 
 /// A text and where it was found.
@@ -148,7 +155,9 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let http = raw.http.unwrap_or_default().resolve(at, found, path, from_env("PATTOO_HTTP_LISTEN"))?;
     let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
     let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
-    let max_future = found(raw.ingest.and_then(|ingest| ingest.max_future));
+    let RawIngest { max_future, max_series } = raw.ingest.unwrap_or_default();
+    let max_series = found(max_series).map_or(Ok(DEFAULT_MAX_SERIES), |text| number(&text, MAX_SERIES))?;
+    let max_future = found(max_future);
     let max_future = max_future.map_or(Ok(DEFAULT_MAX_FUTURE), |text| duration(&text, MAX_FUTURE, "30m, 1m to 1year"))?;
     let memory =
         from_env("PATTOO_MEMORY").or(found(raw.memory)).map_or(Ok(DEFAULT_MEMORY), |text| bytes(&text, MEMORY, "48MiB, 64KiB to 4GiB"))?;
@@ -164,7 +173,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, agents, retention, max_future, memory, dashboards, zone, language })
+    Ok(Config { data, broker, http, agents, retention, max_future, max_series, memory, dashboards, zone, language })
 }
 
 fn default(text: &str) -> Found {
@@ -187,6 +196,11 @@ fn known_zone(found: &Found) -> Result<String, Problem> {
 fn duration(found: &Found, (least, most): (Duration, Duration), expected: &str) -> Result<Duration, Problem> {
     let wrong = || found.problem(format!("found {:?}, expected a time like {expected}", found.text));
     humantime::parse_duration(&found.text).ok().filter(|time| (least..=most).contains(time)).ok_or_else(wrong)
+}
+
+fn number(found: &Found, (least, most): (usize, usize)) -> Result<usize, Problem> {
+    let wrong = || found.problem(format!("found {:?}, expected a number from {least} to {most}", found.text));
+    found.text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(wrong)
 }
 
 fn bytes(found: &Found, (least, most): (u64, u64), expected: &str) -> Result<u64, Problem> {

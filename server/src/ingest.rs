@@ -164,7 +164,7 @@ impl Rejected {
                 Refused::SchemaUnknown { .. } => "schema_unknown",
                 Refused::TooFarAhead { .. } => "too_far_ahead",
                 Refused::TooManyGateways { .. } => "too_many_gateways",
-                Refused::TooManySeries { .. } => "too_many_series",
+                Refused::TooManySeries { .. } | Refused::TooManySeriesInAll { .. } => "too_many_series",
             },
         }
     }

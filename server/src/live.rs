@@ -1,9 +1,11 @@
 //! What the server knows right now, shared between ingest (which writes it) and the API (which reads it).
 //! Not durable: a restart begins it anew from the store, and gateways tell the rest again.
 
+mod named;
 mod recent;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pattoo_wire::{ClockSource, Status};
@@ -11,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::catalog::MAX_GATEWAYS;
 use crate::store::{Readings, SeriesEntry, SeriesId};
+use named::{ByName, Named};
 use recent::Recent;
 pub use recent::{Fresh, MAX_RECENT_COMMITS, MAX_RECENT_READINGS};
 
@@ -90,8 +93,7 @@ struct Health {
 #[derive(Debug, Default)]
 struct State {
     gateways: BTreeMap<String, GatewayLive>,
-    /// Gateway, device, point.
-    series: BTreeMap<(String, String, String), Arc<SeriesEntry>>,
+    series: BTreeSet<ByName>,
     ids: BTreeMap<SeriesId, Arc<SeriesEntry>>,
     strangers: Counters,
     replaced: u64,
@@ -117,14 +119,24 @@ impl Live {
     pub fn series(&self, gateway: Option<&str>, device: Option<&str>) -> Vec<Arc<SeriesEntry>> {
         let wanted = |name: &str, filter: Option<&str>| filter.is_none_or(|filter| filter == name);
         let state = self.read();
-        let from = (gateway.unwrap_or_default().to_owned(), String::new(), String::new());
-        let range = state.series.range(from..).take_while(|((of, ..), _)| wanted(of, gateway));
-        range.filter(|((_, of, _), _)| wanted(of, device)).map(|(_, entry)| entry.clone()).collect()
+        let from: &dyn Named = &(gateway.unwrap_or_default(), "", "");
+        let range = state
+            .series
+            .range::<dyn Named, _>((Bound::Included(from), Bound::Unbounded))
+            .map(|ByName(entry)| entry)
+            .take_while(|entry| wanted(&entry.gateway, gateway));
+        range.filter(|entry| wanted(&entry.device, device)).cloned().collect()
     }
 
     /// The series of that identity.
     pub fn find(&self, gateway: &str, device: &str, point: &str) -> Option<Arc<SeriesEntry>> {
-        self.read().series.get(&(gateway.to_owned(), device.to_owned(), point.to_owned())).cloned()
+        let name: &dyn Named = &(gateway, device, point);
+        self.read().series.get(name).map(|ByName(entry)| entry.clone())
+    }
+
+    /// How many series there are.
+    pub fn series_count(&self) -> usize {
+        self.read().series.len()
     }
 
     /// The series of that id.
@@ -198,17 +210,16 @@ impl Live {
     }
 
     /// Adds or replaces series that are durable.
-    pub fn put_series(&self, entries: impl IntoIterator<Item = SeriesEntry>) {
+    pub fn put_series(&self, entries: impl IntoIterator<Item = impl Into<Arc<SeriesEntry>>>) {
         let mut state = self.write();
         for entry in entries {
+            let entry: Arc<SeriesEntry> = entry.into();
             if !state.gateways.contains_key(&entry.gateway) {
                 let gateway = GatewayLive { name: entry.gateway.clone(), ..GatewayLive::default() };
                 state.gateways.insert(entry.gateway.clone(), gateway);
             }
-            let entry = Arc::new(entry);
-            let key = (entry.gateway.clone(), entry.device.clone(), entry.entry.point.clone());
             state.ids.insert(entry.id, entry.clone());
-            state.series.insert(key, entry);
+            state.series.replace(ByName(entry));
         }
     }
 

@@ -97,7 +97,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let letters = Letters::new(&config.data.join("dead-letter"));
     let core = {
         let (store, live) = (store.clone(), live.clone());
-        blocking(move || Core::new(store, letters, live)).await??.with_max_future(config.max_future)
+        blocking(move || Core::new(store, letters, live)).await??.with_max_future(config.max_future).with_max_series(config.max_series)
     };
     let http = TcpListener::bind(config.http.listen)
         .await

@@ -98,6 +98,7 @@ const PURE: &[&str] = &[
     "server/src/ingest/pattoo.rs",
     "server/src/ingest/pattoo/body.rs",
     "server/src/ingest/pattoo/identity.rs",
+    "server/src/live/named.rs",
     "server/src/query.rs",
     "server/src/translations.rs",
     "server/src/translations/pack.rs",

@@ -109,7 +109,7 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
     if let Ok(bytes) = bytes {
         figures.push(plain("pattoo_store_bytes", "Bytes of the store on disk", bytes as f64));
     }
-    figures.push(plain("pattoo_series", "Series known", state.live.series(None, None).len() as f64));
+    figures.push(plain("pattoo_series", "Series known", state.live.series_count() as f64));
     let replaced = state.live.replaced_readings();
     let help = "Readings that took the place of another value of the same series and time";
     figures.push(plain("pattoo_replaced_readings_total", help, replaced as f64));

@@ -1,7 +1,9 @@
 //! Series that come without a schema and without a stream: each reading tells of its own. Their gateways send what they hold in any
 //! order, and again until it is acknowledged; that a series and a time hold one reading makes it once.
 
-use super::{Catalog, MAX_GATEWAY_SERIES, Refused};
+use std::sync::Arc;
+
+use super::{Catalog, Refused};
 use crate::store::{SeriesEntry, SeriesId};
 
 impl Catalog {
@@ -9,7 +11,7 @@ impl Catalog {
     #[must_use]
     pub fn differing(&self, entry: &SeriesEntry) -> Option<SeriesId> {
         let known = self.find(entry)?;
-        (*known != SeriesEntry { id: known.id, ..entry.clone() }).then_some(known.id)
+        (**known != SeriesEntry { id: known.id, ..entry.clone() }).then_some(known.id)
     }
 
     /// Takes a series by its names; gives its id, and the entry to store where it is new or has changed. `current` is false for an
@@ -34,18 +36,11 @@ impl Catalog {
                 return Err(Refused::TooManyGateways { gateway: entry.gateway });
             }
         }
-        let count = self.gateways.get(&entry.gateway).map_or(0, |gateway| gateway.series_count) + 1;
-        if known.is_none() && count > MAX_GATEWAY_SERIES {
-            return Err(Refused::TooManySeries { gateway: entry.gateway, count });
-        }
+        self.ensure_room_for_series(&entry.gateway, usize::from(known.is_none()))?;
         let id = known.unwrap_or(SeriesId(self.last_id.saturating_add(1)));
         self.last_id = self.last_id.max(id.0);
         let entry = SeriesEntry { id, ..entry };
-        self.gateways.entry(entry.gateway.clone()).or_default().insert_series(entry.clone());
+        self.insert_series(Arc::new(entry.clone()));
         Ok((id, Some(entry)))
-    }
-
-    fn find(&self, entry: &SeriesEntry) -> Option<&SeriesEntry> {
-        self.gateways.get(&entry.gateway)?.series.get(&entry.device)?.get(&entry.entry.point)
     }
 }

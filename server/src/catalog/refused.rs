@@ -59,6 +59,18 @@ pub enum Refused {
         /// Series it would have.
         count: usize,
     },
+    /// Too many series of all gateways.
+    #[error(
+        "gateway {gateway} would bring the server to {count} series, at most {limit} are kept; `ingest: {{ max_series: … }}` lets it have more, at about 0.5 KiB of memory each"
+    )]
+    TooManySeriesInAll {
+        /// Gateway.
+        gateway: String,
+        /// Series that there would be.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl Refused {
@@ -71,7 +83,8 @@ impl Refused {
             | Self::SchemaUnknown { gateway, .. }
             | Self::TooFarAhead { gateway, .. }
             | Self::TooManyGateways { gateway }
-            | Self::TooManySeries { gateway, .. } => gateway,
+            | Self::TooManySeries { gateway, .. }
+            | Self::TooManySeriesInAll { gateway, .. } => gateway,
         }
     }
 }

@@ -16,6 +16,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
             retention: Duration::from_secs(90 * DAY_S),
             max_future: Duration::from_secs(1800),
+            max_series: 1_000_000,
             memory: 48 << 20,
             dashboards: None,
             zone: None,
@@ -27,13 +28,13 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
 
 #[test]
 fn a_whole_file_is_read() {
-    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nmemory: 100MiB\ndashboards: boards\nsite: { zone: europe/vienna, language: de }\ningest: { max_future: 2h }\nbroker:\n  url: mqtts://mq.example\n  \
+    let text = "data: /srv/pattoo\nhttp: { listen: \"[::1]:0\" }\nretention: 2years\nmemory: 100MiB\ndashboards: boards\nsite: { zone: europe/vienna, language: de }\ningest: { max_future: 2h, max_series: 2000000 }\nbroker:\n  url: mqtts://mq.example\n  \
                 credentials: mq.token\n  ca: /etc/ca.pem\n  certificate: own.pem\n  key: own.key\n";
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
     assert_eq!(config.retention.as_secs() / DAY_S, 730);
-    assert_eq!((config.max_future.as_secs(), config.memory), (7200, 100 << 20));
+    assert_eq!((config.max_future.as_secs(), config.max_series, config.memory), (7200, 2_000_000, 100 << 20));
     assert_eq!(config.language, "de");
     assert_eq!((config.dashboards, config.zone.as_deref()), (Some("/etc/pattoo/boards".into()), Some("Europe/Vienna")));
     let Broker::External { host, port, tls, credentials, ca, certificate } = config.broker else { panic!() };
@@ -170,5 +171,13 @@ fn memory_is_a_size_within_limits_and_the_environment_wins() {
     for wrong in ["63KiB", "5GiB", "much", "-1"] {
         let error = parse_with(&format!("memory: {wrong}"), &[]).unwrap_err();
         assert!(error.contains("server.yaml:1:9: found") && error.contains("expected a size like 48MiB, 64KiB to 4GiB"), "{error}");
+    }
+}
+
+#[test]
+fn a_number_of_series_is_one_that_can_be() {
+    for wrong in ["0", "100000001", "many", "-1", "1e6"] {
+        let error = parse_with(&format!("ingest: {{ max_series: {wrong} }}"), &[]).unwrap_err();
+        assert!(error.contains("server.yaml:1:23: found") && error.contains("expected a number from 1 to 100000000"), "{error}");
     }
 }

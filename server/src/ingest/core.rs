@@ -17,7 +17,7 @@ use super::{Accepted, Letters, Now, Rejected, SharedCore, accept, future};
 use crate::catalog::{Catalog, Place, Refused};
 use crate::config::DEFAULT_MAX_FUTURE;
 use crate::live::{Clock, Live};
-use crate::store::{Commit, Committed, Loaded, Store, StoreError};
+use crate::store::{Commit, Committed, Loaded, SeriesEntry, Store, StoreError};
 
 /// A message as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +72,9 @@ impl Core {
     /// The store cannot be read.
     pub fn new(store: Arc<dyn Store>, letters: Letters, live: Arc<Live>) -> Result<Self, StoreError> {
         let loaded = store.load()?;
-        live.put_series(loaded.series.iter().cloned());
-        live.set_storing(true);
         let catalog = Catalog::new(loaded);
+        live.put_series(catalog.series().cloned());
+        live.set_storing(true);
         Ok(Self { catalog, store, letters, live, asking: Asking::default(), max_future_ms: millis(DEFAULT_MAX_FUTURE), stale: false })
     }
 
@@ -82,6 +82,12 @@ impl Core {
     #[must_use]
     pub fn with_max_future(self, max_future: Duration) -> Self {
         Self { max_future_ms: millis(max_future), ..self }
+    }
+
+    /// Takes no more series of all gateways than that, instead of [`DEFAULT_MAX_SERIES`](crate::catalog::DEFAULT_MAX_SERIES).
+    #[must_use]
+    pub fn with_max_series(self, max_series: usize) -> Self {
+        Self { catalog: self.catalog.with_max_series(max_series), ..self }
     }
 
     /// For more than one way in.
@@ -137,16 +143,22 @@ impl Core {
         if !self.live.set_storing(true) {
             info!("the store takes commits again");
         }
-        self.live.put_series(commit.series);
+        self.show(&commit.series);
         self.live.put_readings(commit.readings);
         self.count(tally);
         Processed { acks, asks, ..processed }
+    }
+
+    /// Shows series that are durable: the very ones of the catalogue.
+    fn show(&self, series: &[SeriesEntry]) {
+        self.live.put_series(series.iter().filter_map(|entry| self.catalog.find(entry)).cloned());
     }
 
     fn refresh(&mut self) -> Result<(), StoreError> {
         if self.stale {
             let loaded: Loaded = self.store.load()?;
             self.catalog = self.catalog.reloaded(loaded);
+            self.live.put_series(self.catalog.series().cloned());
             self.stale = false;
         }
         Ok(())

@@ -161,7 +161,7 @@ impl Core {
         if !self.live.set_storing(true) {
             info!("the store takes commits again");
         }
-        self.live.put_series(commit.series);
+        self.show(&commit.series);
         self.live.put_readings(commit.readings);
         Ok(())
     }

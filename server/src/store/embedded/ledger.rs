@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+};
 
-use super::super::{Commit, Loaded, Reading, SeriesId, StoreError, newest_gaps, row};
+use super::super::{Commit, Loaded, Reading, SeriesEntry, SeriesId, StoreError, newest_gaps, row};
 
 mod copy;
 
@@ -76,6 +78,11 @@ impl Ledger {
     /// All of it, for the catalogue.
     pub(super) fn load(&self) -> Result<Loaded, StoreError> {
         self.with(load)
+    }
+
+    /// Each series, one at a time.
+    pub(super) fn each_series(&self, mut take: impl FnMut(SeriesEntry)) -> Result<(), StoreError> {
+        self.with(|database| each_series(&database.begin_read()?, &mut take))
     }
 
     /// Number of the log record up to which all is in parts and here.
@@ -319,10 +326,7 @@ fn read_gap((_, _, first_seq, reason): (&str, u64, u64, u8), (from_ms, to_ms, la
 fn load(database: &Database) -> Result<Loaded, redb::Error> {
     let transaction = database.begin_read()?;
     let mut loaded = Loaded::default();
-    for item in transaction.open_table(SERIES)?.iter()? {
-        let (id, content) = item?;
-        loaded.series.push(row::read_series(id.value(), content.value()).map_err(damaged)?);
-    }
+    each_series(&transaction, &mut |entry| loaded.series.push(entry))?;
     for item in transaction.open_table(SCHEMAS)?.iter()? {
         let (key, content) = item?;
         let (gateway, id) = key.value();
@@ -351,6 +355,14 @@ fn load(database: &Database) -> Result<Loaded, redb::Error> {
         loaded.receipts.push((gateway.to_owned(), stream, receipt));
     }
     Ok(loaded)
+}
+
+fn each_series(transaction: &ReadTransaction, take: &mut dyn FnMut(SeriesEntry)) -> Result<(), redb::Error> {
+    for item in transaction.open_table(SERIES)?.iter()? {
+        let (id, content) = item?;
+        take(row::read_series(id.value(), content.value()).map_err(damaged)?);
+    }
+    Ok(())
 }
 
 fn gaps(database: &Database, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, redb::Error> {

@@ -106,7 +106,8 @@ impl State {
         self.applied = number;
     }
 
-    fn announce(&mut self, entry: &SeriesEntry) {
+    /// Notes which device a series is of.
+    pub(super) fn announce(&mut self, entry: &SeriesEntry) {
         let next = self.numbers.len() as u32 + 1;
         let number = *self.numbers.entry((entry.gateway.clone(), entry.device.clone())).or_insert(next);
         self.devices.insert(entry.id, number);

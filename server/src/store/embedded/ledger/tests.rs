@@ -1,6 +1,6 @@
 //! What is this file's own: its formats, its making, who has it open.
 
-use super::super::super::{SeriesEntry, StreamState};
+use super::super::super::StreamState;
 use super::*;
 
 /// A file as format 2 was, with readings.
