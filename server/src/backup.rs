@@ -29,7 +29,7 @@ mod tests;
 
 use archive::{Sink, Summed, Tree, each, files, is_tar};
 use manifest::{Entry, Manifest};
-use source::{LEDGER, SNAPSHOT, SOCKET};
+use source::{BESIDE, LEDGER, SNAPSHOT, SOCKET};
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ fn fill(data: &Path, snapshot: &Path, target: &Path, half: &Path, out: &mut dyn 
     let of_store = files(snapshot, &mut |_| true)?;
     let of_store = of_store.files.into_iter().map(|name| (snapshot.join(&name), name));
     // What is being written has no place in a backup, and the store comes from its snapshot.
-    let others = files(data, &mut |name| ![LEDGER, "log", "parts", SNAPSHOT, SOCKET].contains(&name) && !is_passing(name))?;
+    let others = files(data, &mut |name| ![LEDGER, "log", "parts", BESIDE, SNAPSHOT, SOCKET].contains(&name) && !is_passing(name))?;
     let left_out = others.others;
     let others = others.files.into_iter().map(|name| (data.join(&name), name));
     let all: Vec<(PathBuf, String, bool)> =

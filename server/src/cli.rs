@@ -2,6 +2,7 @@
 
 mod backup;
 mod files;
+mod migrate;
 mod people;
 mod translation;
 
@@ -60,7 +61,22 @@ enum Command {
     Export(files::ExportArgs),
     /// Store the readings of a .csv or .parquet file, all or none; the server must not run
     Import(files::ImportArgs),
+    /// Move history to VictoriaMetrics as `store` in the configuration says; goes on where it was interrupted; the server must not run
+    #[command(after_help = HISTORY)]
+    Migrate(migrate::MigrateArgs),
 }
+
+/// What has to be known before history goes elsewhere.
+const HISTORY: &str = "\
+De-duplication: start VictoriaMetrics with -dedup.minScrapeInterval=1ms, of a cluster both vmstorage and vmselect. Otherwise a resend after a
+crash would count twice; the server writes a probe twice and refuses to start.
+Retention: -retentionPeriod must reach at least as far back as `retention` of the server. What VictoriaMetrics drops stays here.
+Replication: of a cluster of 3 vmstorage or more, start vminsert and vmselect with -replicationFactor=2; then one may be away. It does not make
+lost copies anew. Members are added to the lists of both; old data stays where it is.
+Network: there is no TLS between its parts, nor from here: use loopback or a private network. Several servers may share one, each is told apart.
+Backup: vmbackup for VictoriaMetrics, and the data folder of the server, which has the names of all series, the newest days and what
+VictoriaMetrics cannot keep (text, corrections). History without the data folder is numbers without names.
+Back again: there is no way but export and import; with `store: embedded` the server refuses a data folder that lacks its history.";
 
 #[derive(Subcommand)]
 enum GatewayCommand {
@@ -177,6 +193,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Translation { command } => return told(translation::translation(command)),
         Command::Export(args) => return told(files::export(args)),
         Command::Import(args) => return told(files::import(args)),
+        Command::Migrate(args) => return told(migrate::migrate(args)),
     };
     start_logs(args.log_format);
     // Before anything speaks TLS: with two providers linked in, rustls would not choose.

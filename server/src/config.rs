@@ -4,6 +4,7 @@
 mod agents;
 mod broker;
 mod http;
+mod store;
 
 use core::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use broker::RawBroker;
 pub use broker::{Broker, Identity, Tls};
 pub use http::Http;
 use http::RawHttp;
+use store::RawStore;
+pub use store::{Store, Victoria};
 
 use crate::translations::{DEFAULT_LANGUAGE, language};
 
@@ -53,6 +56,8 @@ const MAX_FUTURE: (Duration, Duration) = (Duration::from_secs(60), Duration::fro
 pub struct Config {
     /// Folder of the store and the dead letters.
     pub data: PathBuf,
+    /// Where readings are kept.
+    pub store: Store,
     /// Where gateways publish.
     pub broker: Broker,
     /// Where page and API listen.
@@ -89,6 +94,7 @@ pub struct Problem {
 #[serde(deny_unknown_fields)]
 struct Raw {
     data: Option<Spanned<String>>,
+    store: Option<Spanned<RawStore>>,
     broker: Option<Spanned<RawBroker>>,
     http: Option<RawHttp>,
     agents: Option<RawAgents>,
@@ -152,6 +158,8 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
 
     let data = from_env("PATTOO_DATA").or(found(raw.data));
     let data = data.as_ref().map(&path).transpose()?.unwrap_or_else(|| DEFAULT_DATA.into());
+    let store_at = raw.store.as_ref().map_or(Location::UNKNOWN, |store| store.referenced);
+    let store = raw.store.map(|store| store.value).unwrap_or_default().resolve(store_at, at, found, path)?;
     let http = raw.http.unwrap_or_default().resolve(at, found, path, from_env("PATTOO_HTTP_LISTEN"))?;
     let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
     let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
@@ -173,7 +181,7 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let broker_at = raw.broker.as_ref().map_or(Location::UNKNOWN, |broker| broker.referenced);
     let overrides = (from_env("PATTOO_BROKER_LISTEN"), from_env("PATTOO_BROKER_URL"));
     let broker = raw.broker.map(|broker| broker.value).unwrap_or_default().resolve(broker_at, at, overrides, found, path)?;
-    Ok(Config { data, broker, http, agents, retention, max_future, max_series, memory, dashboards, zone, language })
+    Ok(Config { data, store, broker, http, agents, retention, max_future, max_series, memory, dashboards, zone, language })
 }
 
 fn default(text: &str) -> Found {

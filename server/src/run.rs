@@ -31,8 +31,11 @@ use crate::live::Live;
 use crate::people;
 use crate::service;
 use crate::store::Store;
-use crate::store::embedded::{Budget, Embedded};
 use crate::translations::file::Kept;
+
+mod stores;
+
+pub(crate) use stores::{open_store, open_victoria_alone};
 
 /// All parts together have this long to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -191,14 +194,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
         Err(part) => bail!("a part of the server ended by itself: {part}"),
     }
     Ok(())
-}
-
-/// The store of this configuration. It blocks.
-pub(crate) fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
-    let data = &config.data;
-    let opened = Embedded::open_within(&data.join("pattoo.redb"), Budget::of(config.memory))
-        .with_context(|| format!("data folder {} (`data:` in the configuration, PATTOO_DATA or --data name another)", data.display()))?;
-    Ok(Arc::new(opened))
 }
 
 pub(crate) fn load(options: &Options) -> Result<Config> {

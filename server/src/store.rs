@@ -4,7 +4,7 @@
 //! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
 //!
 //! [`log`], [`head`], [`part`] and [`shelf`] are what [`embedded`] is made of: commits go to the log, the head keeps what is not in a part yet, parts
-//! stand on the shelf. [`victoria`] speaks to VictoriaMetrics and is no backend.
+//! stand on the shelf. [`victoria`] keeps the newest days in one like it, and all before in VictoriaMetrics.
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
@@ -204,6 +204,26 @@ pub enum StoreError {
         /// Newest format that this program reads.
         known: u64,
     },
+    /// What holds the history does not answer. Try again later.
+    #[error("history cannot be had: {what}; what is newer than {newer} is here")]
+    Away {
+        /// What happened.
+        what: String,
+        /// From when on all is here, as a time.
+        newer: String,
+    },
+    /// More waits here than may. Nothing of the commit is there; acknowledge nothing.
+    #[error("store {path} has {bytes} bytes, and at most {most} may wait for the history to take them: {what}")]
+    Full {
+        /// Folder.
+        path: String,
+        /// Bytes on disk.
+        bytes: u64,
+        /// The limit.
+        most: u64,
+        /// Why they wait, and what to do.
+        what: String,
+    },
     /// Another process has it open.
     #[error("store {path} is in use by another process; stop that one first, or give this one its own `data` folder")]
     InUse {
@@ -225,6 +245,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Buckets of `step_ms`, aligned to 1970, ascending, that have any reading with `from_ms <= at_ms < to_ms`; empty ones are left out.
     fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError>;
+
+    /// The same for a chart, which may do without what cannot be had right now; and whether it has to.
+    fn buckets_in_part(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<(Vec<Bucket>, bool), StoreError> {
+        Ok((self.buckets(series, from_ms, to_ms, step_ms)?, false))
+    }
 
     /// The newest reading of each series.
     fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError>;

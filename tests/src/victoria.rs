@@ -119,6 +119,25 @@ impl Victoria {
         self.run()
     }
 
+    /// SIGKILL, and nothing more.
+    pub fn down(&mut self) {
+        self.programs.iter_mut().for_each(|program| drop(program.kill()));
+    }
+
+    /// The single binary again, after [`Victoria::down`].
+    ///
+    /// # Errors
+    /// It does not get ready.
+    pub fn up(&mut self) -> Result<()> {
+        self.run()
+    }
+
+    /// URLs where a flush is asked for.
+    #[must_use]
+    pub fn flush_urls(&self) -> Vec<String> {
+        self.flush.iter().map(|at| format!("http://{at}/internal/force_flush")).collect()
+    }
+
     /// URL of a path of Prometheus' remote write.
     #[must_use]
     pub fn write_url(&self) -> String {
@@ -168,8 +187,8 @@ impl Victoria {
     /// # Errors
     /// It is refused.
     pub fn flush(&self, agent: &Agent) -> Result<()> {
-        for at in &self.flush {
-            let answer = agent.get(format!("http://{at}/internal/force_flush")).call()?;
+        for url in self.flush_urls() {
+            let answer = agent.get(url).call()?;
             ensure!(answer.status().is_success(), "force_flush gave {}", answer.status());
         }
         Ok(())

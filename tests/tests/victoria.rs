@@ -6,20 +6,23 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use pattoo_server::query;
 use pattoo_server::store::victoria::plane::{self, MAX_INTEGER, Plane};
-use pattoo_server::store::victoria::question::labels;
+use pattoo_server::store::victoria::question::{InPart, Names, Of};
 use pattoo_server::store::victoria::remote::{Remote, RemoteError};
 use pattoo_server::store::victoria::remote_write::Message;
-use pattoo_server::store::{Bucket, Reading, SeriesEntry, SeriesId};
+use pattoo_server::store::{Bucket, Reading, SeriesId};
 use pattoo_tests::mosquitto::free_port;
 use pattoo_tests::victoria::{Victoria, agent};
 use pattoo_tests::wait_for;
-use pattoo_wire::{Decimal, Kind, Reason, Repr, Sample, Series, Value};
+use pattoo_wire::{Decimal, Reason, Sample, Value};
 use ureq::Agent;
 
 /// Long after 1970 and long ago, so that nothing is too fresh to be shown.
 const BEGIN_MS: i64 = 1_764_460_800_000;
 /// New series of VictoriaMetrics appear after 10 s or so.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Name of our store.
+const STORE: &str = "1f";
 
 /// How often a kill may lose nothing.
 const LIVES: usize = 10;
@@ -139,7 +142,7 @@ fn doubles_do_not_come_back_exactly() -> Result<()> {
 fn a_resend_counts_once_only_where_that_is_asked_for() -> Result<()> {
     for (options, once) in [(&["-dedup.minScrapeInterval=1ms"][..], true), (&[], false)] {
         let victoria = Victoria::start_with(options)?;
-        let found = Remote::new(&victoria.write_url(), &victoria.read_url()).check_deduplication("test", BEGIN_MS);
+        let found = remote(&victoria).check_deduplication("test", BEGIN_MS);
         match found {
             Ok(()) if once => {}
             Err(RemoteError::Duplicates { .. }) if !once => {}
@@ -147,7 +150,7 @@ fn a_resend_counts_once_only_where_that_is_asked_for() -> Result<()> {
         }
     }
     let nobody = free_port()?;
-    let nowhere = Remote::new(&format!("http://{nobody}"), &format!("http://{nobody}"));
+    let nowhere = Remote::new(&format!("http://{nobody}"), &format!("http://{nobody}"), None, STORE);
     ensure!(matches!(nowhere.check_deduplication("test", BEGIN_MS), Err(RemoteError::Unreachable { .. })), "somebody answers at {nobody}");
     Ok(())
 }
@@ -188,6 +191,7 @@ fn buckets_that_are_made_there_are_those_of_the_readings() -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let agent = agent();
     let series = SeriesId(7);
+    let names = Names { gateway: "g".into(), device: "d".into(), point: "p \"1\"".into() };
     for victoria in peers()? {
         let readings = readings(&mut random);
         let at_ms = readings.last().map_or(BEGIN_MS, |reading| reading.at_ms);
@@ -198,13 +202,17 @@ fn buckets_that_are_made_there_are_those_of_the_readings() -> Result<()> {
         }
         let mut message = Message::default();
         for (plane, samples) in &planes {
-            message.put(labels(&entry(series), *plane).iter().map(|(name, value)| (*name, value.as_str())), samples.iter().copied());
+            message.put(
+                Of { store: STORE, series }.labels(&names, *plane).iter().map(|(name, value)| (*name, value.as_str())),
+                samples.iter().copied(),
+            );
         }
-        // Another series must not be taken for this one.
-        message.put([("__name__", "pattoo_reading"), ("series", "70"), ("as", "d0")], [(1.0, BEGIN_MS)]);
+        // Another series must not be taken for this one, nor one of another store.
+        message.put([("__name__", "pattoo_reading"), ("store", STORE), ("series", "70"), ("as", "d0")], [(1.0, BEGIN_MS)]);
+        message.put([("__name__", "pattoo_reading"), ("store", "other"), ("series", "7"), ("as", "d0")], [(1.0, BEGIN_MS)]);
         victoria.write(&agent, &message.take()?)?;
         victoria.flush(&agent)?;
-        let remote = Remote::new(&victoria.write_url(), &victoria.read_url());
+        let remote = remote(&victoria);
         let all = || remote.readings(series, 0, at_ms + 1).ok().filter(|all| all.len() >= readings.len());
         ensure!(wait_for("all to be seen", VISIBLE_WITHIN, all)? == readings, "the readings came back changed");
         for _ in 0..40 {
@@ -215,7 +223,7 @@ fn buckets_that_are_made_there_are_those_of_the_readings() -> Result<()> {
                 _ => (random.i64(BEGIN_MS..at_ms), random.i64(BEGIN_MS..at_ms)),
             };
             let within = readings.iter().filter(|reading| (from_ms..to_ms).contains(&reading.at_ms)).cloned();
-            let (found, expected) = (remote.buckets(series, from_ms, to_ms, step_ms)?, query::buckets(within, step_ms));
+            let (found, expected) = (remote.buckets(series, (from_ms, to_ms), step_ms, InPart::Denied)?.0, query::buckets(within, step_ms));
             ensure!(found.len() == expected.len(), "{from_ms}..{to_ms} by {step_ms}: {} buckets, expected {}", found.len(), expected.len());
             for (found, expected) in found.iter().zip(&expected) {
                 let close = (found.sum - expected.sum).abs() <= 1e-9 * expected.sum.abs().max(1.0);
@@ -227,11 +235,8 @@ fn buckets_that_are_made_there_are_those_of_the_readings() -> Result<()> {
     Ok(())
 }
 
-fn entry(id: SeriesId) -> SeriesEntry {
-    let (labels, states) = (BTreeMap::new(), BTreeMap::new());
-    let (unit, kind, repr) = (String::new(), Kind::Gauge, Repr::F64);
-    let entry = Series { device: 0, point: "p \"1\"".into(), unit, kind, repr, labels, states };
-    SeriesEntry { id, gateway: "g".into(), device: "d".into(), profile: "p".into(), device_labels: BTreeMap::new(), entry }
+fn remote(victoria: &Victoria) -> Remote {
+    Remote::new(&victoria.write_url(), &victoria.read_url(), None, STORE)
 }
 
 /// It acknowledges into memory, and shows what is nowhere else: why a server must hold readings for a while after it has seen them there.

@@ -86,6 +86,8 @@ pub(super) struct Buckets {
     step_ms: i64,
     /// One for each series, in the order asked for.
     series: Vec<Columns>,
+    /// True if some history could not be asked for right now: buckets may lack readings, or be missing.
+    partial: bool,
     /// Readings known to be lost, of the gateways of these series; the newest 1000 records.
     gaps: Vec<GapRecord>,
     /// Older records that are left out.
@@ -246,10 +248,15 @@ pub(super) fn grid(from: i64, to: i64, step: i64) -> (i64, usize) {
 
 fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64, step: i64) -> Result<Buckets, StoreError> {
     let (t0, slots) = grid(from, to, step);
-    let columns = |id: &SeriesId| Ok(Columns::of(*id, &store.buckets(*id, from, to, step)?, t0, step, slots));
+    let mut partial = false;
+    let columns = |id: &SeriesId| {
+        let (buckets, in_part) = store.buckets_in_part(*id, from, to, step)?;
+        partial |= in_part;
+        Ok(Columns::of(*id, &buckets, t0, step, slots))
+    };
     let series = ids.iter().map(columns).collect::<Result<_, StoreError>>()?;
     let (gaps, gaps_left_out) = gaps(store, gateways, from, to)?;
-    Ok(Buckets { from, to, t0, step_ms: step, series, gaps, gaps_left_out })
+    Ok(Buckets { from, to, t0, step_ms: step, series, partial, gaps, gaps_left_out })
 }
 
 pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64) -> Result<Raw, StoreError> {

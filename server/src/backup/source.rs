@@ -16,6 +16,8 @@ use crate::store::embedded::snapshot;
 
 /// The ledger of the store.
 pub const LEDGER: &str = "pattoo.redb";
+/// What a store that keeps its history elsewhere has beside it: the same again.
+pub const BESIDE: &str = "beside";
 /// Where the running server listens.
 pub const SOCKET: &str = "control.socket";
 /// The snapshot, as long as there is one.
@@ -81,6 +83,10 @@ pub fn take(data: &Path) -> Result<Snapshot> {
             let taken = Snapshot { folder, _held: Held::Lock(lock) };
             begin(&taken.folder).with_context(|| taken.folder.display().to_string())?;
             snapshot::of_closed(&ledger, &taken.folder)?;
+            if data.join(BESIDE).exists() {
+                fs::create_dir(taken.folder.join(BESIDE))?;
+                snapshot::of_closed(&data.join(BESIDE).join(LEDGER), &taken.folder.join(BESIDE))?;
+            }
             Ok(taken)
         }
         Err(e) => Err(e).with_context(|| format!("{}: run this as root or as the user of the server", socket.display())),

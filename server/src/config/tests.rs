@@ -11,6 +11,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
         let config = parse_with(text, &[]).unwrap();
         let expected = Config {
             data: "/var/lib/pattoo".into(),
+            store: Store::Embedded,
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
             http: Http { listen: "127.0.0.1:8080".parse().unwrap(), tls: None, anonymous: false, proxies: Vec::new() },
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
@@ -180,4 +181,59 @@ fn a_number_of_series_is_one_that_can_be() {
         let error = parse_with(&format!("ingest: {{ max_series: {wrong} }}"), &[]).unwrap_err();
         assert!(error.contains("server.yaml:1:23: found") && error.contains("expected a number from 1 to 100000000"), "{error}");
     }
+}
+
+#[test]
+fn history_may_be_kept_in_victoria_metrics() {
+    let victoria = |text: &str| match parse_with(text, &[]).unwrap_or_else(|e| panic!("{text}: {e}")).store {
+        Store::Victoria(victoria) => victoria,
+        Store::Embedded => panic!("{text}"),
+    };
+    assert_eq!(parse_with("store: embedded", &[]).unwrap().store, Store::Embedded);
+    let single = victoria("store: { victoria: { url: http://127.0.0.1:8428/ } }");
+    let (day, most) = (Duration::from_secs(DAY_S), 16 << 30);
+    let expected = Victoria {
+        write: "http://127.0.0.1:8428".into(),
+        read: "http://127.0.0.1:8428".into(),
+        token: None,
+        keep: day,
+        max_bytes: most,
+        accept_partial: true,
+    };
+    assert_eq!(single, expected);
+    let cluster = victoria(
+        "store:\n  victoria:\n    write: http://vminsert:8480/insert/0/prometheus\n    read: http://[::1]:8481/select/0/prometheus\n    \
+         token: vm.token\n    keep: 7d\n    max_bytes: 1GiB\n    accept_partial: false\n",
+    );
+    let expected = Victoria {
+        write: "http://vminsert:8480/insert/0/prometheus".into(),
+        read: "http://[::1]:8481/select/0/prometheus".into(),
+        token: Some("/etc/pattoo/vm.token".into()),
+        keep: day * 7,
+        max_bytes: 1 << 30,
+        accept_partial: false,
+    };
+    assert_eq!(cluster, expected);
+}
+
+#[test]
+fn what_is_wrong_with_the_store_has_a_place() {
+    for (text, place, words) in [
+        ("store: victoria", "1:8", "expected `embedded`, or a map"),
+        ("store: { victoria: {} }", "1:8", "expected `url`"),
+        ("store: { victoria: { url: http://a, read: http://b } }", "1:8", "expected `url`"),
+        ("store: { victoria: { write: http://a } }", "1:8", "expected `url`"),
+        ("store: { victoria: { url: https://a } }", "1:27", "without TLS"),
+        ("store: { victoria: { url: \"http://a:x\" } }", "1:27", "expected an address"),
+        ("store: { victoria: { url: http:// } }", "1:27", "expected an address"),
+        ("store: { victoria: { url: http://a?b } }", "1:27", "expected an address"),
+        ("store: { victoria: { url: http://a, keep: 1m } }", "1:43", "expected a time"),
+        ("store: { victoria: { url: http://a, max_bytes: 1MiB } }", "1:48", "expected bytes"),
+        ("store: { victoria: { url: http://a, tokens: x } }", "1:37", "did you mean `token`"),
+    ] {
+        let told = parse_with(text, &[]).expect_err(text);
+        assert!(told.starts_with(&format!("/etc/pattoo/server.yaml:{place}: ")) && told.contains(words), "{text}: {told}");
+    }
+    let secret = parse_with("store: { victoria: { url: http://me:secret@a } }", &[]).unwrap_err();
+    assert!(!secret.contains("secret") && secret.contains("`token`"), "{secret}");
 }

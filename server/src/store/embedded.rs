@@ -68,6 +68,20 @@ impl Embedded {
         self.engine.flush_all()
     }
 
+    /// Days that have readings in parts, ascending, as [`shelf::day_of`] counts them.
+    #[must_use]
+    pub fn days(&self) -> Vec<i64> {
+        self.engine.shelf.days()
+    }
+
+    /// Deletes readings older than `before_ms`, and nothing else; gives how many went. For whoever has them elsewhere.
+    ///
+    /// # Errors
+    /// The disk refuses; some may be gone.
+    pub fn release(&self, before_ms: i64) -> Result<usize, StoreError> {
+        self.engine.expire_readings(before_ms, usize::MAX)
+    }
+
     /// The same within another budget.
     ///
     /// # Errors
@@ -233,11 +247,15 @@ impl<D: Disk, F: Folder> Engine<D, F> {
         self.ledger.gaps(gateway, from_ms, to_ms)
     }
 
-    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+    fn expire_readings(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
         if self.write().expire(before_ms) {
             self.flush_all()?;
         }
-        let gone = self.shelf.expire(before_ms, limit).map_err(|e| self.shelf_error(e))?;
+        self.shelf.expire(before_ms, limit).map_err(|e| self.shelf_error(e))
+    }
+
+    fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError> {
+        let gone = self.expire_readings(before_ms, limit)?;
         self.settle(None)?;
         Ok(gone + self.ledger.expire_gaps(before_ms, limit - gone)?)
     }

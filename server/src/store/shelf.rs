@@ -231,6 +231,12 @@ impl<F: Folder> Shelf<F> {
         lock(&self.maintenance)
     }
 
+    /// Days that have parts, ascending.
+    #[must_use]
+    pub fn days(&self) -> Vec<i64> {
+        self.parts().days.iter().filter(|(_, parts)| !parts.is_empty()).map(|(day, _)| *day).collect()
+    }
+
     /// Damage that was found since this was asked last, each once.
     #[must_use]
     pub fn damage(&self) -> Vec<Damage> {

@@ -88,6 +88,8 @@ export interface Buckets {
   t0: number;
   step_ms: number;
   series: Columns[];
+  /** Some history could not be asked for right now. */
+  partial?: boolean;
   gaps: Gap[];
   gaps_left_out: number;
 }

@@ -17,13 +17,14 @@ export function Notes({ plot, series, brief, level }: { plot: Plot; series: Map<
   const { zone } = useContext(LookOf);
   const notes = plot.traces.flatMap((trace) => doubts(trace, series.get(trace.id)));
   const silent = plot.traces.filter((t) => t.count + t.bad === 0);
-  if (notes.length + silent.length + plot.gaps.length === 0) return null;
+  if (notes.length + silent.length + plot.gaps.length === 0 && !plot.partial) return null;
   const shown = brief ? [] : plot.gaps.slice(-MAX_SHOWN);
   const hidden = plot.gapsLeftOut + plot.gaps.length - shown.length;
   return (
     <div class="notes">
       <Heading>In this window</Heading>
       <ul>
+        {plot.partial && <li class="warn">The store answered in part: some history cannot be had right now, readings may be missing here.</li>}
         {silent.map((t) => (
           <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.name}</b> has no reading here.</li>
         ))}

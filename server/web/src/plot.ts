@@ -42,6 +42,8 @@ export interface Plot {
   gaps: Gap[];
   gapsLeftOut: number;
   truncated: boolean;
+  /** Some history could not be asked for right now. */
+  partial?: boolean;
 }
 
 /** Silence of more than so many usual intervals is a gap. */
@@ -119,7 +121,7 @@ export function fromBuckets(answer: Buckets, series: Map<number, Series>): Plot 
       reasons: new Map(),
     };
   });
-  return { from: answer.from, to: answer.to, step, x, traces, gaps: answer.gaps, gapsLeftOut: answer.gaps_left_out, truncated: false };
+  return { from: answer.from, to: answer.to, step, x, traces, gaps: answer.gaps, gapsLeftOut: answer.gaps_left_out, truncated: false, ...(answer.partial && { partial: true }) };
 }
 
 export function extreme(values: (number | null)[], pick: (a: number, b: number) => number): number | null {
@@ -222,5 +224,6 @@ export function together(plots: Plot[], order: number[]): Plot | null {
     traces: traces.sort((a, b) => order.indexOf(a.id) - order.indexOf(b.id)),
     gaps: [...gaps.values()],
     truncated: plots.some((plot) => plot.truncated),
+    ...(plots.some((plot) => plot.partial) && { partial: true }),
   };
 }

@@ -32,7 +32,7 @@ export const EXACT = Infinity;
 async function load(ids: number[], span: Span, pixels: number, signal: AbortSignal): Promise<Answer> {
   if (pixels === EXACT) return api.raw(ids, span.from, span.to, signal);
   const coarse = await api.buckets(ids, span.from, span.to, pixels, signal);
-  if (!exact(rows(coarse), pixels)) return coarse;
+  if (coarse.partial || !exact(rows(coarse), pixels)) return coarse;
   const fine = await api.raw(ids, coarse.from, coarse.to, signal);
   return fine.truncated ? coarse : fine;
 }

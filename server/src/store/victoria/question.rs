@@ -10,10 +10,12 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::plane::{self, NoPlane, Plane, Type};
-use crate::store::{Bucket, Reading, SeriesEntry, SeriesId};
+use crate::store::{Bucket, Reading, SeriesId};
 
 /// Name of all series.
 pub const METRIC: &str = "pattoo_reading";
+/// Label with the name of the store that it is of: several may share one VictoriaMetrics, and numbers are anew in a new data folder.
+const STORE: &str = "store";
 /// Label with our number of the series.
 const SERIES: &str = "series";
 /// Label with the plane.
@@ -57,44 +59,115 @@ impl AnswerError {
     }
 }
 
-/// Labels of a plane of a series. Names of gateway, device and point are for people who look; the number is what counts.
-#[must_use]
-pub fn labels(entry: &SeriesEntry, plane: Plane) -> [(&'static str, String); 6] {
-    [
-        ("__name__", METRIC.to_owned()),
-        (SERIES, entry.id.0.to_string()),
-        (PLANE, plane.to_string()),
-        ("gateway", entry.gateway.clone()),
-        ("device", entry.device.clone()),
-        ("point", entry.entry.point.clone()),
-    ]
+/// Whose series it is, for people who look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Gateway.
+    pub gateway: Box<str>,
+    /// Device.
+    pub device: Box<str>,
+    /// Point.
+    pub point: Box<str>,
 }
 
-/// All planes of a series.
-#[must_use]
-pub fn selector(series: SeriesId) -> String {
-    format!("{METRIC}{{{SERIES}=\"{}\"}}", series.0)
+/// A series as VictoriaMetrics knows it: of this store, with this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Of<'a> {
+    /// Name of the store.
+    pub store: &'a str,
+    /// Number of the series.
+    pub series: SeriesId,
+}
+
+impl Of<'_> {
+    /// Labels of a plane of it. The names are for people; store and number are what counts.
+    #[must_use]
+    pub fn labels(self, names: &Names, plane: Plane) -> [(&'static str, String); 7] {
+        [
+            ("__name__", METRIC.to_owned()),
+            (STORE, self.store.to_owned()),
+            (SERIES, self.series.0.to_string()),
+            (PLANE, plane.to_string()),
+            ("gateway", names.gateway.to_string()),
+            ("device", names.device.to_string()),
+            ("point", names.point.to_string()),
+        ]
+    }
+
+    /// All planes of it.
+    #[must_use]
+    pub fn selector(self) -> String {
+        format!("{METRIC}{{{STORE}=\"{}\",{SERIES}=\"{}\"}}", self.store, self.series.0)
+    }
 }
 
 /// Parameters of `/api/v1/export` for readings with `from_ms <= at_ms < to_ms`.
 #[must_use]
-pub fn export(series: SeriesId, from_ms: i64, to_ms: i64) -> [(&'static str, String); 3] {
-    [("match[]", selector(series)), ("start", seconds(from_ms)), ("end", seconds(to_ms - 1))]
+pub fn export(of: Of<'_>, from_ms: i64, to_ms: i64) -> [(&'static str, String); 3] {
+    [("match[]", of.selector()), ("start", seconds(from_ms)), ("end", seconds(to_ms - 1))]
+}
+
+/// Whether an answer may leave out what a member of a cluster has that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InPart {
+    /// It may, and says so.
+    Told,
+    /// It is an error.
+    Denied,
 }
 
 /// Parameters of `/api/v1/query_range` for so many buckets of `step_ms`, the first from `from_ms` on, which need not be a multiple of it.
 #[must_use]
-pub fn aggregate(series: SeriesId, from_ms: i64, step_ms: i64, steps: i64) -> [(&'static str, String); 6] {
+pub fn aggregate(of: Of<'_>, from_ms: i64, step_ms: i64, steps: i64, in_part: InPart) -> [(&'static str, String); 6] {
     let parts: Vec<_> = PARTS.iter().map(|part| format!("{part:?}")).collect();
     [
-        ("query", format!("aggr_over_time(({}), {}[{step_ms}ms])", parts.join(","), selector(series))),
+        ("query", format!("aggr_over_time(({}), {}[{step_ms}ms])", parts.join(","), of.selector())),
         ("start", seconds(from_ms + step_ms - 1)),
         ("end", seconds(from_ms + steps * step_ms - 1)),
         ("step", format!("{step_ms}ms")),
         // Its cache shifts the start, and may know late readings not yet.
         ("nocache", "1".to_owned()),
+        ("deny_partial_response", if in_part == InPart::Denied { "1" } else { "0" }.to_owned()),
+    ]
+}
+
+/// Parameters of `/api/v1/query` for the times of the first and the last reading with `from_ms <= at_ms < to_ms`.
+#[must_use]
+pub fn span(of: Of<'_>, from_ms: i64, to_ms: i64) -> [(&'static str, String); 4] {
+    let range = format!("{}[{}ms]", of.selector(), to_ms - from_ms);
+    [
+        ("query", format!("aggr_over_time((\"tfirst_over_time\",\"tlast_over_time\"), {range})")),
+        ("time", seconds(to_ms - 1)),
+        ("nocache", "1".to_owned()),
         ("deny_partial_response", "1".to_owned()),
     ]
+}
+
+#[derive(Deserialize)]
+struct Instants {
+    data: InstantData,
+}
+
+#[derive(Deserialize)]
+struct InstantData {
+    result: Vec<Instant>,
+}
+
+#[derive(Deserialize)]
+struct Instant {
+    value: (f64, String),
+}
+
+/// The answer to [`span`], rounded outwards to seconds; none where there are no readings.
+///
+/// # Errors
+/// It is no such answer.
+pub fn read_span(body: &str) -> Result<Option<(i64, i64)>, AnswerError> {
+    let answer: Instants = serde_json::from_str(body).map_err(unreadable)?;
+    let times_s: Vec<f64> = answer.data.result.iter().map(|row| row.value.1.parse().map_err(unreadable)).collect::<Result<_, _>>()?;
+    let first = times_s.iter().copied().reduce(f64::min);
+    let last = times_s.iter().copied().reduce(f64::max);
+    Ok(first.zip(last).map(|(first, last)| (first.floor() as i64 * 1000, last.ceil() as i64 * 1000)))
 }
 
 fn seconds(ms: i64) -> String {
@@ -180,13 +253,16 @@ struct Row {
 /// Parts of one plane in one bucket, as the answer has them.
 type Parts = [f64; PARTS.len()];
 
+/// Buckets, and whether they are of a part of a cluster only.
+pub type Found = (Vec<Bucket>, bool);
+
 /// Buckets of an answer to [`aggregate`], ascending; those without a reading are left out.
 ///
 /// # Errors
-/// It is no such answer, or of a part of a cluster only.
-pub fn buckets(series: SeriesId, step_ms: i64, body: &str) -> Result<Vec<Bucket>, AnswerError> {
+/// It is no such answer, or of a part of a cluster only where that is denied.
+pub fn buckets(series: SeriesId, step_ms: i64, in_part: InPart, body: &str) -> Result<Found, AnswerError> {
     let answer: Answer = serde_json::from_str(body).map_err(unreadable)?;
-    if answer.is_partial {
+    if answer.is_partial && in_part == InPart::Denied {
         return Err(AnswerError::Partial);
     }
     let mut parts: BTreeMap<(i64, Plane), Parts> = BTreeMap::new();
@@ -211,7 +287,7 @@ pub fn buckets(series: SeriesId, step_ms: i64, body: &str) -> Result<Vec<Bucket>
             joined.add(series, plane, parts)?;
         }
     }
-    Ok(buckets.into_iter().map(|joined| joined.bucket).collect())
+    Ok((buckets.into_iter().map(|joined| joined.bucket).collect(), answer.is_partial))
 }
 
 /// A bucket whose planes are joined one by one.
@@ -303,7 +379,8 @@ mod tests {
             rows("bad", 1.999, ["3", "9", "3", "3", "3", "3", "1", "1.999"]),
             rows("bad", 2.999, ["1", "3", "3", "3", "3", "3", "2", "2"]),
         ];
-        let found = buckets(S7, 1000, &answer(&all.concat(), "")).unwrap();
+        let (found, in_part) = buckets(S7, 1000, InPart::Told, &answer(&all.concat(), "")).unwrap();
+        assert!(!in_part);
         let first = Bucket { start_ms: 1000, count: 3, sum: 6.5, min: -0.5, max: 4.0, first: 4.0, last: -0.5, uncertain: 1, bad: 3 };
         assert_eq!((found.len(), found[0]), (2, first));
         assert_eq!((found[1].start_ms, found[1].count, found[1].bad), (2000, 0, 1));
@@ -312,15 +389,17 @@ mod tests {
 
     #[test]
     fn what_is_partial_or_of_others_is_refused() {
-        assert_eq!(buckets(S7, 1000, &answer(&[], r#","isPartial":true"#)), Err(AnswerError::Partial));
-        assert_eq!(buckets(S7, 1000, &answer(&[], r#","isPartial":false"#)), Ok(vec![]));
+        let told = |partial: bool, in_part| buckets(S7, 1000, in_part, &answer(&[], &format!(r#","isPartial":{partial}"#)));
+        assert_eq!(told(true, InPart::Denied), Err(AnswerError::Partial));
+        assert_eq!(told(true, InPart::Told), Ok((vec![], true)));
+        assert_eq!(told(false, InPart::Denied), Ok((vec![], false)));
         let good = rows("d0", 1.999, ["1", "4", "4", "4", "4", "4", "1", "1"]);
         for (from, to) in [("\"7\"", "\"8\""), ("d0", "x"), ("\"4\"", "\"4.5\""), ("min_over", "most_over"), ("\"4\"", "\"many\"")] {
             let wrong = answer(&good, "").replace(from, to);
-            assert!(buckets(S7, 1000, &wrong).is_err(), "{wrong}");
+            assert!(buckets(S7, 1000, InPart::Told, &wrong).is_err(), "{wrong}");
         }
         for body in ["", "{}", "null", "[1]"] {
-            assert!(buckets(S7, 1000, body).is_err(), "{body:?}");
+            assert!(buckets(S7, 1000, InPart::Told, body).is_err(), "{body:?}");
         }
     }
 
@@ -340,10 +419,11 @@ mod tests {
 
     #[test]
     fn a_question_ends_before_the_end() {
+        let of = Of { store: "s", series: S7 };
         let text =
             |parameters: &[(&str, String)]| parameters.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
-        assert_eq!(text(&export(S7, -1, 2000)), "match[]=pattoo_reading{series=\"7\"} start=-0.001 end=1.999");
-        let asked = text(&aggregate(S7, 60_000, 1000, 3));
+        assert_eq!(text(&export(of, -1, 2000)), "match[]=pattoo_reading{store=\"s\",series=\"7\"} start=-0.001 end=1.999");
+        let asked = text(&aggregate(of, 60_000, 1000, 3, InPart::Denied));
         assert!(asked.contains(" start=60.999 end=62.999 step=1000ms nocache=1 "), "{asked}");
     }
 }
