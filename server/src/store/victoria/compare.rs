@@ -86,9 +86,12 @@ fn take_at<'a>(readings: &mut &'a [Reading], at_ms: i64) -> &'a [Reading] {
     found
 }
 
+/// A reading and its series.
+pub type OfSeries = (SeriesId, Reading);
+
 /// Readings of a commit by series and time: of each the first and the last that came, which mostly are the same one.
 #[must_use]
-pub fn by_time(readings: &[(SeriesId, Reading)]) -> Vec<(&(SeriesId, Reading), &(SeriesId, Reading))> {
+pub fn by_time(readings: &[OfSeries]) -> Vec<(&OfSeries, &OfSeries)> {
     let mut all: Vec<_> = readings.iter().collect();
     // Stable: of one time they stay in their order.
     all.sort_by_key(|(id, reading)| (*id, reading.at_ms));
