@@ -4,6 +4,7 @@
 mod agents;
 mod broker;
 mod http;
+mod retention;
 mod store;
 
 use core::net::SocketAddr;
@@ -24,8 +25,11 @@ use broker::RawBroker;
 pub use broker::{Broker, Identity, Tls};
 pub use http::Http;
 use http::RawHttp;
+use retention::RawRetention;
 use store::RawStore;
 pub use store::{Store, Victoria};
+
+use crate::store::retention::Retention;
 
 use crate::translations::{DEFAULT_LANGUAGE, language};
 
@@ -41,12 +45,9 @@ pub const DEFAULT_MEMORY: u64 = 48 << 20;
 /// Less would write parts of a few readings; more only makes a start after a kill longer.
 const MEMORY: (u64, u64) = (64 << 10, 4 << 30);
 const DEFAULT_DATA: &str = "/var/lib/pattoo";
-const DEFAULT_RETENTION: Duration = Duration::from_secs(90 * DAY_S);
 /// How far ahead of the server's clock readings may be: more than any drift, less than a time zone.
 pub const DEFAULT_MAX_FUTURE: Duration = Duration::from_secs(30 * 60);
 const DAY_S: u64 = 24 * 3600;
-/// Shorter ones are typing errors: a gateway that was away for an hour would fill charts with nothing.
-const RETENTION: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(100 * 365 * DAY_S));
 
 /// Clocks differ by less than the least; more than the most would refuse nothing worth it.
 const MAX_FUTURE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(366 * DAY_S));
@@ -64,8 +65,8 @@ pub struct Config {
     pub http: Http,
     /// Where agents of the Python Pattoo post; none where that is off.
     pub agents: Option<Agents>,
-    /// How long readings are kept.
-    pub retention: Duration,
+    /// How long readings and their rollups are kept.
+    pub retention: Retention,
     /// How far ahead of the server's clock readings may be; later ones are refused.
     pub max_future: Duration,
     /// Most series of all gateways.
@@ -98,7 +99,7 @@ struct Raw {
     broker: Option<Spanned<RawBroker>>,
     http: Option<RawHttp>,
     agents: Option<RawAgents>,
-    retention: Option<Spanned<String>>,
+    retention: Option<Spanned<RawRetention>>,
     memory: Option<Spanned<String>>,
     ingest: Option<RawIngest>,
     dashboards: Option<Spanned<String>>,
@@ -162,7 +163,8 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let store = raw.store.map(|store| store.value).unwrap_or_default().resolve(store_at, at, found, path)?;
     let http = raw.http.unwrap_or_default().resolve(at, found, path, from_env("PATTOO_HTTP_LISTEN"))?;
     let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
-    let retention = found(raw.retention).map_or(Ok(DEFAULT_RETENTION), |text| duration(&text, RETENTION, "90d, 1h to 100years"))?;
+    let retention = raw.retention.map(|retention| retention.value.resolve(retention.referenced, at, found));
+    let retention = retention.transpose()?.unwrap_or_default();
     let RawIngest { max_future, max_series } = raw.ingest.unwrap_or_default();
     let max_series = found(max_series).map_or(Ok(DEFAULT_MAX_SERIES), |text| number(&text, MAX_SERIES))?;
     let max_future = found(max_future);

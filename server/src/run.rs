@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::people;
 use crate::service;
 use crate::store::Store;
+use crate::store::retention::{Forced, Retained, Retention};
 use crate::translations::file::Kept;
 
 mod stores;
@@ -45,13 +46,10 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 const HTTP_STOP_WITHIN: Duration = Duration::from_secs(2);
 /// How often old readings are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
-/// Readings deleted in one call: more than a day has, so that days go as whole files.
-const EXPIRE_AT_ONCE: usize = 1_000_000_000;
-const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Most connections of old agents at once; each posts every few minutes.
 const AGENT_CONNECTIONS: usize = 64;
-/// Open files for 1088 clients and 256 that wait, three each, and for 320 HTTP connections, the store and a reserve.
-const OPEN_FILES: u64 = 4672;
+/// Open files for 1088 clients and 256 that wait, three each, and for 320 HTTP connections, the store's 768 and a reserve.
+const OPEN_FILES: u64 = 5184;
 /// Largest credentials file, in bytes.
 const MAX_SECRET_BYTES: u64 = 1 << 20;
 
@@ -148,7 +146,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<()>
     let renew_task = tokio::spawn(https::renew(web_tls));
     let users_task = tokio::spawn(auth.clone().watch());
     tokio::spawn(control::serve(control::listen(&config.data), config.data.clone(), store.clone(), stopped.clone()));
-    let expire_task = tokio::spawn(expire(store.clone(), config.retention));
+    let expire_task = tokio::spawn(retain(store.clone(), config.retention));
     let certificates_task = tokio::spawn(certificates::watch(config.clone(), live.clone()));
     invite(&auth, &config, addresses.http).await?;
     let fed_task = tokio::spawn(service::feed_manager(core, store));
@@ -332,36 +330,31 @@ async fn invite(auth: &Auth, config: &Config, http: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Deletes old readings by whole days of UTC, as the store keeps them: what has come of age goes with the rest of its day.
-async fn expire(store: Arc<dyn Store>, retention: Duration) {
+/// Keeps what is to be kept, and drops the rest.
+async fn retain(store: Arc<dyn Store>, retention: Retention) {
     let mut ticks = tokio::time::interval(EXPIRE_EVERY);
     loop {
         ticks.tick().await;
-        let aged_ms = clock::now_ms().saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX));
-        let before_ms = aged_ms - aged_ms.rem_euclid(DAY_MS);
-        let mut gone = 0;
-        loop {
-            let store = store.clone();
-            match blocking(move || store.expire(before_ms, EXPIRE_AT_ONCE)).await {
-                Ok(Ok(count)) => {
-                    gone += count;
-                    if count < EXPIRE_AT_ONCE {
-                        break;
-                    }
-                }
-                Ok(Err(e)) => {
-                    error!(error = %e, "old readings were not deleted; trying again in {EXPIRE_EVERY:?}");
-                    break;
-                }
-                Err(e) => {
-                    error!("BUG: deleting old readings: {e}");
-                    break;
-                }
-            }
+        let store = store.clone();
+        match blocking(move || store.retain(&retention, clock::now_ms())).await {
+            Ok(Ok(retained)) => tell_retained(&retained, &retention),
+            Ok(Err(e)) => error!(error = %e, "old readings were not deleted; trying again in {EXPIRE_EVERY:?}"),
+            Err(e) => error!("BUG: deleting old readings: {e}"),
         }
-        if gone > 0 {
-            info!(readings = gone, "deleted what was older than {}", humantime::format_duration(retention));
-        }
+    }
+}
+
+fn tell_retained(retained: &Retained, retention: &Retention) {
+    if retained.aged > 0 {
+        info!(readings = retained.aged, "deleted readings that were older than `retention` says");
+    }
+    let most = retention.max_bytes.unwrap_or_default();
+    for Forced { class, days, bytes, last_day_ms } in &retained.forced {
+        let through = jiff::Timestamp::from_millisecond(*last_day_ms).map_or_else(|_| last_day_ms.to_string(), |day| day.to_string());
+        warn!(class, days, bytes, through, "the store took more than `retention: max_bytes` ({most} bytes): its oldest days were deleted");
+    }
+    if let Some(bytes) = retained.over_bytes {
+        warn!(bytes, "the store takes more than `retention: max_bytes` ({most} bytes) and has nothing that may be deleted; raise it");
     }
 }
 

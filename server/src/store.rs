@@ -3,11 +3,13 @@
 //! A store is told what to keep, never decides it: ids and de-duplication are the catalogue's (`catalog`), so that every
 //! backend stays small and passes the one contract suite unchanged. All calls block; callers use a blocking thread.
 //!
-//! [`log`], [`head`], [`part`] and [`shelf`] are what [`embedded`] is made of: commits go to the log, the head keeps what is not in a part yet, parts
-//! stand on the shelf. [`victoria`] keeps the newest days in one like it, and all before in VictoriaMetrics.
+//! [`log`], [`head`], [`part`], [`rollup`] and [`shelf`] are what [`embedded`] is made of: commits go to the log, the head keeps what is not in a part
+//! yet, parts and rollups stand on the shelf. [`victoria`] keeps the newest days in one like it, and all before in VictoriaMetrics.
 
 use pattoo_wire::{Gap, Sample, Schema, SchemaId, Series};
 use thiserror::Error;
+
+use retention::{Class, Retained, Retention};
 
 pub mod embedded;
 pub mod head;
@@ -15,6 +17,8 @@ pub mod log;
 pub mod memory;
 pub mod part;
 mod readings;
+pub mod retention;
+pub mod rollup;
 pub mod shelf;
 pub mod victoria;
 
@@ -243,7 +247,8 @@ pub trait Store: Send + Sync + 'static {
     /// Readings with `from_ms <= at_ms < to_ms`, ascending, at most `limit`.
     fn raw(&self, series: SeriesId, from_ms: i64, to_ms: i64, limit: usize) -> Result<Vec<Reading>, StoreError>;
 
-    /// Buckets of `step_ms`, aligned to 1970, ascending, that have any reading with `from_ms <= at_ms < to_ms`; empty ones are left out.
+    /// Buckets of `step_ms`, aligned to 1970, ascending, that have any reading with `from_ms <= at_ms < to_ms`; empty ones are left out. The last digits
+    /// of a sum depend on the order of adding; all else is exact.
     fn buckets(&self, series: SeriesId, from_ms: i64, to_ms: i64, step_ms: i64) -> Result<Vec<Bucket>, StoreError>;
 
     /// The same for a chart, which may do without what cannot be had right now; and whether it has to.
@@ -257,12 +262,30 @@ pub trait Store: Send + Sync + 'static {
     /// Gap records of a gateway that touch the range, by time.
     fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError>;
 
-    /// Deletes readings and gaps older than `before_ms`, at most `limit` of them; gives how many went.
+    /// Deletes readings and gaps older than `before_ms`, at most `limit` of them; gives how many went. No rollups are made of them.
     fn expire(&self, before_ms: i64, limit: usize) -> Result<usize, StoreError>;
 
     /// Puts what is stored, as of one moment, into an empty folder: all that was committed before is in it.
     fn snapshot(&self, into: &std::path::Path) -> Result<(), StoreError> {
         Err(StoreError::Io { path: into.display().to_string(), what: "this store cannot be backed up while it is open".into() })
+    }
+
+    /// Keeps what `retention` says, and drops the rest; what a store makes by itself is kept so from then on. Of readings that go rollups stay, where
+    /// the store has any: they answer [`Store::buckets`], and readings that come late for such a day change them no more and go in turn.
+    fn retain(&self, retention: &Retention, now_ms: i64) -> Result<Retained, StoreError> {
+        let aged = self.expire(retention.raw.from_ms(now_ms), usize::MAX)?;
+        Ok(Retained { aged: aged as u64, ..Retained::default() })
+    }
+
+    /// The least step in which all of a range has buckets, ms: 1 where its readings are there, else that of the finest rollups of each day.
+    fn grain_ms(&self, from_ms: i64, to_ms: i64) -> i64 {
+        let _ = (from_ms, to_ms);
+        1
+    }
+
+    /// What there is of readings and of each level of rollups, where the store tells them apart.
+    fn classes(&self) -> Vec<Class> {
+        Vec::new()
     }
 
     /// Bytes on disk.

@@ -1,6 +1,8 @@
-//! The data set of the store's benchmarks: devices of 20 points, polled every 10 s, from a seed. Knows nothing of stores.
+//! The data set of the store's benchmarks: devices of 20 points, polled every 10 s, from a seed. Only [`fill`] knows stores.
 
-use pattoo_wire::{Decimal, Sample, Value};
+use pattoo_wire::{Decimal, Repr, Sample, Value};
+
+pub mod fill;
 
 /// Points of each device.
 pub const POINTS: usize = 20;
@@ -167,22 +169,57 @@ pub fn day(seed: u64, device: usize) -> Vec<Poll> {
 /// point.
 #[must_use]
 pub fn history(seed: u64, device: usize, polls: usize, poll_ms: i64) -> Vec<Poll> {
-    let mut random = Random(seed ^ (device as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let mut points: Vec<Point> = (0..POINTS).map(|point| Point::new(behaviour(point), &mut random)).collect();
-    let mut out = 0;
-    let mut day = Vec::new();
-    for poll in 0..polls as i64 {
-        let at_ms = BEGIN_MS + poll * poll_ms + random.below(JITTER_MS + 1) as i64;
-        if out == 0 && random.below(750) == 0 {
-            out = 6;
+    let mut device = Device::new(seed, device, poll_ms);
+    (0..polls).filter_map(|_| device.poll()).collect()
+}
+
+/// The same, poll by poll, without an end.
+pub struct Device {
+    random: Random,
+    points: Vec<Point>,
+    out: u32,
+    polls: i64,
+    poll_ms: i64,
+}
+
+impl Device {
+    /// The device of this number.
+    #[must_use]
+    pub fn new(seed: u64, device: usize, poll_ms: i64) -> Self {
+        let mut random = Random(seed ^ (device as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+        let points = (0..POINTS).map(|point| Point::new(behaviour(point), &mut random)).collect();
+        Self { random, points, out: 0, polls: 0, poll_ms }
+    }
+
+    /// Its next poll; none while it is out.
+    pub fn poll(&mut self) -> Option<Poll> {
+        let Self { random, points, out, polls, poll_ms } = self;
+        let at_ms = BEGIN_MS + *polls * *poll_ms + random.below(JITTER_MS + 1) as i64;
+        *polls += 1;
+        if *out == 0 && random.below(750) == 0 {
+            *out = 6;
         }
-        let values: Vec<Value> = points.iter_mut().map(|point| point.poll(&mut random)).collect();
-        if out > 0 {
-            out -= 1;
-            continue;
+        let values: Vec<Value> = points.iter_mut().map(|point| point.poll(random)).collect();
+        if *out > 0 {
+            *out -= 1;
+            return None;
         }
         let samples = values.into_iter().map(|value| (random.below(500) > 0).then_some(Sample::Good(value))).collect();
-        day.push(Poll { at_ms, samples });
+        Some(Poll { at_ms, samples })
     }
-    day
+}
+
+impl Behaviour {
+    /// How its values are written.
+    #[must_use]
+    pub fn repr(self) -> Repr {
+        match self {
+            AnalogTenths | Setpoint => Repr::Decimal { exponent: -1 },
+            AnalogHundredths => Repr::Decimal { exponent: -2 },
+            Status => Repr::Decimal { exponent: 0 },
+            ShortFloat | FullFloat => Repr::F32,
+            Counter => Repr::Unsigned,
+            Flag => Repr::Bool,
+        }
+    }
 }

@@ -113,6 +113,8 @@ const PURE: &[&str] = &[
     "server/src/store/part.rs",
     "server/src/store/part",
     "server/src/store/shelf/name.rs",
+    "server/src/store/retention.rs",
+    "server/src/store/rollup",
     "server/src/store/shelf/tiers.rs",
     "server/src/store/victoria/compare.rs",
     "server/src/store/victoria/plane.rs",

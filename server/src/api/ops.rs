@@ -17,6 +17,7 @@ use super::error::ErrorBody;
 use super::params::{Nothing, Strict};
 use super::{ApiError, ApiState};
 use crate::live::{Clients, Counters, GatewayLive};
+use crate::store::retention::Class;
 
 /// One value of the metrics page.
 struct Figure {
@@ -109,6 +110,9 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
     if let Ok(bytes) = bytes {
         figures.push(plain("pattoo_store_bytes", "Bytes of the store on disk", bytes as f64));
     }
+    if let Ok(classes) = state.ask(|store| Ok(store.classes())).await {
+        figures.extend(classes.iter().flat_map(of_class));
+    }
     figures.push(plain("pattoo_series", "Series known", state.live.series_count() as f64));
     let replaced = state.live.replaced_readings();
     let help = "Readings that took the place of another value of the same series and time";
@@ -130,6 +134,22 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
 
 fn plain(name: &'static str, help: &'static str, value: f64) -> Figure {
     Figure { name, help, labels: Vec::new(), value }
+}
+
+/// Readings, or rollups of one step.
+fn of_class(class: &Class) -> Vec<Figure> {
+    let figure = |name, help, value| Figure { name, help, labels: vec![("class", class.name.to_owned())], value };
+    let begins = class.from_ms.map(|ms| figure("pattoo_store_class_begins_seconds", "Unix time of its first day", ms as f64 / 1000.0));
+    let mut figures = vec![
+        figure("pattoo_store_class_bytes", "Bytes of readings in parts, and of rollups by their step", class.bytes as f64),
+        figure(
+            "pattoo_store_dropped_days_total",
+            "Days deleted before their age because of retention: max_bytes",
+            class.forced_days as f64,
+        ),
+    ];
+    figures.extend(begins);
+    figures
 }
 
 fn rejects(gateway: &str, counters: &Counters) -> Vec<Figure> {

@@ -14,6 +14,7 @@ use super::values::{Scalar, known, numbers};
 use super::{ApiError, ApiState};
 use crate::clock::now_ms;
 use crate::query::{bucket_start, step_for};
+use crate::store::retention::RAW;
 use crate::store::{Bucket, Reading, SeriesId, Store, StoreError};
 
 /// Most series in one answer.
@@ -82,7 +83,8 @@ pub(super) struct Buckets {
     to: i64,
     /// Start of the first bucket.
     t0: i64,
-    /// Width of a bucket: 1, 2, 5, 10, 15, 30 s; 1, 2, 5, 10, 15, 30 min; 1, 2, 3, 6, 12 h; whole days.
+    /// Width of a bucket: 1, 2, 5, 10, 15, 30 s; 1, 2, 5, 10, 15, 30 min; 1, 2, 3, 6, 12 h; whole days. Where the readings of the window are gone by
+    /// their age, it is not less than that of the rollups that are left of them.
     step_ms: i64,
     /// One for each series, in the order asked for.
     series: Vec<Columns>,
@@ -127,6 +129,8 @@ pub(super) struct Raw {
     series: Vec<RawColumns>,
     /// True if the window holds more readings than one answer may; the ones given are its oldest.
     truncated: bool,
+    /// Where readings begin if older ones have been deleted, ms since 1970: of what was before, only buckets are left.
+    raw_from: Option<i64>,
     /// Readings known to be lost, of the gateways of these series; the newest 1000 records.
     gaps: Vec<GapRecord>,
     /// Older records that are left out.
@@ -196,8 +200,7 @@ pub(super) async fn range(State(state): State<ApiState>, Strict(query): Strict<R
     if query.raw == Some(true) {
         return Ok(Json(Range::Raw(state.ask(move |store| raw(store, &ids, &gateways, from, to)).await?)));
     }
-    let step = step_for(from, to, points);
-    Ok(Json(Range::Buckets(state.ask(move |store| bucketed(store, &ids, &gateways, from, to, step)).await?)))
+    Ok(Json(Range::Buckets(state.ask(move |store| bucketed(store, &ids, &gateways, from, to, points)).await?)))
 }
 
 /// The same of counters, as what they counted.
@@ -246,7 +249,9 @@ pub(super) fn grid(from: i64, to: i64, step: i64) -> (i64, usize) {
     (t0, usize::try_from((bucket_start(to - 1, step) - t0) / step).unwrap_or(0) + 1)
 }
 
-fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64, step: i64) -> Result<Buckets, StoreError> {
+fn bucketed(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from: i64, to: i64, points: usize) -> Result<Buckets, StoreError> {
+    // Where readings are gone, what is left of them has steps of its own; those of charts are whole numbers of these.
+    let step = step_for(from, to, points).max(store.grain_ms(from, to));
     let (t0, slots) = grid(from, to, step);
     let mut partial = false;
     let columns = |id: &SeriesId| {
@@ -272,7 +277,14 @@ pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from
         series.push(RawColumns::of(*id, &readings));
     }
     let (gaps, gaps_left_out) = gaps(store, gateways, from, to)?;
-    Ok(Raw { from, to, series, truncated, gaps, gaps_left_out })
+    Ok(Raw { from, to, series, truncated, raw_from: raw_from(store), gaps, gaps_left_out })
+}
+
+/// Where readings begin, if there are rollups of what was before.
+fn raw_from(store: &dyn Store) -> Option<i64> {
+    let classes = store.classes();
+    let from_ms = classes.iter().find(|class| class.name == RAW)?.from_ms?;
+    classes.iter().filter_map(|class| class.from_ms).any(|earlier| earlier < from_ms).then_some(from_ms)
 }
 
 /// The newest records in order of time, and how many older ones there are.

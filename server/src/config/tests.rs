@@ -1,4 +1,6 @@
 use super::*;
+use crate::store::retention::Keep;
+use crate::store::rollup::Level;
 
 fn parse_with(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
     let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
@@ -15,7 +17,7 @@ fn with_no_file_everything_is_embedded_and_on_loopback() {
             broker: Broker::Embedded { plain: Some("127.0.0.1:1883".parse().unwrap()), tls: None },
             http: Http { listen: "127.0.0.1:8080".parse().unwrap(), tls: None, anonymous: false, proxies: Vec::new() },
             agents: Some(Agents { listen: "127.0.0.1:20201".parse().unwrap(), allow: vec![], asked: false }),
-            retention: Duration::from_secs(90 * DAY_S),
+            retention: Retention::default(),
             max_future: Duration::from_secs(1800),
             max_series: 1_000_000,
             memory: 48 << 20,
@@ -34,7 +36,8 @@ fn a_whole_file_is_read() {
     let config = parse_with(text, &[]).unwrap();
     assert_eq!(config.data, Path::new("/srv/pattoo"));
     assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
-    assert_eq!(config.retention.as_secs() / DAY_S, 730);
+    // A humantime year is 365.25 days.
+    assert_eq!(config.retention, Retention::alike(Keep::For(Duration::from_secs(2 * 365 * DAY_S + DAY_S / 2))));
     assert_eq!((config.max_future.as_secs(), config.max_series, config.memory), (7200, 2_000_000, 100 << 20));
     assert_eq!(config.language, "de");
     assert_eq!((config.dashboards, config.zone.as_deref()), (Some("/etc/pattoo/boards".into()), Some("Europe/Vienna")));
@@ -43,6 +46,31 @@ fn a_whole_file_is_read() {
     assert_eq!(credentials, Some("/etc/pattoo/mq.token".into()));
     assert_eq!(ca, Some("/etc/ca.pem".into()));
     assert_eq!(certificate, Some(("/etc/pattoo/own.pem".into(), "/etc/pattoo/own.key".into())));
+}
+
+#[test]
+fn each_class_has_its_retention() {
+    let day = |days: u64| Keep::For(Duration::from_secs(days * DAY_S));
+    let default = Retention::default();
+    for (text, expected) in [
+        ("90d", Retention::alike(day(90))),
+        ("forever", Retention::alike(Keep::Forever)),
+        ("{}", default),
+        ("{ raw: 30d }", Retention { raw: day(30), ..default }.with(Level::Minute, day(30))),
+        (
+            "{ 1m: 365d, 15m: off, 1d: 36500d }",
+            default.with(Level::Minute, day(365)).with(Level::Quarter, Keep::Off).with(Level::Day, day(36_500)),
+        ),
+        (
+            "{ raw: forever, 1m: off, 1h: forever, max_bytes: 50GiB }",
+            Retention { raw: Keep::Forever, max_bytes: Some(50 << 30), ..default }
+                .with(Level::Minute, Keep::Off)
+                .with(Level::Hour, Keep::Forever),
+        ),
+    ] {
+        let found = parse_with(&format!("retention: {text}\n"), &[]).unwrap_or_else(|e| panic!("{text}: {e}"));
+        assert_eq!(found.retention, expected, "{text}");
+    }
 }
 
 #[test]
@@ -147,7 +175,13 @@ fn every_mistake_says_where_what_and_what_else() {
         ("site: { tz: UTC }\n", "1:9", "expected one of zone"),
         ("dashboards: \"\"\n", "1:13", "expected a path"),
         ("ingest: { max_past: 1d }\n", "1:11", "expected one of max_future"),
-        ("retention: forever\n", "1:12", "expected a time like 90d"),
+        ("retention: ever\n", "1:12", "expected a time like 90d"),
+        ("retention: off\n", "1:12", "expected a time like 90d"),
+        ("retention: [90d]\n", "1:1", "or a map with raw, 1m, 15m, 1h, 1d or max_bytes"),
+        ("retention: { raw: off }\n", "1:19", "expected a time like 90d"),
+        ("retention:\n  1h: 5x\n", "2:7", "or forever, or off"),
+        ("retention:\n  raw: 90d\n  max_byte: 1GiB\n", "3:3", "did you mean `max_bytes`?"),
+        ("retention: { max_bytes: 1MiB }\n", "1:25", "found \"1MiB\", expected a size like 50GiB, 256MiB to 1PiB"),
         ("data: \"\"\n", "1:7", "expected a path"),
         ("data: [a]\n", "1:7", "expected"),
         ("data: /a\ndata: /b\n", "2:1", "duplicate"),

@@ -21,11 +21,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use pattoo_wire::{Gap, Sample};
 
 use super::log::{self, Disk, Log, LogError};
+use super::retention::{Class, Retained, Retention};
 use super::shelf::{self, Folder, Shelf, ShelfError};
 use super::{Bucket, Commit, Committed, Loaded, Reading, SeriesId, Store, StoreError};
 
 pub mod checking;
 mod flush;
+mod keeping;
 mod ledger;
 mod migration;
 mod opening;
@@ -82,6 +84,14 @@ impl Embedded {
         self.engine.expire_readings(before_ms, usize::MAX)
     }
 
+    /// Brings all to parts now, and merges and rolls up all days that are over at `now_ms`, as is done when they have rested for a while.
+    ///
+    /// # Errors
+    /// The disk refuses; nothing is lost, and it is tried again by itself.
+    pub fn tidy(&self, now_ms: i64) -> Result<(), StoreError> {
+        self.engine.tidy(now_ms)
+    }
+
     /// The same within another budget.
     ///
     /// # Errors
@@ -112,6 +122,9 @@ struct Engine<D, F: Folder> {
     settling: Mutex<()>,
     signal: Signal,
     budget: Budget,
+    /// What is kept, once that was said.
+    retention: RwLock<Option<Retention>>,
+    forced: keeping::Forced,
 }
 
 impl<D: Disk, F: Folder> Engine<D, F> {
@@ -307,13 +320,20 @@ impl Store for Embedded {
         self.engine.snapshot(into)
     }
 
+    fn retain(&self, retention: &Retention, now_ms: i64) -> Result<Retained, StoreError> {
+        self.engine.retain(retention, now_ms)
+    }
+
+    fn grain_ms(&self, from_ms: i64, to_ms: i64) -> i64 {
+        self.engine.shelf.grain_ms(from_ms, to_ms)
+    }
+
+    fn classes(&self) -> Vec<Class> {
+        self.engine.classes()
+    }
+
     fn bytes(&self) -> Result<u64, StoreError> {
-        let log = std::fs::read_dir(self.engine.folder.join("log")).and_then(|files| {
-            // One that goes meanwhile counts no more.
-            files.map(|file| Ok(file?.metadata().map_or(0, |file| file.len()))).sum::<std::io::Result<u64>>()
-        });
-        let log = log.map_err(|e| StoreError::Io { path: self.engine.folder.display().to_string(), what: e.to_string() })?;
-        Ok(self.engine.ledger.bytes()? + self.engine.shelf.bytes() + log)
+        self.engine.bytes()
     }
 }
 

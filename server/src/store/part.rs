@@ -32,9 +32,10 @@ use thiserror::Error;
 pub(super) mod bytes;
 mod chunk;
 pub mod cut;
+mod fold;
 mod index;
 pub mod merge;
-mod pack;
+pub(super) mod pack;
 pub mod pieces;
 mod read;
 mod rows;
@@ -45,6 +46,8 @@ mod write;
 #[cfg(test)]
 pub(super) mod tests;
 
+pub(super) use fold::coarser;
+pub use fold::{Fold, Folds};
 pub use read::Part;
 pub use rows::{FULL_ROWS, MAX_CELLS, MAX_COLUMNS, Rows, full_rows};
 pub use stats::Stats;

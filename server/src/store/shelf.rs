@@ -1,8 +1,8 @@
-//! The parts on disk, by days: what the head has let go of comes here, is merged in the background, and goes when it is too old. It knows
-//! nothing of the log, nor of what a head still holds but for what a call is given of it.
+//! The parts on disk, by days: what the head has let go of comes here, is merged in the background, rolled up, and goes when it is too old. It
+//! knows nothing of the log, nor of what a head still holds but for what a call is given of it.
 //!
 //! ```text
-//! folder = d<day>-g<first>-<last>-r<revision>.part * | *.temporary | damaged/
+//! folder = d<day>-g<first>-<last>-r<revision>.part * | d<day>-g<first>-<last>-r<revision>.<1m|15m|1h|1d>.rollup * | *.temporary | damaged/
 //! ```
 //! - **A day (UTC) is a partition**, `day = at_ms div 86 400 000`, rounded down: any time has one.
 //! - **Generations** ascend with every [`Shelf::add`]; of the same series and time the newest generation wins. A merged part covers the
@@ -11,11 +11,13 @@
 //!   durable. A power cut between leaves both, and a start removes what another part covers.
 //! - **Nothing damaged is deleted.** What is no part under the name of one is moved into `damaged/`. Of a part with damage inside, all the
 //!   rest is read; when it is merged, a copy goes into `damaged/`. Each damage is told once ([`Shelf::damage`]).
+//! - **A rollup stands for exactly the part that it is named after** (`rolled`): it answers for a day whose readings are that part and nothing
+//!   else, or are gone. It can be made anew as long as they are there.
 //! - **Reading never waits** for adding or merging: it works on the list of parts as it was when it began.
 //!
 //! # Limits
 //! At most [`MAX_OPEN_PARTS`] parts are kept open, and their indexes take at most [`MAX_INDEX_BYTES`] of memory, besides those in use at the
-//! moment; of any other part only its name, size and times are. A start reads beginning and end of each part. A partition has at most
+//! moment; of any other part only its name, size and times are. The same goes for [`MAX_OPEN_ROLLUPS`] rollups. A start reads beginning and end of each part. A partition has at most
 //! [`tiers::MAX_PARTS`] parts once [`Shelf::merge_step`] has nothing to do.
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
@@ -33,6 +35,9 @@ mod merging;
 mod name;
 mod opening;
 mod read;
+mod retiring;
+mod rolled;
+mod rolling;
 pub mod tiers;
 
 #[cfg(test)]
@@ -40,12 +45,16 @@ mod tests;
 
 pub use checking::{Checked, check_file};
 use list::{Cache, Parts, Shelved};
-pub use list::{MAX_INDEX_BYTES, MAX_OPEN_PARTS};
+pub use list::{MAX_INDEX_BYTES, MAX_OPEN_PARTS, MAX_OPEN_ROLLUPS};
 pub use merging::Step;
 use name::Name;
 pub use name::{DAY_MS, day_of};
+pub use retiring::{Gone, Held};
+pub use rolled::is_rollup;
+pub use rolling::Kept;
 
 use super::part::{Part, PartError, Rows, Source, Writer};
+use super::rollup::Rollup;
 
 /// Why the shelf could not do it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -140,7 +149,7 @@ pub trait Sink {
 /// Something on the shelf that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// Name of the part.
+    /// Name of the part or rollup.
     pub file: String,
     /// What is wrong with it.
     pub error: PartError,
@@ -157,16 +166,24 @@ struct Told {
     untold: Vec<Damage>,
 }
 
+/// What maintenance knows between two steps.
+#[derive(Debug, Default)]
+struct Upkeep {
+    merging: merging::Quiet,
+    rolling: rolling::Rolling,
+}
+
 /// The open shelf.
 #[derive(Debug)]
 pub struct Shelf<F: Folder> {
     folder: F,
     parts: RwLock<Arc<Parts<F::Source>>>,
-    cache: Mutex<Cache<F::Source>>,
+    cache: Mutex<Cache<Part<F::Source>>>,
+    rollups: Mutex<Cache<Rollup<F::Source>>>,
     /// The generation of the next addition. One addition at a time.
     next_generation: Mutex<u64>,
-    /// Merging and expiry, one at a time.
-    maintenance: Mutex<merging::Quiet>,
+    /// Merging, rolling up and expiry, one at a time.
+    maintenance: Mutex<Upkeep>,
     /// Files that should not be there and could not be removed.
     garbage: Mutex<BTreeSet<String>>,
     told: Mutex<Told>,
@@ -216,7 +233,8 @@ impl<F: Folder> Shelf<F> {
     /// Bytes on disk, without what is set aside.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.parts().all().map(|part| part.bytes).sum()
+        let (raw, levels) = self.held();
+        raw.bytes + levels.iter().map(|held| held.bytes).sum::<u64>()
     }
 
     /// Parts on disk.
@@ -314,14 +332,18 @@ impl<F: Folder> Shelf<F> {
     }
 
     fn tell(&self, part: &Shelved<F::Source>, error: PartError, kept: &str) {
+        self.tell_of(part.id, part.name.to_string(), error, kept);
+    }
+
+    fn tell_of(&self, id: u64, file: String, error: PartError, kept: &str) {
         let at = if let PartError::Damaged { at, .. } = error { at } else { u64::MAX };
         let mut told = lock(&self.told);
         if told.known.len() >= MAX_DAMAGES {
             told.known.clear();
         }
         // What is kept aside is told once more: now it is somewhere else.
-        if (told.known.insert((part.id, at)) || !kept.is_empty()) && told.untold.len() < MAX_DAMAGES {
-            told.untold.push(Damage { file: part.name.to_string(), error, kept: kept.to_owned() });
+        if (told.known.insert((id, at)) || !kept.is_empty()) && told.untold.len() < MAX_DAMAGES {
+            told.untold.push(Damage { file, error, kept: kept.to_owned() });
         }
     }
 }

@@ -12,6 +12,7 @@ use pattoo_wire::Ack;
 
 use super::server_life::{GATEWAYS, Mark, STREAM, Server, batch};
 
+const DAY_MS: i64 = 86_400_000;
 /// Batches that come after the fault.
 const AFTERWARDS: u64 = 5;
 
@@ -133,7 +134,13 @@ fn holds(server: &Server, gateway: &str, batches: &BTreeSet<u64>) -> Result<u64>
     let ids: Vec<SeriesId> = series.map(|series| series.id).collect();
     let filled = ids.iter().zip(server.store().latest(&ids)?).filter(|(_, latest)| latest.is_some());
     for (id, _) in filled {
-        for Reading { at_ms, sample } in server.store().raw(*id, i64::MIN, i64::MAX, usize::MAX)? {
+        let readings = server.store().raw(*id, i64::MIN, i64::MAX, usize::MAX)?;
+        // Of rollups, as far as there are any.
+        let told: u64 = server.store().buckets(*id, i64::MIN, i64::MAX, DAY_MS)?.iter().map(|bucket| bucket.count + bucket.bad).sum();
+        let counted =
+            readings.iter().filter(|reading| reading.sample.value().is_none_or(|value| value.to_f64().is_some_and(|x| !x.is_nan())));
+        ensure!(told == counted.count() as u64, "{gateway}: charts tell of {told} readings of {}", readings.len());
+        for Reading { at_ms, sample } in readings {
             ensure!(expected.get(&at_ms) == Some(&sample), "{gateway}: {sample:?} at {at_ms}, expected {:?}", expected.get(&at_ms));
             found += 1;
         }

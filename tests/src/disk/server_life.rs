@@ -22,6 +22,8 @@ use super::life::closed;
 pub const GATEWAYS: [&str; 2] = ["plant1", "plant2"];
 /// The life of each gateway's buffer.
 pub const STREAM: u64 = 7;
+/// Far beyond every batch.
+const LATER_MS: i64 = i64::MAX;
 /// Most batches of a gateway that become durable as one.
 const MAX_GROUP: u64 = 6;
 /// How often a store that refuses is tried again.
@@ -147,6 +149,10 @@ impl ServerLife {
             }
             if rng.u8(..5) == 0 && server.store().flush().is_err() {
                 // It goes on with what it has in memory and in the log.
+                say(out, &Mark::Failed)?;
+            }
+            // As if all days had rested: parts become one, and rollups of them.
+            if rng.u8(..8) == 0 && server.store().tidy(LATER_MS).is_err() {
                 say(out, &Mark::Failed)?;
             }
             let gateway = *rng.choice(&GATEWAYS).context("there are gateways")?;

@@ -113,14 +113,19 @@ fn check_log(
 fn check_parts(folder: &Path, checked: &mut Checked, tell: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
     let failed = |e| shelf_error(folder, e);
     let parts = Parts::open(folder).map_err(failed)?;
-    let mut names: Vec<String> =
-        parts.list().map_err(failed)?.into_iter().map(|(name, _)| name).filter(|name| name.ends_with(".part")).collect();
+    let mut names: Vec<String> = parts
+        .list()
+        .map_err(failed)?
+        .into_iter()
+        .map(|(name, _)| name)
+        .filter(|name| name.ends_with(".part") || shelf::is_rollup(name))
+        .collect();
     names.sort_unstable();
     for name in names {
         let file = format!("parts/{name}");
         tell(&file);
         let (readings, damage) = shelf::check_file(&parts, &name).map_err(failed)?;
-        checked.parts += 1;
+        checked.parts += usize::from(!shelf::is_rollup(&name));
         checked.readings += readings;
         checked.damage.extend(damage.into_iter().map(|e| Damage { file: file.clone(), what: e.to_string(), kept: readings }));
     }

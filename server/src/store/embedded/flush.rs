@@ -9,7 +9,7 @@ use tracing::{error, warn};
 
 use super::super::StoreError;
 use super::super::log::Disk;
-use super::super::shelf::Folder;
+use super::super::shelf::{Damage, Folder, is_rollup};
 use super::rest::Rest;
 use super::{Engine, log_error};
 use crate::clock;
@@ -76,6 +76,15 @@ impl<D: Disk, F: Folder> Engine<D, F> {
     }
 }
 
+/// Tells of what cannot be read; a `kept` that is empty says that it is where it was.
+pub(super) fn tell_damage(Damage { file, error, kept }: &Damage) {
+    if is_rollup(file) {
+        error!(rollup = file, kept, "a rollup cannot be read: {error}; it is made anew if its readings are still there");
+    } else {
+        error!(part = file, kept, "readings cannot be read: {error}; restore the part from a backup");
+    }
+}
+
 /// What the thread is told, and what it tells.
 #[derive(Debug, Default)]
 pub(super) struct Signal {
@@ -121,7 +130,7 @@ impl Signal {
         told.error.clone().map_or(Ok(()), Err)
     }
 
-    fn is_asked(&self) -> bool {
+    pub(super) fn is_asked(&self) -> bool {
         let told = self.lock();
         told.asked || told.stop
     }
@@ -191,13 +200,13 @@ fn work<D: Disk, F: Folder>(engine: &Engine<D, F>) {
         engine.signal.done(failed);
         let merged = guarded(&|| {
             while !engine.signal.is_asked() && engine.shelf.merge_step(clock::now_ms()).map_err(|e| engine.shelf_error(e))?.is_some() {}
-            Ok(())
+            engine.roll_up(clock::now_ms())
         });
         if let Err(e) = merged {
-            warn!(error = %e, "parts cannot be merged; trying again");
+            warn!(error = %e, "parts cannot be merged or rolled up; trying again");
         }
         for damage in engine.shelf.damage() {
-            error!(part = damage.file, kept = damage.kept, "readings cannot be read: {}; restore the part from a backup", damage.error);
+            tell_damage(&damage);
         }
     }
 }

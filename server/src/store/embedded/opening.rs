@@ -8,7 +8,7 @@ use tracing::{error, info};
 use super::super::StoreError;
 use super::super::log::{self, Disk, Log, Recovered};
 use super::super::shelf::{Folder, Shelf};
-use super::flush::Signal;
+use super::flush::{Signal, tell_damage};
 use super::ledger::Ledger;
 use super::state::{Budget, State};
 use super::turn::Turn;
@@ -27,7 +27,7 @@ pub(super) fn open<D: Disk, F: Folder>(
     let parts = folder.join("parts");
     let (shelf, aside) = Shelf::open(shelf).map_err(|e| shelf_error(&parts, e))?;
     for damage in aside {
-        error!(part = damage.file, kept = damage.kept, "a part is set aside: {}; restore it from a backup", damage.error);
+        tell_damage(&damage);
     }
     migration::run(&ledger, &shelf, budget).map_err(|e| e.into_store_error(&parts))?;
     let covered = ledger.covered()?;
@@ -57,6 +57,8 @@ pub(super) fn open<D: Disk, F: Folder>(
         settling: Mutex::new(()),
         signal: Signal::default(),
         budget,
+        retention: RwLock::default(),
+        forced: Default::default(),
     })
 }
 

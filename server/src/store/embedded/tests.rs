@@ -7,11 +7,13 @@ use proptest::prelude::*;
 
 use super::super::contract::{self, Bed};
 use super::super::memory::Memory;
+use super::super::shelf::Kept;
 use super::super::{Readings, Receipt, SeriesEntry, StreamState, row};
 use super::*;
 
 mod crashes;
 mod faulty;
+mod keeping;
 mod order;
 mod snapshot;
 
@@ -81,6 +83,7 @@ enum Event {
     Flush,
     Reopen,
     Merge,
+    RollUp,
 }
 
 fn samples() -> impl Strategy<Value = Sample> {
@@ -140,6 +143,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => Just(Event::Flush),
         1 => Just(Event::Reopen),
         1 => Just(Event::Merge),
+        1 => Just(Event::RollUp),
     ];
     prop::collection::vec(event, 0..16)
 }
@@ -166,7 +170,7 @@ fn alike(store: &dyn Store, model: &Memory) {
         for (from, to, limit) in [(i64::MIN, i64::MAX, usize::MAX), (3, DAY_MS, 4), (DAY_MS - 1, DAY_MS + 2, 99), (5, 5, 9), (9, 2, 9)] {
             let raw = |of: &dyn Store| bits(&of.raw(id, from, to, limit).unwrap());
             assert_eq!(raw(store), raw(model), "series {} from {from} to {to}", id.0);
-            for step_ms in [1, 5, DAY_MS] {
+            for step_ms in [1, 5, 60_000, DAY_MS] {
                 let buckets = |of: &dyn Store| of.buckets(id, from, to, step_ms).unwrap().iter().map(bucket_bits).collect::<Vec<_>>();
                 assert_eq!(buckets(store), buckets(model), "series {} from {from} to {to} by {step_ms}", id.0);
             }
@@ -187,6 +191,7 @@ proptest! {
                 Event::Commit(commit) => prop_assert_eq!(store.commit(&commit).unwrap(), model.commit(&commit).unwrap()),
                 Event::Flush => store.engine.flush_all().unwrap(),
                 Event::Merge => while store.engine.shelf.merge_step(i64::MAX).unwrap().is_some() {},
+                Event::RollUp => store.engine.shelf.tidy(i64::MAX, &Kept { from_ms: [i64::MIN; 4], worth: 0 }).unwrap(),
                 Event::Reopen => {
                     drop(store);
                     store = Embedded::open(&path).unwrap();

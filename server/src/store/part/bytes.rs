@@ -51,6 +51,11 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// Ends after so many bytes.
+    pub(in crate::store) fn keep(&mut self, bytes: usize) {
+        self.bytes = self.bytes.get(..bytes).unwrap_or(self.bytes);
+    }
+
     pub(in crate::store) fn rest(&mut self) -> &'a [u8] {
         self.at += self.bytes.len() as u64;
         std::mem::take(&mut self.bytes)

@@ -24,7 +24,7 @@ const LEVEL: usize = 6;
 const RUNS_PER_NUMBER: f64 = 1.0 / 40.0;
 /// Digits after the point that a float is tried with.
 const MAX_DIGITS_F32: u8 = 3;
-const MAX_DIGITS_F64: u8 = 6;
+pub(in crate::store) const MAX_DIGITS_F64: u8 = 6;
 /// Above it not every integer is a double.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 const BITS: u8 = 255;
@@ -34,7 +34,7 @@ const PCO: u8 = 1;
 const BITMAP: u8 = 2;
 
 /// An unsigned integer of either width.
-pub(super) trait Word: Number + Copy + PartialEq {
+pub(in crate::store) trait Word: Number + Copy + PartialEq {
     /// Its difference to an earlier one, as the nearer way around.
     fn step(self, before: Self) -> i64;
     fn after(self, step: i64) -> Self;
@@ -99,7 +99,7 @@ impl Survey {
     }
 }
 
-pub(super) fn put_words<W: Word>(out: &mut Vec<u8>, words: &[W]) -> Result<(), PartError> {
+pub(in crate::store) fn put_words<W: Word>(out: &mut Vec<u8>, words: &[W]) -> Result<(), PartError> {
     put_surveyed(out, words, &survey(words))
 }
 
@@ -127,7 +127,7 @@ fn put_surveyed<W: Word>(out: &mut Vec<u8>, words: &[W], survey: &Survey) -> Res
 }
 
 /// `count` numbers, which is all that the reader holds.
-pub(super) fn take_words<W: Word>(reader: &mut Reader<'_>, count: usize) -> Result<Vec<W>, PartError> {
+pub(in crate::store) fn take_words<W: Word>(reader: &mut Reader<'_>, count: usize) -> Result<Vec<W>, PartError> {
     const WHAT: &str = "column of numbers";
     match reader.byte(WHAT)? {
         RUNS => {
@@ -156,16 +156,16 @@ pub(super) fn take_words<W: Word>(reader: &mut Reader<'_>, count: usize) -> Resu
 }
 
 /// Signed integers in the order of unsigned ones.
-pub(super) fn from_signed(number: i64) -> u64 {
+pub(in crate::store) fn from_signed(number: i64) -> u64 {
     number as u64 ^ 1 << 63
 }
 
-pub(super) fn to_signed(word: u64) -> i64 {
+pub(in crate::store) fn to_signed(word: u64) -> i64 {
     (word ^ 1 << 63) as i64
 }
 
 /// A float of either width.
-pub(super) trait Float: Copy {
+pub(in crate::store) trait Float: Copy {
     type Bits: Word;
     const MAX_DIGITS: u8;
     /// Bits whose order as integers is that of the floats.
@@ -211,7 +211,7 @@ impl Float for f64 {
     }
 }
 
-fn ten_to(digits: u8) -> f64 {
+pub(in crate::store) fn ten_to(digits: u8) -> f64 {
     (0..digits).fold(1.0, |unit, _| unit * 10.0)
 }
 
@@ -225,7 +225,7 @@ fn mantissa<F: Float>(float: F, unit: f64) -> Option<i64> {
 }
 
 /// Mantissas of floats that are all decimals of few digits, and how many digits they have.
-pub(super) fn decimals<F: Float>(floats: &[F]) -> Option<(u8, Vec<i64>)> {
+pub(in crate::store) fn decimals<F: Float>(floats: &[F]) -> Option<(u8, Vec<i64>)> {
     let mut digits = 0;
     let mut mantissas = Vec::with_capacity(floats.len());
     // The first that needs more digits begins it anew; each number of digits is tried once.
@@ -242,7 +242,7 @@ pub(super) fn decimals<F: Float>(floats: &[F]) -> Option<(u8, Vec<i64>)> {
     Some((digits, mantissas))
 }
 
-pub(super) fn put_floats<F: Float>(out: &mut Vec<u8>, floats: &[F]) -> Result<(), PartError> {
+pub(in crate::store) fn put_floats<F: Float>(out: &mut Vec<u8>, floats: &[F]) -> Result<(), PartError> {
     let bits: Vec<F::Bits> = floats.iter().map(|float| float.ordered()).collect();
     let surveyed = survey(&bits);
     if let Some((digits, mantissas)) = decimals(floats) {
@@ -257,7 +257,7 @@ pub(super) fn put_floats<F: Float>(out: &mut Vec<u8>, floats: &[F]) -> Result<()
     put_surveyed(out, &bits, &surveyed)
 }
 
-pub(super) fn take_floats<F: Float>(reader: &mut Reader<'_>, count: usize) -> Result<Vec<F>, PartError> {
+pub(in crate::store) fn take_floats<F: Float>(reader: &mut Reader<'_>, count: usize) -> Result<Vec<F>, PartError> {
     let digits = reader.byte("column of floats")?;
     if digits == BITS {
         return Ok(take_words(reader, count)?.into_iter().map(F::from_ordered).collect());

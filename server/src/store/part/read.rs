@@ -188,6 +188,16 @@ impl<S: Source> Part<S> {
 
     /// The chunk, decoded, but for what cannot be read and is borne.
     pub(super) fn rows_but(&self, place: &Place, bear: &mut dyn FnMut(PartError) -> Result<(), PartError>) -> Result<Rows, PartError> {
+        self.rows_of(place, |_| true, bear)
+    }
+
+    /// The same, only of some series.
+    pub(super) fn rows_of(
+        &self,
+        place: &Place,
+        wanted: impl Fn(SeriesId) -> bool,
+        bear: &mut dyn FnMut(PartError) -> Result<(), PartError>,
+    ) -> Result<Rows, PartError> {
         let bytes = match self.chunk(place) {
             Ok(bytes) => bytes,
             Err(e) => return bear(e).map(|()| Rows::default()),
@@ -202,7 +212,7 @@ impl<S: Source> Part<S> {
             Err(e) => return bear(e).map(|()| Rows::default()),
         };
         let mut columns = Vec::new();
-        for column in &head.columns {
+        for column in head.columns.iter().filter(|column| wanted(column.series)) {
             match head.column(column, piece(head.column_place(column))) {
                 Ok(column) => columns.push(column),
                 Err(e) => bear(e)?,

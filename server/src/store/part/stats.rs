@@ -6,6 +6,8 @@
 //!         | ms from the first row of the chunk to the first | ms from the last to the last row
 //! ```
 
+use std::ops::Range;
+
 use pattoo_wire::{Decimal, Quality, Sample, Value};
 
 use super::super::Bucket;
@@ -118,21 +120,76 @@ fn ends<T: PartialOrd + Copy>(values: &[T]) -> Option<Ends> {
 /// Integers up to here are told apart by a float32, so that its decimal is the one that it prints as.
 const MAX_MANTISSA_F32: u64 = 1 << 23;
 
-/// Sum of floats as charts show them: a float32 counts as the decimal that it prints as.
-fn sum_f32(values: &[f32]) -> f64 {
-    let short = decimals(values).filter(|(_, mantissas)| mantissas.iter().all(|m| m.unsigned_abs() < MAX_MANTISSA_F32));
-    match short {
-        Some((digits, mantissas)) => sum_decimals(&mantissas, -(digits as i8)),
-        None => values.iter().map(|x| number(&Value::F32(*x))).filter(|x| !x.is_nan()).sum(),
+/// A sum: of decimals it is exact as long as its mantissa has room.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Sum {
+    Exact(Decimal),
+    Rounded(f64),
+}
+
+impl Sum {
+    pub(super) fn to_f64(self) -> f64 {
+        match self {
+            Self::Exact(decimal) => decimal.to_f64(),
+            Self::Rounded(sum) => sum,
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        let exact = match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => {
+                let exponent = a.exponent.min(b.exponent);
+                let aligned = |d: Decimal| 10i64.checked_pow(u32::from(d.exponent.abs_diff(exponent)))?.checked_mul(d.mantissa);
+                let mantissa = aligned(a).zip(aligned(b)).and_then(|(a, b)| a.checked_add(b));
+                mantissa.map(|mantissa| Decimal { mantissa, exponent })
+            }
+            _ => None,
+        };
+        exact.map_or_else(|| Self::Rounded(self.to_f64() + other.to_f64()), Self::Exact)
     }
 }
 
-fn sum_decimals(mantissas: &[i64], exponent: i8) -> f64 {
+/// Sum of floats as charts show them: a float32 counts as the decimal that it prints as.
+fn sum_f32(values: &[f32]) -> Sum {
+    let short = decimals(values).filter(|(_, mantissas)| mantissas.iter().all(|m| m.unsigned_abs() < MAX_MANTISSA_F32));
+    match short {
+        Some((digits, mantissas)) => sum_decimals(&mantissas, -(digits as i8)),
+        None => Sum::Rounded(values.iter().map(|x| number(&Value::F32(*x))).filter(|x| !x.is_nan()).sum()),
+    }
+}
+
+fn sum_decimals(mantissas: &[i64], exponent: i8) -> Sum {
     let exact: i128 = mantissas.iter().map(|m| i128::from(*m)).sum();
     match i64::try_from(exact) {
-        Ok(mantissa) => Decimal { mantissa, exponent }.to_f64(),
-        Err(_) => mantissas.iter().map(|m| Decimal { mantissa: *m, exponent }.to_f64()).sum(),
+        Ok(mantissa) => Sum::Exact(Decimal { mantissa, exponent }),
+        Err(_) => Sum::Rounded(mantissas.iter().map(|m| Decimal { mantissa: *m, exponent }.to_f64()).sum()),
     }
+}
+
+/// Ends and sum of some values of a column, by their place among these; none where there is no number.
+fn measured(values: &Values, of: Range<usize>) -> Option<(Ends, Sum)> {
+    fn some<T>(values: &[T], of: Range<usize>) -> &[T] {
+        values.get(of.start..of.end.min(values.len())).unwrap_or_default()
+    }
+    let (ends, sum) = match values {
+        Values::None | Values::Text(_) => return None,
+        Values::Decimal(exponent, values) => (ends(some(values, of.clone())), sum_decimals(some(values, of), *exponent)),
+        Values::Unsigned(values) => (ends(some(values, of.clone())), Sum::Rounded(some(values, of).iter().map(|n| *n as f64).sum())),
+        Values::F32(values) => (ends(some(values, of.clone())), sum_f32(some(values, of))),
+        Values::F64(values) => (ends(some(values, of.clone())), Sum::Rounded(some(values, of).iter().filter(|x| !x.is_nan()).sum())),
+        Values::Bool(values) => (ends(some(values, of.clone())), Sum::Rounded(some(values, of).iter().filter(|b| **b).count() as f64)),
+    };
+    Some((ends?, sum))
+}
+
+/// What values of a column come to, but for their quality, and with a sum that is exact where it can be.
+pub(super) fn of_values(column: &Column, times_ms: &[i64], of: Range<usize>) -> Option<(Stats, Sum)> {
+    let (ends, sum) = measured(&column.values, of.clone())?;
+    let value = |place: usize| column.values.get(of.start + place).map_or(f64::NAN, |value| number(&value));
+    let time = |place: usize| times_ms.get(column.row_of(of.start + place)).copied().unwrap_or_default();
+    let (first, last) = ((time(ends.first), value(ends.first)), (time(ends.last), value(ends.last)));
+    let stats = Stats { count: ends.count, sum: sum.to_f64(), min: value(ends.min), max: value(ends.max), first, last, ..Stats::default() };
+    Some((stats, sum))
 }
 
 /// Writes what a column comes to that has these times.
@@ -140,17 +197,9 @@ pub(super) fn put_stats(out: &mut Vec<u8>, column: &Column, times_ms: &[i64]) {
     let marked = |wanted: fn(&State) -> bool| column.marks.iter().filter(|m| wanted(&m.state)).map(|m| m.rows as u64).sum();
     put(out, marked(|state| matches!(state, State::Uncertain(_))));
     put(out, marked(|state| matches!(state, State::Bad(_))));
-    let (ends, sum) = match &column.values {
-        Values::None | Values::Text(_) => (None, 0.0),
-        Values::Decimal(exponent, values) => (ends(values), sum_decimals(values, *exponent)),
-        Values::Unsigned(values) => (ends(values), values.iter().map(|n| *n as f64).sum()),
-        Values::F32(values) => (ends(values), sum_f32(values)),
-        Values::F64(values) => (ends(values), values.iter().filter(|x| !x.is_nan()).sum()),
-        Values::Bool(values) => (ends(values), values.iter().filter(|b| **b).count() as f64),
-    };
-    let Some(ends) = ends else { return put(out, 0) };
+    let Some((ends, sum)) = measured(&column.values, 0..usize::MAX) else { return put(out, 0) };
     put(out, ends.count);
-    out.extend(sum.to_le_bytes());
+    out.extend(sum.to_f64().to_le_bytes());
     for place in [ends.min, ends.max, ends.first, ends.last] {
         put_value(out, &column.values, place);
     }

@@ -20,13 +20,13 @@ pub(in crate::store) type Model = BTreeMap<(SeriesId, i64), Sample>;
 
 /// Groups of series by a rule, in chunks of so many rows.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
+pub(super) struct Shape {
     /// Series whose ids are equal modulo this share a group.
-    groups: u32,
-    rows: usize,
+    pub(super) groups: u32,
+    pub(super) rows: usize,
 }
 
-fn write(model: &Model, shape: Shape) -> Vec<u8> {
+pub(super) fn write(model: &Model, shape: Shape) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Writer::new(&mut out);
     let of_group = |id: SeriesId| id.0 % shape.groups;
@@ -50,7 +50,7 @@ fn write(model: &Model, shape: Shape) -> Vec<u8> {
     out
 }
 
-fn open(bytes: Vec<u8>) -> Part<Vec<u8>> {
+pub(super) fn open(bytes: Vec<u8>) -> Part<Vec<u8>> {
     Part::open(bytes).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn models(most: usize) -> impl Strategy<Value = Model> {
     prop::collection::btree_map((ids(), times()), samples(), 0..most)
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
+pub(super) fn shapes() -> impl Strategy<Value = Shape> {
     (1u32..4, 1usize..30).prop_map(|(groups, rows)| Shape { groups, rows })
 }
 

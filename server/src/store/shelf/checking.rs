@@ -1,7 +1,8 @@
 //! Verifies all that is on the shelf.
 
-use super::{Damage, Folder, Shelf, ShelfError, refused};
+use super::{Damage, Folder, Shelf, ShelfError, is_rollup, refused};
 use crate::store::part::{Part, PartError};
+use crate::store::rollup::Rollup;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,11 +15,19 @@ pub struct Checked {
     pub damage: Vec<Damage>,
 }
 
-/// Decodes every chunk of a part as it is on disk; gives the readings that can be read, and what is damaged.
+/// Decodes every chunk of a part, or all of a rollup, as it is on disk; gives the readings that can be read, and what is damaged.
 ///
 /// # Errors
 /// The disk refuses, or it was written by a newer program.
 pub fn check_file<F: Folder>(folder: &F, file: &str) -> Result<(u64, Vec<PartError>), ShelfError> {
+    if is_rollup(file) {
+        return match Rollup::open(folder.open(file)?) {
+            // It has no readings of its own.
+            Ok(rollup) => Ok((0, rollup.check().1)),
+            Err(error @ (PartError::Torn(_) | PartError::Damaged { .. })) => Ok((0, vec![error])),
+            Err(e) => Err(refused(file, &e)),
+        };
+    }
     match Part::open(folder.open(file)?) {
         Ok(part) => Ok(part.check()),
         Err(error @ (PartError::Torn(_) | PartError::Damaged { .. })) => Ok((0, vec![error])),

@@ -1,4 +1,5 @@
-//! Drops what is too old: whole parts where that can be, and a part without its oldest readings where not.
+//! Drops readings that are too old, to the ms and without making rollups of them: whole parts where that can be, and a part without its oldest
+//! readings where not.
 
 use super::merging::{Listed, Open, Opened};
 use super::name::day_of;
@@ -63,7 +64,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Removes parts as they are, the oldest generation first: none shows again what a newer one had replaced.
-    fn drop_parts(&self, open: &Open<F::Source>) -> Result<(), ShelfError> {
+    pub(super) fn drop_parts(&self, open: &Open<F::Source>) -> Result<(), ShelfError> {
         for (shelved, part) in open {
             let _ = shelved.pinned.set(part.clone());
             self.change(|parts| parts.take(shelved));

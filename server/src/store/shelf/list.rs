@@ -1,15 +1,19 @@
-//! Which parts there are, and which of them are open.
+//! Which parts and rollups there are, and which of them are open.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::name::Name;
-use crate::store::part::Part;
+use super::rolled;
+use crate::store::part::{Part, Source};
+use crate::store::rollup::Rollup;
 
 /// Parts that are kept open at most.
 pub const MAX_OPEN_PARTS: usize = 256;
-/// Most that the indexes of parts kept open take in memory, in bytes; one is kept whatever it takes.
+/// Rollups that are kept open at most: a year of days.
+pub const MAX_OPEN_ROLLUPS: usize = 512;
+/// Most that the indexes of parts kept open take in memory, in bytes, and those of rollups; one is kept whatever it takes.
 pub const MAX_INDEX_BYTES: usize = 64 << 20;
 
 /// A part on disk, open or not.
@@ -49,21 +53,22 @@ impl<S> Shelved<S> {
 /// Parts of a day, in the order of their generations.
 pub(super) type Partition<S> = Arc<[Arc<Shelved<S>>]>;
 
-/// All parts, by day. Never changed: a change makes another list.
+/// All parts, by day, and all rollups. Never changed: a change makes another list.
 #[derive(Debug)]
 pub(super) struct Parts<S> {
     pub(super) days: BTreeMap<i64, Partition<S>>,
+    pub(super) rolled: Arc<rolled::Days<S>>,
 }
 
 impl<S> Clone for Parts<S> {
     fn clone(&self) -> Self {
-        Self { days: self.days.clone() }
+        Self { days: self.days.clone(), rolled: self.rolled.clone() }
     }
 }
 
 impl<S> Default for Parts<S> {
     fn default() -> Self {
-        Self { days: BTreeMap::new() }
+        Self { days: BTreeMap::new(), rolled: Arc::default() }
     }
 }
 
@@ -91,42 +96,60 @@ impl<S> Parts<S> {
     }
 }
 
-/// Open parts, by their id; those that were used longest ago are closed first.
+/// What has an index in memory while it is open.
+pub(super) trait Indexed {
+    /// What that takes, about, in bytes.
+    fn index_bytes(&self) -> usize;
+}
+
+impl<S: Source> Indexed for Part<S> {
+    fn index_bytes(&self) -> usize {
+        self.index_bytes()
+    }
+}
+
+impl<S: Source> Indexed for Rollup<S> {
+    fn index_bytes(&self) -> usize {
+        self.index_bytes()
+    }
+}
+
+/// Open parts or rollups, by their id; those that were used longest ago are closed first.
 #[derive(Debug)]
-pub(super) struct Cache<S> {
-    open: HashMap<u64, (Arc<Part<S>>, u64)>,
+pub(super) struct Cache<T> {
+    open: HashMap<u64, (Arc<T>, u64)>,
+    most: usize,
     used: u64,
     index_bytes: usize,
 }
 
-impl<S> Default for Cache<S> {
-    fn default() -> Self {
-        Self { open: HashMap::new(), used: 0, index_bytes: 0 }
+impl<T: Indexed> Cache<T> {
+    /// One that keeps so many open.
+    pub(super) fn of(most: usize) -> Self {
+        Self { open: HashMap::new(), most, used: 0, index_bytes: 0 }
     }
-}
 
-impl<S: crate::store::part::Source> Cache<S> {
-    pub(super) fn get(&mut self, id: u64) -> Option<Arc<Part<S>>> {
+    pub(super) fn get(&mut self, id: u64) -> Option<Arc<T>> {
         self.used += 1;
-        let (part, used) = self.open.get_mut(&id)?;
+        let (opened, used) = self.open.get_mut(&id)?;
         *used = self.used;
-        Some(part.clone())
+        Some(opened.clone())
     }
 
-    pub(super) fn put(&mut self, id: u64, part: &Arc<Part<S>>) {
+    pub(super) fn put(&mut self, id: u64, opened: &Arc<T>) {
         self.remove(id);
         self.used += 1;
-        self.index_bytes += part.index_bytes();
-        self.open.insert(id, (part.clone(), self.used));
-        while self.open.len() > MAX_OPEN_PARTS || (self.index_bytes > MAX_INDEX_BYTES && self.open.len() > 1) {
+        self.index_bytes += opened.index_bytes();
+        self.open.insert(id, (opened.clone(), self.used));
+        while self.open.len() > self.most || (self.index_bytes > MAX_INDEX_BYTES && self.open.len() > 1) {
             let Some(oldest) = self.open.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id) else { break };
             self.remove(oldest);
         }
     }
 
     pub(super) fn remove(&mut self, id: u64) {
-        if let Some((part, _)) = self.open.remove(&id) {
-            self.index_bytes -= part.index_bytes();
+        if let Some((opened, _)) = self.open.remove(&id) {
+            self.index_bytes -= opened.index_bytes();
         }
     }
 }

@@ -46,12 +46,13 @@ impl<F: Folder> Shelf<F> {
     /// # Errors
     /// The disk refuses; all is as it was.
     pub fn merge_step(&self, now_ms: i64) -> Result<Option<Step>, ShelfError> {
-        let mut quiet = lock(&self.maintenance);
+        let mut upkeep = lock(&self.maintenance);
+        let quiet = &mut upkeep.merging;
         self.sweep()?;
         let parts = self.parts();
         quiet.retain(|day, _| parts.days.get(day).is_some_and(|partition| partition.len() > 1));
         for (day, partition) in parts.days.iter().filter(|(_, partition)| partition.len() > 1) {
-            let over = (day + 1).saturating_mul(DAY_MS) <= now_ms && is_quiet(&mut quiet, *day, partition, now_ms);
+            let over = (day + 1).saturating_mul(DAY_MS) <= now_ms && is_quiet(quiet, *day, partition, now_ms);
             let bytes: Vec<u64> = partition.iter().map(|part| part.bytes).collect();
             if let Some(chosen) = tiers::choose(&bytes, over) {
                 return self.merge_parts(partition.get(chosen).unwrap_or_default()).map(|(step, _)| Some(step));
@@ -142,7 +143,7 @@ impl<F: Folder> Shelf<F> {
 }
 
 /// Whether nothing was added to the day for a while.
-fn is_quiet<S>(quiet: &mut Quiet, day: i64, partition: &Partition<S>, now_ms: i64) -> bool {
+pub(super) fn is_quiet<S>(quiet: &mut Quiet, day: i64, partition: &Partition<S>, now_ms: i64) -> bool {
     let newest = partition.last().map_or(0, |part| part.name.last);
     let seen = quiet.entry(day).or_insert((newest, now_ms));
     if seen.0 != newest {

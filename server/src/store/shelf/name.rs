@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::rolled::is_rollup;
+
 /// Length of a day, ms.
 pub const DAY_MS: i64 = 86_400_000;
 
@@ -65,7 +67,7 @@ impl fmt::Display for Name {
 
 /// Whether a file of this name was never finished.
 pub(super) fn is_temporary(file: &str) -> bool {
-    file.strip_suffix(".temporary").is_some_and(|name| Name::parse(name).is_some())
+    file.strip_suffix(".temporary").is_some_and(|name| Name::parse(name).is_some() || is_rollup(name))
 }
 
 #[cfg(test)]

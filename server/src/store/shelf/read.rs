@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use pattoo_wire::Sample;
 
-use super::list::{Partition, Shelved};
+use super::list::{Partition, Parts, Shelved};
 use super::name::day_of;
+use super::rolled::{Rolled, Standing};
 use super::{Folder, Shelf, ShelfError, refused};
 use crate::query::bucket_start;
 use crate::store::part::pieces::Piece;
 use crate::store::part::{Part, PartError, Stats};
+use crate::store::rollup::{Level, span_of};
 use crate::store::{Bucket, Reading, SeriesId};
 
 /// A chunk of one of the parts of a day.
@@ -89,7 +91,9 @@ impl<F: Folder> Shelf<F> {
     /// of the same range, ascending, which win over what is here.
     ///
     /// A chunk that lies within one bucket, and that nothing newer or older overlaps, is not decoded; of its decimals the sum is then exact
-    /// before it becomes a double, so that the last digit may be another one than that of adding doubles one by one.
+    /// before it becomes a double, so that the last digit may be another one than that of adding doubles one by one. So it is with a day that is
+    /// answered by a rollup: one that is current, where the head has nothing of that day. A day whose readings are gone answers by what lies
+    /// wholly in the range, in steps that are whole numbers of its own, and not at all in others ([`Shelf::grain_ms`]).
     ///
     /// # Errors
     /// The disk refuses.
@@ -101,7 +105,16 @@ impl<F: Folder> Shelf<F> {
         let mut steps = Steps::new(step_ms);
         let mut head = head;
         let parts = self.parts();
-        for partition in parts.days.range(day_of(from_ms)..=day_of(last_ms)).map(|(_, partition)| partition) {
+        for day in parts.days_of(day_of(from_ms), day_of(last_ms)) {
+            if let Some((end_ms, alone, rows)) = self.rolled_up(&parts, day, series, (from_ms, to_ms), step_ms, head)? {
+                let (before, rest) = head.split_at(head.partition_point(|reading| day_of(reading.at_ms) < day));
+                before.iter().for_each(|reading| steps.add(reading));
+                // What comes for a day whose readings are gone is not of it any more.
+                head = if alone { rest.split_at(rest.partition_point(|reading| reading.at_ms < end_ms)).1 } else { rest };
+                rows.iter().for_each(|(start_ms, stats)| steps.join(*start_ms, stats));
+                continue;
+            }
+            let Some(partition) = parts.days.get(&day) else { continue };
             for run in runs(&self.found(partition, series, from_ms, last_ms)?) {
                 let (first, end) = span(run);
                 let (before, rest) = head.split_at(head.partition_point(|reading| reading.at_ms < first));
@@ -120,6 +133,69 @@ impl<F: Folder> Shelf<F> {
         }
         head.iter().for_each(|reading| steps.add(reading));
         Ok(steps.buckets())
+    }
+
+    /// The least step that all days of a range can answer in: 1 where their readings are there.
+    #[must_use]
+    pub fn grain_ms(&self, from_ms: i64, to_ms: i64) -> i64 {
+        let Some(last_ms) = to_ms.checked_sub(1).filter(|last_ms| *last_ms >= from_ms) else { return 1 };
+        let parts = self.parts();
+        let of_day = |day| {
+            parts.rolls(day).filter(|(_, standing)| *standing == Standing::Alone).map(|(rolled, _)| rolled.name.level.step_ms()).min()
+        };
+        let days = parts.rolled.range(day_of(from_ms)..=day_of(last_ms));
+        days.filter_map(|(day, _)| of_day(*day)).max().unwrap_or(1)
+    }
+
+    /// Steps of a day by a rollup, if one may answer: the end of the day, whether its readings are gone, and the steps.
+    fn rolled_up(
+        &self,
+        parts: &Parts<F::Source>,
+        day: i64,
+        series: SeriesId,
+        (from_ms, to_ms): (i64, i64),
+        step_ms: i64,
+        head: &[Reading],
+    ) -> Result<Option<OfDay>, ShelfError> {
+        let Some((first_ms, end_ms)) = span_of(day) else { return Ok(None) };
+        let alone = parts.is_alone(day);
+        let in_head = head.get(head.partition_point(|reading| reading.at_ms < first_ms)).is_some_and(|reading| reading.at_ms < end_ms);
+        if in_head && !alone {
+            return Ok(None);
+        }
+        let (from, to) = (from_ms.max(first_ms), to_ms.min(end_ms));
+        let fits = |level: Level| step_ms % level.step_ms() == 0;
+        let whole = |level: Level| from.rem_euclid(level.step_ms()) == 0 && to.rem_euclid(level.step_ms()) == 0;
+        let usable = parts.rolls(day).filter(|(rolled, standing)| fits(rolled.name.level) && *standing != Standing::Stale);
+        let mut usable: Vec<_> = usable.map(|(rolled, _)| rolled).collect();
+        if alone {
+            // Where none fits the edges of the range, the finest leaves out the least.
+            let fine = usable.last().copied().cloned();
+            usable.retain(|rolled| whole(rolled.name.level));
+            for rolled in usable.into_iter().chain(&fine) {
+                if let Some(rows) = self.rows(rolled, series, from, to)? {
+                    return Ok(Some((end_ms, true, rows)));
+                }
+            }
+            return Ok(Some((end_ms, true, Vec::new())));
+        }
+        for rolled in usable.into_iter().filter(|rolled| whole(rolled.name.level)) {
+            if let Some(rows) = self.rows(rolled, series, from, to)? {
+                return Ok(Some((end_ms, false, rows)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn rows(
+        &self,
+        rolled: &Rolled<F::Source>,
+        series: SeriesId,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Option<Vec<(i64, Stats)>>, ShelfError> {
+        let Some(rollup) = self.rollup(rolled)? else { return Ok(None) };
+        self.rollup_borne(rolled, rollup.rows(series, from_ms, to_ms))
     }
 
     /// Adds a chunk that is not joined with others.
@@ -196,6 +272,9 @@ impl<F: Folder> Shelf<F> {
         }
     }
 }
+
+/// The end of a day, whether its readings are gone, and its steps.
+type OfDay = (i64, bool, Vec<(i64, Stats)>);
 
 struct Steps {
     step_ms: i64,

@@ -14,6 +14,7 @@ mod damage;
 mod disk;
 mod model;
 mod on_files;
+mod rollups;
 
 use disk::{Disk, Fault};
 

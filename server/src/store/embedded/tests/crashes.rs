@@ -34,7 +34,7 @@ impl<D: Disk + 'static, F: super::super::Folder + 'static> Store for Engine<D, F
     }
 
     fn bytes(&self) -> Result<u64, StoreError> {
-        Ok(self.shelf.bytes())
+        self.bytes()
     }
 }
 
