@@ -138,7 +138,7 @@ fn every_mistake_says_where_what_and_what_else() {
         (
             "dta: /x\n",
             "1:1",
-            "found key `dta`, expected one of data, broker, http, agents, retention, memory, ingest, dashboards, site; did you mean `data`?",
+            "found key `dta`, expected one of data, store, broker, http, agents, retention, memory, ingest, dashboards, site; did you mean `data`?",
         ),
         ("broker:\n  listen: 127.0.0.1:1883\n  lisen: 1\n", "3:3", "did you mean `listen`?"),
         ("broker: { listen: 0.0.0.0:1883 }\n", "1:19", "pattoo-server gateway add"),
