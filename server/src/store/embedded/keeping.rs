@@ -43,8 +43,8 @@ impl<D: Disk, F: Folder> Engine<D, F> {
         if self.write().expire(before_ms) {
             self.flush_all()?;
         }
-        let mut retained = Retained::default();
-        retained.aged = self.shelf.retire(before_ms, &kept).map_err(|e| self.shelf_error(e))?.readings;
+        let aged = self.shelf.retire(before_ms, &kept).map_err(|e| self.shelf_error(e))?.readings;
+        let mut retained = Retained { aged, ..Retained::default() };
         self.shelf.drop_rollups(&kept).map_err(|e| self.shelf_error(e))?;
         self.settle(None)?;
         self.ledger.expire_gaps(before_ms, usize::MAX)?;
