@@ -163,7 +163,8 @@ pub fn parse(file: &Path, text: &str, env: impl Fn(&str) -> Option<String>) -> R
     let store = raw.store.map(|store| store.value).unwrap_or_default().resolve(store_at, at, found, path)?;
     let http = raw.http.unwrap_or_default().resolve(at, found, path, from_env("PATTOO_HTTP_LISTEN"))?;
     let agents = raw.agents.unwrap_or_default().resolve(at, found, from_env("PATTOO_AGENTS_LISTEN"))?;
-    let retention = raw.retention.map(|retention| retention.value.resolve(retention.referenced, at, found));
+    let is_elsewhere = matches!(store, Store::Victoria(_));
+    let retention = raw.retention.map(|retention| retention.value.resolve(retention.referenced, is_elsewhere, at, found));
     let retention = retention.transpose()?.unwrap_or_default();
     let RawIngest { max_future, max_series } = raw.ingest.unwrap_or_default();
     let max_series = found(max_series).map_or(Ok(DEFAULT_MAX_SERIES), |text| number(&text, MAX_SERIES))?;

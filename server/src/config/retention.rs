@@ -68,15 +68,20 @@ impl<'de> Deserialize<'de> for RawRetention {
 }
 
 impl RawRetention {
-    /// From what the file says at `place`.
+    /// From what the file says at `place`. History that is elsewhere has no classes: nothing can be deleted there from here.
     pub(super) fn resolve(
         self,
         place: Location,
+        is_elsewhere: bool,
         at: impl Fn(Location) -> String,
         found: impl Fn(Option<Spanned<String>>) -> Option<Found>,
     ) -> Result<Retention, Problem> {
         let classes = match self {
             Self::Alike(text) => return keep(&Found { text, place: at(place) }, false).map(Retention::alike),
+            Self::Classes(_) if is_elsewhere => {
+                let message = "found classes beside a `store` in VictoriaMetrics, expected one time like 90d: what lies there goes by its own -retentionPeriod";
+                return Err(Problem { place: at(place), message: message.to_owned() });
+            }
             Self::Classes(classes) => *classes,
         };
         let default = Retention::default();

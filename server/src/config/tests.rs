@@ -264,6 +264,7 @@ fn what_is_wrong_with_the_store_has_a_place() {
         ("store: { victoria: { url: http://a, keep: 1m } }", "1:43", "expected a time"),
         ("store: { victoria: { url: http://a, max_bytes: 1MiB } }", "1:48", "expected bytes"),
         ("store: { victoria: { url: http://a, tokens: x } }", "1:37", "did you mean `token`"),
+        ("store: { victoria: { url: http://a } }\nretention: { raw: 90d }", "2:12", "-retentionPeriod"),
     ] {
         let told = parse_with(text, &[]).expect_err(text);
         assert!(told.starts_with(&format!("/etc/pattoo/server.yaml:{place}: ")) && told.contains(words), "{text}: {told}");
