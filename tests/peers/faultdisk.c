@@ -272,10 +272,16 @@ int sync_file_range(int fd, off_t from, off_t bytes, unsigned flags) {
     UNLOCKED(result);
 }
 
+/* A socket has a name and no content, and is of its process only: what a cut leaves of one means nothing to anybody. */
+static int is_socket(const char *whole) {
+    struct stat found;
+    return lstat(whole, &found) == 0 && S_ISSOCK(found.st_mode);
+}
+
 static int do_rename(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {
     char whole_from[PATH_MAX], whole_to[PATH_MAX];
     const char *name_from = tracked(from_dir, from, whole_from), *name_to = tracked(to_dir, to, whole_to);
-    if (!name_from && !name_to) return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+    if ((!name_from && !name_to) || (name_from && is_socket(whole_from))) return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
     if (!name_from || !name_to || flags) give_up("a rename across the root, or with flags, is not modelled");
     LOCKED(ON_META, -1);
     int result = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
@@ -292,7 +298,7 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
 static int do_unlink(int dir, const char *path, int flags) {
     char whole[PATH_MAX];
     const char *name = tracked(dir, path, whole);
-    if (!name) return (int)syscall(SYS_unlinkat, dir, path, flags);
+    if (!name || is_socket(whole)) return (int)syscall(SYS_unlinkat, dir, path, flags);
     LOCKED(ON_META, -1);
     int result = (int)syscall(SYS_unlinkat, dir, path, flags);
     if (result == 0) record(flags & AT_REMOVEDIR ? RMDIR : UNLINK, 0, 0, name, NULL, 0);

@@ -13,7 +13,6 @@ import { LookOf, useSize } from './look.ts';
 import { isBuckets, type Answer } from './merge.ts';
 import { Notes } from './notes.tsx';
 import { at, fromBuckets, fromRaw, together, type Plot } from './plot.ts';
-import { picture } from './picture.ts';
 import { download } from './save.ts';
 import { Table } from './table.tsx';
 import { stamp, zoneName } from './time.ts';
@@ -52,6 +51,7 @@ export function Card(props: Props) {
   const [focus, setFocus] = useState<number | null>(null);
   const [alone, setAlone] = useState<number | null>(null);
   const [spoken, setSpoken] = useState('');
+  const [unsaved, setUnsaved] = useState(false);
   const card = useRef<HTMLElement>(null);
   const charted = ids.filter((id) => series.has(id) && series.get(id)?.kind !== 'text');
   const mode = view.counter ?? props.counter ?? 'rate';
@@ -79,7 +79,9 @@ export function Card(props: Props) {
     }));
   };
   const saveCsv = () => download(`${props.title}.csv`, new Blob([csv(answers, series, zone)], { type: 'text/csv' }));
+  // Loaded when it is wanted, which few do.
   const savePng = async () => {
+    const { picture } = await import('./picture.ts');
     const canvas = card.current?.querySelector<HTMLCanvasElement>('.plot canvas');
     if (!canvas || !plot) return;
     const lines = [`${stamp(plot.from, zone)} – ${stamp(plot.to, zone)} ${zoneName(zone)}`, scaleLine(plot, width)];
@@ -96,9 +98,10 @@ export function Card(props: Props) {
           {props.tools}
           <button type="button" onClick={saveCsv} disabled={!plot} title="What is shown, as a file of numbers">CSV</button>
           {entries.length > 0 && <a href={exported(entries.map((s) => s.id), view.span.from, view.span.to, zoneName(zone))} download={`${props.title}.csv`} title="Every reading of this window with all its digits, however many there are">Raw CSV</a>}
-          {!view.table && <button type="button" onClick={() => void savePng()} disabled={!plot} title="The chart as a picture">PNG</button>}
+          {!view.table && <button type="button" onClick={() => savePng().then(() => setUnsaved(false), () => setUnsaved(true))} disabled={!plot} title="The chart as a picture">PNG</button>}
         </div>
       </div>
+      {unsaved && <p class="banner" role="alert">The picture could not be made. Load the page again.</p>}
       <div ref={box} class="canvas" style={{ minHeight: `${height}px` }}>
         {shown && width > 0 && view.table && <Table title={props.title} plot={shown} series={drawn} />}
         {shown && width > 0 && !view.table && (
