@@ -236,6 +236,19 @@ pub enum StoreError {
     },
 }
 
+/// What another machine has of a store, and what it lacks yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Whether it answers and takes readings.
+    pub up: bool,
+    /// Readings that are sent next.
+    pub unsent_readings: u64,
+    /// Days of UTC of which it may lack some: compared as soon as it can be.
+    pub unsent_days: u64,
+    /// Bytes on disk here, above which readings are refused.
+    pub max_bytes: u64,
+}
+
 /// Durable readings, series and streams.
 pub trait Store: Send + Sync + 'static {
     /// What is there, for the catalogue.
@@ -286,6 +299,11 @@ pub trait Store: Send + Sync + 'static {
     /// What there is of readings and of each level of rollups, where the store tells them apart.
     fn classes(&self) -> Vec<Class> {
         Vec::new()
+    }
+
+    /// How what is kept on another machine gets there, where some of it is.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        None
     }
 
     /// Bytes on disk.

@@ -17,6 +17,7 @@ pub mod matrix;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod old_agent;
+pub mod partial;
 pub mod plant;
 pub mod program;
 pub mod pump_house;

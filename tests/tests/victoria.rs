@@ -1,17 +1,22 @@
 //! What VictoriaMetrics really gives back: a program that we did not write judges our messages, and what may be kept in it.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pattoo_server::broker::tls::authorities;
 use pattoo_server::query;
+use pattoo_server::store::victoria::Settings;
 use pattoo_server::store::victoria::plane::{self, MAX_INTEGER, Plane};
 use pattoo_server::store::victoria::question::{InPart, Names, Of};
 use pattoo_server::store::victoria::remote::{Remote, RemoteError};
 use pattoo_server::store::victoria::remote_write::Message;
 use pattoo_server::store::{Bucket, Reading, SeriesId};
+use pattoo_tests::authority::Authority;
 use pattoo_tests::mosquitto::free_port;
-use pattoo_tests::victoria::{Victoria, agent};
+use pattoo_tests::program::Program;
+use pattoo_tests::victoria::{Victoria, agent, program};
 use pattoo_tests::wait_for;
 use pattoo_wire::{Decimal, Reason, Sample, Value};
 use ureq::Agent;
@@ -150,7 +155,7 @@ fn a_resend_counts_once_only_where_that_is_asked_for() -> Result<()> {
         }
     }
     let nobody = free_port()?;
-    let nowhere = Remote::new(&format!("http://{nobody}"), &format!("http://{nobody}"), None, STORE);
+    let nowhere = Remote::new(&Settings::new(&format!("http://{nobody}"), &format!("http://{nobody}")), STORE);
     ensure!(matches!(nowhere.check_deduplication("test", BEGIN_MS), Err(RemoteError::Unreachable { .. })), "somebody answers at {nobody}");
     Ok(())
 }
@@ -236,7 +241,7 @@ fn buckets_that_are_made_there_are_those_of_the_readings() -> Result<()> {
 }
 
 fn remote(victoria: &Victoria) -> Remote {
-    Remote::new(&victoria.write_url(), &victoria.read_url(), None, STORE)
+    Remote::new(&Settings::new(&victoria.write_url(), &victoria.read_url()), STORE)
 }
 
 /// It acknowledges into memory, and shows what is nowhere else: why a server must hold readings for a while after it has seen them there.
@@ -257,4 +262,28 @@ fn what_it_acknowledged_and_shows_may_be_gone_after_a_kill() -> Result<()> {
         }
     }
     bail!("{LIVES} times nothing was lost: VictoriaMetrics has become durable")
+}
+
+#[test]
+fn over_https_only_who_is_vouched_for_gets_readings() -> Result<()> {
+    let (folder, at) = (tempfile::tempdir()?, free_port()?);
+    let (ours, others) = (Authority::new(folder.path(), "ours")?, Authority::new(folder.path(), "others")?);
+    let (certificate, key) = ours.server(folder.path())?;
+    drop(others);
+    let mut command = Command::new(program()?);
+    command.arg(format!("-httpListenAddr={at}")).arg(format!("-storageDataPath={}", folder.path().join("data").display()));
+    command.arg("-tls").arg(format!("-tlsCertFile={}", certificate.display())).arg(format!("-tlsKeyFile={}", key.display()));
+    let _running = Program::start("victoria-metrics", &mut command)?;
+    let url = format!("https://{at}");
+    let trusting = |name: &str| -> Result<Remote> {
+        let authorities = authorities(Some(&folder.path().join(name)))?;
+        Ok(Remote::new(&Settings { authorities, ..Settings::new(&url, &url) }, STORE))
+    };
+    let remote = trusting("ours.pem")?;
+    wait_for("VictoriaMetrics to serve", VISIBLE_WITHIN, || remote.ping().ok())?;
+    let told = trusting("others.pem")?.ping().expect_err("nobody vouches for it");
+    ensure!(told.is_away() && told.to_string().contains(&url) && told.to_string().contains("UnknownIssuer"), "{told}");
+    let told = Remote::new(&Settings::new(&url, &url), STORE).ping().expect_err("nobody is trusted");
+    ensure!(told.to_string().contains("UnknownIssuer"), "{told}");
+    Ok(())
 }

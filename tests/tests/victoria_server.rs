@@ -9,6 +9,7 @@ use pattoo_server::store::embedded::Embedded;
 use pattoo_server::store::memory::Memory;
 use pattoo_server::store::victoria::{Settings, Victoria};
 use pattoo_server::store::{Commit, Reading, SeriesEntry, SeriesId, Store};
+use pattoo_tests::partial::Partial;
 use pattoo_tests::program::{Program, binary};
 use pattoo_tests::stack::{Stack, buffered, stored, wait_stored};
 use pattoo_tests::victoria::{Victoria as Peer, agent};
@@ -96,6 +97,7 @@ fn what_was_acknowledged_is_there_whoever_is_killed() -> Result<()> {
 const DAY: i64 = 1_764_460_800_000;
 const DAYS: i64 = 5;
 const OF_A_DAY: i64 = 1440;
+const OF_DAY_MS: i64 = OF_A_DAY * 60_000;
 
 fn entry(id: u32) -> SeriesEntry {
     let entry = Series {
@@ -112,10 +114,10 @@ fn entry(id: u32) -> SeriesEntry {
 }
 
 /// Five days of two series: numbers, and now and then a text.
-fn history() -> Commit {
+fn history(from_ms: i64) -> Commit {
     let mut readings = Vec::new();
     for n in 0..DAYS * OF_A_DAY {
-        let at_ms = DAY + n * 60_000;
+        let at_ms = from_ms + n * 60_000;
         let number = Sample::Good(Value::Decimal(Decimal { mantissa: 2300 + n % 37, exponent: -1 }));
         let other = if n % 720 == 7 { Sample::Good(Value::Text(format!("text {n}"))) } else { Sample::Good(Value::F32(n as f32 / 8.0)) };
         readings.extend([(SeriesId(1), Reading { at_ms, sample: number }), (SeriesId(2), Reading { at_ms, sample: other })]);
@@ -137,7 +139,7 @@ fn configuration(folder: &Path, store: &str) -> Result<PathBuf> {
 fn history_moves_to_victoria_metrics_with_kills_in_between() -> Result<()> {
     let (peer, folder, right) = (Peer::start()?, tempfile::tempdir()?, Memory::default());
     let ledger = folder.path().join("data/pattoo.redb");
-    let all = history();
+    let all = history(DAY);
     right.commit(&all)?;
     Embedded::open(&ledger)?.commit(&all)?;
     let victoria = format!("store: {{ victoria: {{ url: '{}' }} }}", peer.read_url());
@@ -180,4 +182,65 @@ fn history_moves_to_victoria_metrics_with_kills_in_between() -> Result<()> {
         ensure!(same, "counts and sums by day of {id:?}: {found:?}, expected {expected:?}");
     }
     Ok(())
+}
+
+#[test]
+fn a_chart_of_a_part_of_a_cluster_says_so_and_metrics_tell_what_is_away() -> Result<()> {
+    let (mut peer, mut stack) = (Peer::start()?, Stack::new()?);
+    let ledger = stack.folder().join("data/pattoo.redb");
+    // No longer ago than a server keeps.
+    let from_ms = pattoo_server::clock::now_ms() / OF_DAY_MS * OF_DAY_MS - 2 * DAYS * OF_DAY_MS;
+    let asked = format!("/api/v1/range?series=1&from={from_ms}&to={}&points=24", from_ms + OF_DAY_MS);
+    let mut settings = Settings::new(&peer.write_url(), &peer.read_url());
+    (settings.settle, settings.flush) = (Duration::ZERO, peer.flush_urls());
+    {
+        let store = Victoria::open_trusting(&ledger, settings)?;
+        store.commit(&history(from_ms))?;
+        wait_for("all days to be let go of", CATCH_UP, || {
+            let round = store.let_go(from_ms + DAYS * OF_DAY_MS, &mut |_| {}).ok()?;
+            (round.waiting == 0).then_some(())
+        })?;
+    }
+    let link = Partial::to(peer.read)?;
+    let config = stack.folder().join("server.yaml");
+    let chart = |stack: &mut Stack, read: &str, accept: bool| {
+        std::fs::write(
+            &config,
+            format!(
+                "data: {}\nstore: {{ victoria: {{ write: '{}', read: '{read}', accept_partial: {accept} }} }}\nhttp: {{ listen: 127.0.0.1:0, \
+                 anonymous: viewer }}\nbroker: {{ listen: 127.0.0.1:0 }}\nagents: {{ listen: off }}\n",
+                stack.folder().join("data").display(),
+                peer.write_url()
+            ),
+        )?;
+        stack.start_server_with(&config)?;
+        stack.api()?.get(&asked)
+    };
+    let partial = |(status, text): &(u16, String)| -> Result<Option<bool>> {
+        ensure!(*status == 200, "{status}: {text}");
+        Ok(serde_json::from_str::<serde_json::Value>(text)?.get("partial").and_then(serde_json::Value::as_bool))
+    };
+    let whole = chart(&mut stack, &peer.read_url(), true)?;
+    ensure!(partial(&whole)? != Some(true) && whole.1.contains(r#""count":[60,60,"#), "{}", whole.1);
+    stack.kill_server()?;
+    let through = format!("http://{}", link.at);
+    let in_part = chart(&mut stack, &through, true)?;
+    ensure!(link.changed() > 0, "no answer of VictoriaMetrics came through the link: {}", in_part.1);
+    ensure!(partial(&in_part)? == Some(true), "{}", in_part.1);
+    stack.kill_server()?;
+    let denied = chart(&mut stack, &through, false)?;
+    ensure!(denied.0 == 503 && denied.1.contains("part"), "{denied:?}");
+    let metric = |stack: &Stack, name: &str| -> Option<f64> {
+        let text = stack.api().ok()?.get("/metrics").ok()?.1;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    };
+    wait_for("it to be up", CATCH_UP, || (metric(&stack, "pattoo_store_victoria_up ")? == 1.0).then_some(()))?;
+    peer.down();
+    let _ = stack.api()?.get(&asked)?;
+    wait_for("it to be away", CATCH_UP, || (metric(&stack, "pattoo_store_victoria_up ")? == 0.0).then_some(()))?;
+    ensure!(
+        metric(&stack, "pattoo_store_unsent_days ").is_some() && metric(&stack, "pattoo_store_max_bytes ") == Some((16u64 << 30) as f64)
+    );
+    peer.up()?;
+    wait_for("it to be up again", CATCH_UP, || (metric(&stack, "pattoo_store_victoria_up ")? == 1.0).then_some(()))
 }

@@ -17,6 +17,7 @@ use super::error::ErrorBody;
 use super::params::{Nothing, Strict};
 use super::{ApiError, ApiState};
 use crate::live::{Clients, Counters, GatewayLive};
+use crate::store::Elsewhere;
 use crate::store::retention::Class;
 
 /// One value of the metrics page.
@@ -113,6 +114,9 @@ pub(super) async fn metrics(State(state): State<ApiState>, Strict(Nothing {}): S
     if let Ok(classes) = state.ask(|store| Ok(store.classes())).await {
         figures.extend(classes.iter().flat_map(of_class));
     }
+    if let Ok(Some(elsewhere)) = state.ask(|store| Ok(store.elsewhere())).await {
+        figures.extend(of_elsewhere(elsewhere));
+    }
     figures.push(plain("pattoo_series", "Series known", state.live.series_count() as f64));
     let replaced = state.live.replaced_readings();
     let help = "Readings that took the place of another value of the same series and time";
@@ -150,6 +154,17 @@ fn of_class(class: &Class) -> Vec<Figure> {
     ];
     figures.extend(begins);
     figures
+}
+
+/// What VictoriaMetrics has, and what it lacks yet.
+fn of_elsewhere(elsewhere: Elsewhere) -> [Figure; 4] {
+    let lacks = "Days of which VictoriaMetrics may lack readings: compared as soon as it answers";
+    [
+        plain("pattoo_store_victoria_up", "Whether VictoriaMetrics answers and takes readings", f64::from(u8::from(elsewhere.up))),
+        plain("pattoo_store_unsent_readings", "Readings that are sent to VictoriaMetrics next", elsewhere.unsent_readings as f64),
+        plain("pattoo_store_unsent_days", lacks, elsewhere.unsent_days as f64),
+        plain("pattoo_store_max_bytes", "Bytes of the store on disk above which readings are refused", elsewhere.max_bytes as f64),
+    ]
 }
 
 fn rejects(gateway: &str, counters: &Counters) -> Vec<Figure> {

@@ -196,12 +196,7 @@ pub fn client(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<ClientCo
     let mut roots = RootCertStore::empty();
     match ca {
         Some(ca) => trust(&mut roots, ca)?,
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(TlsError::NoAuthorities);
-            }
-        }
+        None => drop(roots.add_parsable_certificates(authorities(None)?)),
     }
     let library = |e: &dyn std::fmt::Display| TlsError::Library(e.to_string());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|e| library(&e))?;
@@ -248,6 +243,15 @@ fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
         0 => Ok(()),
         _ => Err(TlsError::File { path: path.to_owned(), what: "found a certificate that cannot be read".into() }),
     }
+}
+
+/// Whom a client trusts: the authorities of this file, or those of the system.
+///
+/// # Errors
+/// The file is missing or wrong, or the system has none.
+pub fn authorities(ca: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found = ca.map_or_else(|| Ok(rustls_native_certs::load_native_certs().certs), certificates)?;
+    if found.is_empty() { Err(TlsError::NoAuthorities) } else { Ok(found) }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

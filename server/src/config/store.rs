@@ -18,6 +18,7 @@ const KEEP: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_se
 const DEFAULT_MAX_BYTES: u64 = 16 << 30;
 /// Below, the store has no room for its own log.
 const LEAST_BYTES: u64 = 512 << 20;
+const HTTPS: &str = "https://";
 
 /// Where readings are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Victoria {
     pub keep: Duration,
     /// Bytes in the data folder, above which readings are refused.
     pub max_bytes: u64,
+    /// File with the authorities that may vouch for it over https; without one those of this system may.
+    pub ca: Option<PathBuf>,
     /// Whether charts may lack what a member of the cluster has that is away, and say so.
     pub accept_partial: bool,
 }
@@ -64,6 +67,7 @@ struct RawVictoria {
     token: Option<Spanned<String>>,
     keep: Option<Spanned<String>>,
     max_bytes: Option<Spanned<String>>,
+    ca: Option<Spanned<String>>,
     accept_partial: Option<bool>,
 }
 
@@ -116,10 +120,15 @@ impl RawStore {
                 return Err(Problem { place: at(place), message: format!("`victoria`: {message}") });
             }
         };
-        let token = found(raw.token).as_ref().map(path).transpose()?;
+        let token = found(raw.token).as_ref().map(&path).transpose()?;
+        let ca = found(raw.ca);
+        if let Some(ca) = ca.as_ref().filter(|_| !write.starts_with(HTTPS) && !read.starts_with(HTTPS)) {
+            return Err(ca.problem("found authorities for https, expected an address that begins with https://"));
+        }
+        let ca = ca.as_ref().map(&path).transpose()?;
         let keep = found(raw.keep).map_or(Ok(DEFAULT_KEEP), |text| duration(&text, KEEP, "1d, 1h to 1year"))?;
         let max_bytes = found(raw.max_bytes).map_or(Ok(DEFAULT_MAX_BYTES), |text| bytes(&text))?;
-        Ok(Store::Victoria(Victoria { write, read, token, keep, max_bytes, accept_partial: raw.accept_partial.unwrap_or(true) }))
+        Ok(Store::Victoria(Victoria { write, read, token, ca, keep, max_bytes, accept_partial: raw.accept_partial.unwrap_or(true) }))
     }
 }
 
@@ -128,19 +137,14 @@ fn bytes(found: &Found) -> Result<u64, Problem> {
     found.text.parse::<ByteSize>().ok().map(|size| size.as_u64()).filter(|bytes| *bytes >= LEAST_BYTES).ok_or_else(wrong)
 }
 
-/// `http://host[:port][/path]`.
+/// `http://host[:port][/path]`, or https.
 fn address(found: &Found) -> Result<String, Problem> {
     let wrong = |what: &str| {
         // An account in the address would end up in logs, also in this one.
         let shown = if found.text.contains('@') { "an account in the address".to_owned() } else { format!("{:?}", found.text) };
         found.problem(format!("found {shown}, expected an address like http://127.0.0.1:8428{what}"))
     };
-    if found.text.starts_with("https://") {
-        return Err(wrong(
-            ": this program speaks to VictoriaMetrics without TLS; lead it over a private network, or a tunnel of this machine",
-        ));
-    }
-    let rest = found.text.strip_prefix("http://").ok_or_else(|| wrong(""))?;
+    let rest = found.text.strip_prefix("http://").or_else(|| found.text.strip_prefix(HTTPS)).ok_or_else(|| wrong(""))?;
     if rest.contains('@') {
         return Err(wrong("; put a token into a file and name it by `token`"));
     }

@@ -230,19 +230,21 @@ fn history_may_be_kept_in_victoria_metrics() {
         write: "http://127.0.0.1:8428".into(),
         read: "http://127.0.0.1:8428".into(),
         token: None,
+        ca: None,
         keep: day,
         max_bytes: most,
         accept_partial: true,
     };
     assert_eq!(single, expected);
     let cluster = victoria(
-        "store:\n  victoria:\n    write: http://vminsert:8480/insert/0/prometheus\n    read: http://[::1]:8481/select/0/prometheus\n    \
-         token: vm.token\n    keep: 7d\n    max_bytes: 1GiB\n    accept_partial: false\n",
+        "store:\n  victoria:\n    write: http://vminsert:8480/insert/0/prometheus\n    read: https://[::1]:8481/select/0/prometheus\n    \
+         token: vm.token\n    ca: vm-ca.pem\n    keep: 7d\n    max_bytes: 1GiB\n    accept_partial: false\n",
     );
     let expected = Victoria {
         write: "http://vminsert:8480/insert/0/prometheus".into(),
-        read: "http://[::1]:8481/select/0/prometheus".into(),
+        read: "https://[::1]:8481/select/0/prometheus".into(),
         token: Some("/etc/pattoo/vm.token".into()),
+        ca: Some("/etc/pattoo/vm-ca.pem".into()),
         keep: day * 7,
         max_bytes: 1 << 30,
         accept_partial: false,
@@ -257,7 +259,9 @@ fn what_is_wrong_with_the_store_has_a_place() {
         ("store: { victoria: {} }", "1:8", "expected `url`"),
         ("store: { victoria: { url: http://a, read: http://b } }", "1:8", "expected `url`"),
         ("store: { victoria: { write: http://a } }", "1:8", "expected `url`"),
-        ("store: { victoria: { url: https://a } }", "1:27", "without TLS"),
+        ("store: { victoria: { url: ftp://a } }", "1:27", "expected an address"),
+        ("store: { victoria: { url: https://me@a } }", "1:27", "`token`"),
+        ("store: { victoria: { url: http://a, ca: vm-ca.pem } }", "1:41", "begins with https://"),
         ("store: { victoria: { url: \"http://a:x\" } }", "1:27", "expected an address"),
         ("store: { victoria: { url: http:// } }", "1:27", "expected an address"),
         ("store: { victoria: { url: http://a?b } }", "1:27", "expected an address"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::read_secret;
+use crate::broker::tls;
 use crate::config::{self, Config};
 use crate::store::Store;
 use crate::store::embedded::{Budget, Embedded};
@@ -49,7 +50,10 @@ fn settings(config: &Config, victoria: &config::Victoria) -> Result<Settings> {
         let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()));
         token.with_context(|| format!("{}: expected one line with a token", file.display()))
     });
+    let over_tls = [&victoria.write, &victoria.read].iter().any(|url| url.starts_with("https://"));
+    let authorities = if over_tls { tls::authorities(victoria.ca.as_deref())? } else { Vec::new() };
     Ok(Settings {
+        authorities,
         authorization: token.transpose()?.map(|token| format!("Bearer {token}")),
         budget: Budget::of(config.memory),
         keep: victoria.keep,

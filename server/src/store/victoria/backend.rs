@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use pattoo_wire::{Gap, Kind, Repr, Series};
+use rustls::pki_types::CertificateDer;
 use tracing::warn;
 
 use super::forwarder::{Forwarder, Traffic};
@@ -15,7 +16,7 @@ use super::question::Names;
 use super::remote::{Remote, RemoteError};
 use crate::clock;
 use crate::store::embedded::{Budget, Embedded};
-use crate::store::{Bucket, Commit, Committed, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError, StreamState};
+use crate::store::{Bucket, Commit, Committed, Elsewhere, Loaded, Reading, SeriesEntry, SeriesId, Store, StoreError, StreamState};
 
 /// In the ledger of what is beside, streams of these gateways say how far days have been let go of, and up to when all has expired. The
 /// number of the stream is the name of the store.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub read_url: String,
     /// Header of that name; a secret.
     pub authorization: Option<String>,
+    /// Who may vouch for it over https, in DER.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Memory of what is here.
     pub budget: Budget,
     /// Readings stay here at least so long, by whole days.
@@ -53,6 +56,7 @@ impl Settings {
             write_url: write_url.to_owned(),
             read_url: read_url.to_owned(),
             authorization: None,
+            authorities: Vec::new(),
             budget: Budget::DEFAULT,
             keep: Duration::from_secs(24 * 3600),
             settle: Duration::from_secs(30),
@@ -84,6 +88,8 @@ pub(super) struct Inner {
     pub(super) rounds: Mutex<()>,
     /// Whether questions over there failed last; found out again by the forwarder.
     pub(super) away: AtomicBool,
+    /// Whether what was sent last was taken.
+    pub(super) taking: AtomicBool,
     /// Whether it is known to take a reading twice as once.
     pub(super) trusted: AtomicBool,
     pub(super) begun: Instant,
@@ -199,7 +205,7 @@ impl Inner {
                 (random, i64::MIN, i64::MIN)
             }
         };
-        let remote = Remote::new(&settings.write_url, &settings.read_url, settings.authorization.as_deref(), &format!("{identity:016x}"));
+        let remote = Remote::new(&settings, &format!("{identity:016x}"));
         let names = recent.load()?.series.into_iter().map(|entry| (entry.id, names(&entry))).collect();
         let opened = Self {
             folder: ledger.parent().unwrap_or(Path::new("")).to_owned(),
@@ -212,6 +218,7 @@ impl Inner {
             gate: RwLock::new(()),
             rounds: Mutex::new(()),
             away: AtomicBool::new(false),
+            taking: AtomicBool::new(true),
             trusted: AtomicBool::new(false),
             begun: Instant::now(),
             identity,
@@ -368,6 +375,18 @@ impl Store for Victoria {
         let beside = into.join("beside");
         std::fs::create_dir(&beside).map_err(|e| StoreError::Io { path: beside.display().to_string(), what: e.to_string() })?;
         self.inner.beside.snapshot(&beside)
+    }
+
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        let inner = &self.inner;
+        let is = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let (readings, days) = inner.traffic.waiting();
+        Some(Elsewhere {
+            up: is(&inner.trusted) && is(&inner.taking) && !is(&inner.away),
+            unsent_readings: readings as u64,
+            unsent_days: days as u64,
+            max_bytes: inner.settings.max_bytes,
+        })
     }
 
     fn bytes(&self) -> Result<u64, StoreError> {

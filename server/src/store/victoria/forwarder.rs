@@ -38,6 +38,8 @@ struct Moving {
     fresh: Vec<(SeriesId, Reading)>,
     /// Days of which something may not have been sent.
     unsent: BTreeSet<i64>,
+    /// The one of them that was taken last.
+    comparing: Option<i64>,
     /// The last commit with readings of a day, by the order of commits of this life.
     touched: BTreeMap<i64, u64>,
     commits: u64,
@@ -124,8 +126,17 @@ impl Traffic {
     }
 
     fn take_unsent(&self) -> Option<i64> {
+        let mut moving = self.lock();
         // The newest first: who looks over there looks at them.
-        self.lock().unsent.pop_last()
+        moving.comparing = moving.unsent.pop_last();
+        moving.comparing
+    }
+
+    /// How many readings, and of how many days some, are not known to be over there.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let moving = self.lock();
+        let compared = moving.comparing.is_some_and(|day| !moving.unsent.contains(&day));
+        (moving.fresh.len(), moving.unsent.len() + usize::from(compared))
     }
 
     /// Whether to go on after this time.
@@ -187,6 +198,7 @@ fn work(inner: &Inner) {
             None if failures > 0 => info!("VictoriaMetrics takes readings again"),
             _ => {}
         }
+        inner.taking.store(failed.is_none(), Ordering::Relaxed);
         failures = if failed.is_some() { failures.saturating_add(1) } else { 0 };
         pause = if failures == 0 { SEND_EVERY } else { PAUSE.1.min(PAUSE.0 * 2u32.pow((failures - 1).min(5))) };
     }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::typestate::WithBody;
 use ureq::{Agent, RequestBuilder};
 
+use super::backend::Settings;
 use super::plane;
 use super::question::{self, AnswerError, InPart, MAX_STEPS, Names, Of};
 use super::remote_write::{MAX_SAMPLES, Message};
@@ -100,14 +103,19 @@ impl Remote {
     /// Both URLs stand in front of `/api/v1/…`: those of the single binary are the same, those of a cluster lead to vminsert and vmselect.
     /// What is written and asked for is that of the store of this name.
     #[must_use]
-    pub fn new(write_url: &str, read_url: &str, authorization: Option<&str>, store: &str) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WITHIN)).build();
+    pub fn new(settings: &Settings, store: &str) -> Self {
+        let authorities = settings.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::from(authorities));
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_WITHIN)).tls_config(tls.build());
         let url = |url: &str| url.trim_end_matches('/').to_owned();
         Self {
-            agent: Agent::new_with_config(config),
-            write_url: url(write_url),
-            read_url: url(read_url),
-            authorization: authorization.map(str::to_owned),
+            agent: Agent::new_with_config(config.build()),
+            write_url: url(&settings.write_url),
+            read_url: url(&settings.read_url),
+            authorization: settings.authorization.clone(),
             store: store.to_owned(),
         }
     }
