@@ -1,8 +1,9 @@
 //! Drops what is not kept any longer, by whole days: readings, once rollups stand for them, and rollups. A day goes as files.
 
+use super::list::Parts;
 use super::merging::Opened;
 use super::name::day_of;
-use super::rolled::Rolled;
+use super::rolled::{Rolled, Standing};
 use super::rolling::{Kept, is_worth, missing};
 use super::{Folder, Shelf, ShelfError, lock};
 use crate::store::rollup::{Level, span_of};
@@ -73,6 +74,9 @@ impl<F: Folder> Shelf<F> {
                 broken.iter().try_for_each(|part| self.set_aside(part))?;
                 continue;
             }
+            if self.set_bad_rollups_aside(&parts, day)? {
+                continue;
+            }
             let mut wanted = open.first().filter(|_| !parts.is_alone(day)).map(|(one, _)| missing(&parts, one, kept)).unwrap_or_default();
             if let (true, [(_, part)]) = (for_room, open.as_slice()) {
                 wanted.retain(|level| *level == Level::Day || is_worth(part, *level, kept.worth));
@@ -92,6 +96,19 @@ impl<F: Folder> Shelf<F> {
                 bytes: open.iter().map(|(part, _)| part.bytes).sum(),
             });
         }
+    }
+
+    /// Reads the rollups of a day once more before they are all that is left of it. What cannot be read is moved away, or the one that is made anew would
+    /// take its name and its place; whether there was any.
+    fn set_bad_rollups_aside(&self, parts: &Parts<F::Source>, day: i64) -> Result<bool, ShelfError> {
+        for (rolled, _) in parts.rolls(day).filter(|(_, standing)| *standing == Standing::Current) {
+            let damage = self.rollup(rolled)?.and_then(|rollup| rollup.check().1.into_iter().next());
+            damage.map_or(Ok(None), |error| self.rollup_borne::<()>(rolled, Err(error)))?;
+        }
+        let all = parts.rolled.get(&day).into_iter().flatten().flatten();
+        let bad: Vec<_> = all.filter(|rolled| rolled.is_broken()).collect();
+        bad.iter().try_for_each(|rolled| self.set_rollup_aside(rolled))?;
+        Ok(!bad.is_empty())
     }
 
     /// Drops rollups of days before those that are kept.

@@ -114,7 +114,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Makes rollups of a part, which is all that its day has, in place of older ones. Where something of it is damaged, nothing is made unless
-    /// `last_chance`: the part may be restored from a backup.
+    /// `last_chance`: the part may be restored from a backup. Then it is about to go, and a copy of it is kept aside.
     pub(super) fn roll(&self, one: &Listed<F>, part: &Part<F::Source>, levels: &[Level], last_chance: bool) -> Result<Made<F>, ShelfError> {
         let made = match levels {
             [] => Vec::new(),
@@ -137,13 +137,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Writes them; on an error none is left, as far as the disk lets.
-    fn written(
-        &self,
-        one: &Shelved<F::Source>,
-        part: &Part<F::Source>,
-        levels: &[Level],
-        last_chance: bool,
-    ) -> Result<Option<Made<F>>, ShelfError> {
+    fn written(&self, one: &Listed<F>, part: &Part<F::Source>, levels: &[Level], last_chance: bool) -> Result<Option<Made<F>>, ShelfError> {
         let names: Vec<RollName> = levels.iter().map(|level| RollName { of: one.name, level: *level }).collect();
         let made = self
             .fill(one, part, &names, last_chance)
@@ -158,7 +152,7 @@ impl<F: Folder> Shelf<F> {
     }
 
     /// Writes them under temporary names; false where the part is damaged.
-    fn fill(&self, one: &Shelved<F::Source>, part: &Part<F::Source>, names: &[RollName], last_chance: bool) -> Result<bool, ShelfError> {
+    fn fill(&self, one: &Listed<F>, part: &Part<F::Source>, names: &[RollName], last_chance: bool) -> Result<bool, ShelfError> {
         let file = one.name.to_string();
         let mut outs = Vec::new();
         for name in names {
@@ -172,9 +166,11 @@ impl<F: Folder> Shelf<F> {
         for batch in series.chunks(at_once) {
             let mut lost = Vec::new();
             let folds = part.folds(batch, finest, &mut lost).map_err(|e| refused(&file, &e))?;
-            let damaged = !lost.is_empty();
-            lost.into_iter().for_each(|error| self.tell(one, error, ""));
-            if damaged && !last_chance {
+            if last_chance {
+                let lost = self.kept(lost.into_iter().map(|error| (one.clone(), error)))?;
+                lost.into_iter().for_each(|(part, error, place)| self.tell(&part, error, &place));
+            } else if !lost.is_empty() {
+                lost.into_iter().for_each(|error| self.tell(one, error, ""));
                 return Ok(false);
             }
             for (id, folds) in folds {
@@ -254,7 +250,8 @@ impl<F: Folder> Shelf<F> {
         self.discard(&rolled.name.to_string());
     }
 
-    fn set_rollup_aside(&self, rolled: &Arc<Rolled<F::Source>>) -> Result<(), ShelfError> {
+    /// Moves a rollup away that cannot be read.
+    pub(super) fn set_rollup_aside(&self, rolled: &Arc<Rolled<F::Source>>) -> Result<(), ShelfError> {
         let file = rolled.name.to_string();
         let kept = self.folder.keep_damaged(&file)?;
         self.change(|parts| parts.take_rolled(rolled));

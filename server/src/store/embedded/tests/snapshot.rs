@@ -153,3 +153,28 @@ fn a_check_says_what_of_the_log_is_neither_there_nor_in_parts() {
     let what: Vec<_> = checked.damage.iter().map(|damage| (damage.file.as_str(), damage.what.as_str())).collect();
     assert_eq!(what, [("log", "commits 1 to 1 are neither in it nor in parts")]);
 }
+
+#[test]
+fn a_check_reads_rollups_as_well_as_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join(LEDGER);
+    let store = Embedded::open(&path).unwrap();
+    put(&store, 0..50);
+    store.tidy(2 * DAY_MS).unwrap();
+    drop(store);
+    let parts = std::fs::read_dir(folder.path().join("data/parts")).unwrap();
+    let names = parts.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let rollups: Vec<String> = names.filter(|name| shelf::is_rollup(name)).map(|name| format!("parts/{name}")).collect();
+    assert_eq!(rollups.len(), 4);
+    for (n, rollup) in rollups.iter().enumerate() {
+        let hurt = folder.path().join(n.to_string());
+        copy(&path, &hurt);
+        let mut bytes = std::fs::read(hurt.join(rollup)).unwrap();
+        std::fs::remove_file(hurt.join(rollup)).unwrap();
+        bytes[9] ^= 0x55;
+        std::fs::write(hurt.join(rollup), bytes).unwrap();
+        let checked = checking::check(&hurt, LEDGER, &mut |_| {}).unwrap();
+        let named: Vec<_> = checked.damage.iter().map(|damage| (damage.file.as_str(), damage.kept)).collect();
+        assert_eq!((named, checked.parts, checked.readings), (vec![(rollup.as_str(), 0)], 1, 50));
+    }
+}

@@ -308,14 +308,37 @@ fn a_damaged_part_is_not_rolled_up_before_its_last_chance() {
     let disk = prepared(false);
     settle(&opened(&disk)).unwrap();
     let file = disk.files()[1].clone();
-    disk.spoil(&file, |bytes| super::damage::last_column(bytes));
+    let spoilt = disk.spoil(&file, |bytes| super::damage::last_column(bytes));
     let shelf = opened(&disk);
     roll(&shelf).unwrap();
     assert_eq!((rolled_files(&disk).len(), shelf.damage().len()), (8, 1));
     shelf.retire(2 * DAY_MS, &ALL).unwrap();
     assert_eq!(rolled_files(&disk).len(), 12);
+    // Its readings go as they came of age, the damaged bytes do not.
+    assert!(shelf.damage().iter().any(|damage| damage.file == file && damage.kept == format!("damaged/{file}")));
+    assert_eq!(disk.with(|held| held.damaged.get(&file).cloned()), Some(spoilt));
     let only: Model = history().into_iter().filter(|((id, _), _)| id.0 == 1).collect();
     charts_hold(&shelf, &only, &Model::new(), "of the series that could be read");
+}
+
+#[test]
+fn a_rollup_that_is_found_damaged_when_its_readings_go_is_set_aside_and_made_anew() {
+    let medium = prepared(true);
+    for (place, file) in rolled_files(&medium).iter().enumerate().filter(|(_, file)| !file.starts_with("d2-")) {
+        let disk = medium.copy();
+        let spoilt = disk.spoil(file, |bytes| bytes[9] ^= 4);
+        let shelf = opened(&disk);
+        // Whether anybody saw it before or not.
+        if place % 2 == 0 {
+            charts_hold(&shelf, &history(), &Model::new(), "damaged");
+        }
+        shelf.retire(2 * DAY_MS, &ALL).unwrap();
+        charts_hold(&shelf, &history(), &Model::new(), "retired");
+        assert_eq!(disk.with(|held| held.damaged.get(file).cloned()), Some(spoilt), "{file}");
+        let told = shelf.damage();
+        assert!(told.iter().all(|damage| damage.file == *file) && told.iter().any(|damage| !damage.kept.is_empty()), "{told:?}");
+        assert_eq!((rolled_files(&disk).len(), shelf.check().unwrap().damage), (12, Vec::new()));
+    }
 }
 
 /// A change, from a shelf that is rolled up already or not.
