@@ -211,14 +211,17 @@ impl Live {
 
     /// Adds or replaces series that are durable.
     pub fn put_series(&self, entries: impl IntoIterator<Item = impl Into<Arc<SeriesEntry>>>) {
+        let entries = entries.into_iter().map(Into::into).map(|entry: Arc<SeriesEntry>| (entry.id, entry));
+        let mut entries: Vec<_> = entries.collect();
+        // Series of a device came together, and so do their names: a million in no order would take seconds.
+        entries.sort_by_key(|(id, _)| *id);
         let mut state = self.write();
-        for entry in entries {
-            let entry: Arc<SeriesEntry> = entry.into();
+        for (id, entry) in entries {
             if !state.gateways.contains_key(&entry.gateway) {
                 let gateway = GatewayLive { name: entry.gateway.clone(), ..GatewayLive::default() };
                 state.gateways.insert(entry.gateway.clone(), gateway);
             }
-            state.ids.insert(entry.id, entry.clone());
+            state.ids.insert(id, entry.clone());
             state.series.replace(ByName(entry));
         }
     }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use retention::{Class, Retained, Retention};
 
+mod by_series;
 pub mod embedded;
 pub mod head;
 pub mod log;

@@ -182,8 +182,7 @@ impl<D: Disk, F: Folder> Engine<D, F> {
         let unknown = self.read().unknown(commit);
         for id in unknown {
             match self.last(id) {
-                Ok(Some(last)) => self.write().learn(id, &last),
-                Ok(None) => {}
+                Ok(last) => self.write().learn(id, last.as_ref()),
                 // It is durable already; what it replaces is not counted.
                 Err(_) => {
                     found.failed.insert(id);
@@ -241,16 +240,24 @@ impl<D: Disk, F: Folder> Engine<D, F> {
     }
 
     fn latest(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, StoreError> {
-        let newest = |id: &SeriesId| {
-            let known = self.read().last(*id).cloned();
-            if known.is_some() {
-                return Ok(known);
+        let (mut latest, mut unknown) = (Vec::with_capacity(series.len()), Vec::new());
+        {
+            let state = self.read();
+            for (place, id) in series.iter().enumerate() {
+                latest.push(state.last(*id).cloned());
+                if latest.last().is_some_and(Option::is_none) && !state.has_nothing(*id) {
+                    unknown.push((place, *id, state.last_in_memory(*id)));
+                }
             }
-            let last = self.last(*id).map_err(|e| self.shelf_error(e))?;
-            last.iter().for_each(|last| self.write().learn(*id, last));
-            Ok(last)
-        };
-        series.iter().map(newest).collect()
+        }
+        let ids: Vec<SeriesId> = unknown.iter().map(|(_, id, _)| *id).collect();
+        let on_shelf = self.shelf.lasts(&ids).map_err(|e| self.shelf_error(e))?;
+        for ((place, id, in_memory), on_shelf) in unknown.into_iter().zip(on_shelf) {
+            let last = newest(in_memory, on_shelf);
+            self.write().learn(id, last.as_ref());
+            latest.get_mut(place).into_iter().for_each(|slot| slot.clone_from(&last));
+        }
+        Ok(latest)
     }
 
     fn gaps(&self, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, StoreError> {

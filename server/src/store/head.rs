@@ -13,10 +13,10 @@
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use pattoo_wire::Sample;
 
+use super::by_series::BySeries;
 use super::part::Rows;
 use super::{Reading, SeriesId};
 
@@ -46,29 +46,6 @@ const LATE_BYTES: usize = 96;
 /// Of a series: its home.
 const HOME_BYTES: usize = 48;
 
-/// Spreads ids, which this store gives itself, over a table.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u32(u32::from(*byte)));
-    }
-
-    fn write_u32(&mut self, n: u32) {
-        // The table takes the high bits for its tags and the low ones for the place.
-        self.0 = (self.0 ^ u64::from(n)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 32;
-    }
-}
-
-/// A map by series.
-pub type BySeries<T> = HashMap<SeriesId, T, BuildHasherDefault<IdHasher>>;
-
 /// Readings that are not in a part yet.
 #[derive(Debug, Default)]
 pub struct Head {
@@ -77,7 +54,7 @@ pub struct Head {
     /// Groups of a device, in the order in which they came to be.
     devices: HashMap<u32, Vec<u32>>,
     /// Groups where a series was before, and left readings.
-    former: BySeries<Vec<u32>>,
+    former: HashMap<SeriesId, Vec<u32>>,
     /// What came late; it wins.
     late: BTreeMap<(SeriesId, i64), Sample>,
     bytes: usize,
@@ -108,14 +85,14 @@ impl Head {
     /// An empty one that begins with the groups that this one has found; they are not counted in its bytes.
     #[must_use]
     pub fn next(&self) -> Self {
-        let homes: BySeries<Home> = self.homes.iter().map(|(id, home)| (*id, Home { last_ms: None, ..*home })).collect();
+        let homes = self.homes.map(|home| Home { last_ms: None, ..*home });
         let groups = self.groups.iter().map(|group| Group { device: group.device, series: group.series, ..Group::default() });
         Self { groups: groups.collect(), devices: self.devices.clone(), homes, ..Self::default() }
     }
 
     /// Rows that may have readings of a series, in no order.
     fn places(&self, id: SeriesId) -> impl Iterator<Item = &Rows> {
-        let home = self.homes.get(&id).map(|home| home.group);
+        let home = self.homes.get(id).map(|home| home.group);
         let former = self.former.get(&id).into_iter().flatten().copied();
         let groups = former.chain(home).filter_map(|group| self.groups.get(group as usize));
         groups.flat_map(|group| group.sealed.iter().chain([&group.open]))
@@ -124,7 +101,7 @@ impl Head {
     /// What a series has at a time.
     #[must_use]
     pub fn at(&self, id: SeriesId, at_ms: i64) -> Option<Sample> {
-        let home = self.homes.get(&id)?;
+        let home = self.homes.get(id)?;
         // Most that is asked for is not here.
         if home.last_ms.is_none_or(|last_ms| last_ms < at_ms) {
             return None;
@@ -150,7 +127,7 @@ impl Head {
     /// The newest reading of a series.
     #[must_use]
     pub fn last(&self, id: SeriesId) -> Option<Reading> {
-        let at_ms = self.homes.get(&id)?.last_ms?;
+        let at_ms = self.homes.get(id)?.last_ms?;
         self.at(id, at_ms).map(|sample| Reading { at_ms, sample })
     }
 

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use pattoo_wire::{Gap, GapReason, Schema, SchemaId};
 use redb::{
@@ -49,6 +49,8 @@ pub(super) struct Ledger {
     path: PathBuf,
     /// None after an error of the disk: redb gives up for good then, so the next call opens the file anew.
     database: RwLock<Option<Database>>,
+    /// Series that a start has read and the catalogue has not asked for yet: reading them takes most of the time of a start.
+    read: Mutex<Option<Vec<SeriesEntry>>>,
     /// Calls of [`Ledger::write`] until all fail.
     #[cfg(test)]
     pub(super) faults: super::tests::Faults,
@@ -70,6 +72,7 @@ impl Ledger {
         Self {
             path: path.to_owned(),
             database: RwLock::new(None),
+            read: Mutex::default(),
             #[cfg(test)]
             faults: super::tests::Faults::default(),
         }
@@ -77,12 +80,20 @@ impl Ledger {
 
     /// All of it, for the catalogue.
     pub(super) fn load(&self) -> Result<Loaded, StoreError> {
-        self.with(load)
+        let read = self.lock_read().take();
+        self.with(|database| load(database, read))
     }
 
-    /// Each series, one at a time.
-    pub(super) fn each_series(&self, mut take: impl FnMut(SeriesEntry)) -> Result<(), StoreError> {
-        self.with(|database| each_series(&database.begin_read()?, &mut take))
+    /// Shows each series, and keeps them for [`Ledger::load`] until they change.
+    pub(super) fn each_series(&self, take: impl FnMut(&SeriesEntry)) -> Result<(), StoreError> {
+        let read = self.with(|database| series(&database.begin_read()?))?;
+        read.iter().for_each(take);
+        *self.lock_read() = Some(read);
+        Ok(())
+    }
+
+    fn lock_read(&self) -> MutexGuard<'_, Option<Vec<SeriesEntry>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of the log record up to which all is in parts and here.
@@ -97,6 +108,9 @@ impl Ledger {
         self.with(|database| {
             durably(database, |transaction| {
                 for commit in commits {
+                    if !commit.series.is_empty() {
+                        *self.lock_read() = None;
+                    }
                     write(transaction, commit)?;
                 }
                 if let Some(covered) = covered {
@@ -323,10 +337,11 @@ fn read_gap((_, _, first_seq, reason): (&str, u64, u64, u8), (from_ms, to_ms, la
     Gap { from_ms, to_ms, first_seq, last_seq, readings, reason: GapReason::from_code(reason) }
 }
 
-fn load(database: &Database) -> Result<Loaded, redb::Error> {
+/// With the series, where they were read before.
+fn load(database: &Database, read: Option<Vec<SeriesEntry>>) -> Result<Loaded, redb::Error> {
     let transaction = database.begin_read()?;
-    let mut loaded = Loaded::default();
-    each_series(&transaction, &mut |entry| loaded.series.push(entry))?;
+    let series = read.map_or_else(|| series(&transaction), Ok)?;
+    let mut loaded = Loaded { series, ..Loaded::default() };
     for item in transaction.open_table(SCHEMAS)?.iter()? {
         let (key, content) = item?;
         let (gateway, id) = key.value();
@@ -357,12 +372,14 @@ fn load(database: &Database) -> Result<Loaded, redb::Error> {
     Ok(loaded)
 }
 
-fn each_series(transaction: &ReadTransaction, take: &mut dyn FnMut(SeriesEntry)) -> Result<(), redb::Error> {
-    for item in transaction.open_table(SERIES)?.iter()? {
+fn series(transaction: &ReadTransaction) -> Result<Vec<SeriesEntry>, redb::Error> {
+    let table = transaction.open_table(SERIES)?;
+    let mut series = Vec::with_capacity(usize::try_from(table.len()?).unwrap_or(0));
+    for item in table.iter()? {
         let (id, content) = item?;
-        take(row::read_series(id.value(), content.value()).map_err(damaged)?);
+        series.push(row::read_series(id.value(), content.value()).map_err(damaged)?);
     }
-    Ok(())
+    Ok(series)
 }
 
 fn gaps(database: &Database, gateway: &str, from_ms: i64, to_ms: i64) -> Result<Vec<Gap>, redb::Error> {

@@ -32,8 +32,7 @@ pub(super) fn open<D: Disk, F: Folder>(
     migration::run(&ledger, &shelf, budget).map_err(|e| e.into_store_error(&parts))?;
     let covered = ledger.covered()?;
     let mut state = State::new(&[], covered);
-    // One by one: the catalogue will have them all, and once is enough.
-    ledger.each_series(|entry| state.announce(&entry))?;
+    ledger.each_series(|entry| state.announce(entry))?;
     let mut replay = Replay { state, ledger: &ledger, shelf: &shelf, budget, covered, failed: None };
     let place = folder.join("log");
     let opened = Log::open(disk, budget.segment_bytes, &mut |number, content| replay.take(&folder, number, content));

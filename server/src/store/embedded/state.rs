@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use pattoo_wire::Sample;
 
-use super::super::head::{BySeries, Gate, Head, Open};
+use super::super::by_series::BySeries;
+use super::super::head::{Gate, Head, Open};
 use super::super::{Block, Commit, Committed, Reading, Readings, SeriesEntry, SeriesId, row};
 use super::rest::Standing;
 
@@ -77,10 +78,14 @@ pub(super) struct State {
     pub(super) frozen: Option<Frozen>,
     /// Where it is known.
     last: BySeries<Reading>,
+    /// Series that had nothing when they were asked for. Such a one may have something by now: `last` knows it then.
+    nothing: BySeries<()>,
     /// Readings before this have been, or are being deleted.
     expired_ms: Option<i64>,
     devices: BySeries<u32>,
-    numbers: HashMap<(String, String), u32>,
+    /// Of each gateway and its devices.
+    numbers: HashMap<String, HashMap<String, u32>>,
+    next_number: u32,
     applied: u64,
     /// The last record before the head.
     before: u64,
@@ -98,7 +103,7 @@ impl State {
 
     /// Which device a series is of, as a number of this life.
     pub(super) fn device(&self, id: SeriesId) -> u32 {
-        self.devices.get(&id).copied().unwrap_or_default()
+        self.devices.get(id).copied().unwrap_or_default()
     }
 
     /// What the log has beyond that cannot be read, and never will be.
@@ -108,18 +113,22 @@ impl State {
 
     /// Notes which device a series is of.
     pub(super) fn announce(&mut self, entry: &SeriesEntry) {
-        let next = self.numbers.len() as u32 + 1;
-        let number = *self.numbers.entry((entry.gateway.clone(), entry.device.clone())).or_insert(next);
+        let known = self.numbers.get(&entry.gateway).and_then(|of_gateway| of_gateway.get(&entry.device)).copied();
+        let number = known.unwrap_or_else(|| {
+            self.next_number += 1;
+            self.numbers.entry(entry.gateway.clone()).or_default().insert(entry.device.clone(), self.next_number);
+            self.next_number
+        });
         self.devices.insert(entry.id, number);
     }
 
     /// Series of a commit whose last reading has to be looked up before it is applied; new ones have none.
     pub(super) fn unknown(&self, commit: &Commit) -> Vec<SeriesId> {
-        let new: HashSet<SeriesId> = commit.series.iter().map(|entry| entry.id).filter(|id| !self.devices.contains_key(id)).collect();
+        let new: HashSet<SeriesId> = commit.series.iter().map(|entry| entry.id).filter(|id| !self.devices.contains(*id)).collect();
         let mut unknown = Vec::new();
         let mut seen = HashSet::new();
         for id in commit.readings.blocks().iter().flat_map(Block::series) {
-            if !self.last.contains_key(id) && !new.contains(id) && seen.insert(*id) {
+            if !self.last.contains(*id) && !new.contains(id) && seen.insert(*id) {
                 unknown.push(*id);
             }
         }
@@ -127,9 +136,10 @@ impl State {
     }
 
     /// Notes what was looked up.
-    pub(super) fn learn(&mut self, id: SeriesId, last: &Reading) {
+    pub(super) fn learn(&mut self, id: SeriesId, last: Option<&Reading>) {
+        let Some(last) = last else { return self.nothing.insert(id, ()) };
         if self.expired_ms.is_none_or(|expired_ms| last.at_ms >= expired_ms) {
-            self.last.entry(id).or_insert_with(|| last.clone());
+            self.last.slot(id).get_or_insert_with(|| last.clone());
         }
     }
 
@@ -140,7 +150,7 @@ impl State {
         for block in commit.readings.blocks() {
             let first_ms = block.times_ms().iter().min().copied().unwrap_or(i64::MAX);
             for id in block.series() {
-                let Some(last) = self.last.get(id).filter(|last| first_ms <= last.at_ms) else { continue };
+                let Some(last) = self.last.get(*id).filter(|last| first_ms <= last.at_ms) else { continue };
                 let times_ms = block.times_ms().iter().filter(|at_ms| **at_ms <= last.at_ms && self.at(*id, **at_ms).is_none());
                 late.extend(times_ms.map(|at_ms| (*id, *at_ms)));
             }
@@ -156,7 +166,7 @@ impl State {
         let Self { head, frozen, last, devices, .. } = self;
         let frozen = frozen.as_ref().map(|frozen| &*frozen.head);
         let mut newness = Newness { last, frozen, found, replaced: 0 };
-        head.apply(&commit.readings, |id| devices.get(&id).copied().unwrap_or_default(), &mut newness);
+        head.apply(&commit.readings, |id| devices.get(id).copied().unwrap_or_default(), &mut newness);
         let committed = Committed { replaced: newness.replaced };
         self.logged(record, commit);
         committed
@@ -166,7 +176,7 @@ impl State {
     pub(super) fn replay(&mut self, record: (u64, usize), commit: &Commit) {
         commit.series.iter().for_each(|entry| self.announce(entry));
         let Self { head, devices, .. } = self;
-        head.apply(&commit.readings, |id| devices.get(&id).copied().unwrap_or_default(), &mut Open);
+        head.apply(&commit.readings, |id| devices.get(id).copied().unwrap_or_default(), &mut Open);
         self.logged(record, commit);
     }
 
@@ -252,7 +262,12 @@ impl State {
 
     /// The newest reading of a series, where it is known.
     pub(super) fn last(&self, id: SeriesId) -> Option<&Reading> {
-        self.last.get(&id)
+        self.last.get(id)
+    }
+
+    /// Whether it is known that a series has no reading, of which there is none in `last`.
+    pub(super) fn has_nothing(&self, id: SeriesId) -> bool {
+        self.nothing.contains(id)
     }
 
     /// The newest reading of a series in memory.
@@ -264,7 +279,8 @@ impl State {
     /// Forgets what may be about to be deleted; whether any of it is in memory.
     pub(super) fn expire(&mut self, before_ms: i64) -> bool {
         self.expired_ms = self.expired_ms.max(Some(before_ms));
-        self.last.retain(|_, last| last.at_ms >= before_ms);
+        self.last.retain(|last| last.at_ms >= before_ms);
+        self.nothing = BySeries::default();
         let heads = [Some(&self.head), self.frozen.as_ref().map(|frozen| &*frozen.head)];
         heads.into_iter().flatten().filter_map(Head::first_ms).any(|first_ms| first_ms < before_ms)
     }
@@ -280,16 +296,16 @@ struct Newness<'a> {
 
 impl Gate for Newness<'_> {
     fn is_new_from(&self, id: SeriesId, from_ms: i64) -> bool {
-        self.last.get(&id).is_none_or(|last| last.at_ms < from_ms) && !self.found.failed.contains(&id)
+        self.last.get(id).is_none_or(|last| last.at_ms < from_ms) && !self.found.failed.contains(&id)
     }
 
     fn took(&mut self, id: SeriesId, at_ms: i64, sample: &Sample) {
-        match self.last.get_mut(&id) {
+        match self.last.get_mut(id) {
             Some(last) => {
                 last.at_ms = at_ms;
                 last.sample.clone_from(sample);
             }
-            None => drop(self.last.insert(id, Reading { at_ms, sample: sample.clone() })),
+            None => self.last.insert(id, Reading { at_ms, sample: sample.clone() }),
         }
     }
 
@@ -306,7 +322,7 @@ impl Gate for Newness<'_> {
             }
             self.replaced += 1;
         }
-        if let Some(last) = self.last.get_mut(&id).filter(|last| last.at_ms == at_ms) {
+        if let Some(last) = self.last.get_mut(id).filter(|last| last.at_ms == at_ms) {
             last.sample.clone_from(sample);
         }
         true

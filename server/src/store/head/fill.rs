@@ -1,5 +1,6 @@
 //! How readings come into a head: by device in the order of time, and whole columns at once where nothing of them is late.
 
+use std::collections::HashMap;
 use std::mem::discriminant;
 use std::ops::Range;
 
@@ -7,7 +8,7 @@ use pattoo_wire::{Sample, Value};
 
 use super::super::part::full_rows;
 use super::super::{Block, Readings, SeriesId};
-use super::{BySeries, Group, Head, Home, crowds};
+use super::{Group, Head, Home, crowds};
 use super::{HOME_BYTES, LATE_BYTES, LOOK_BACK, LOOKS, MAX_GROUP_SERIES, MAX_ROW_TEXT_BYTES, OPEN_BYTES, OPEN_COLUMNS};
 
 /// Decides what of that which comes is new.
@@ -68,11 +69,11 @@ impl Head {
         let times_ms = block.times_ms().get(ticks.clone()).unwrap_or_default();
         let Some(first_ms) = times_ms.first().copied() else { return };
         for (place, id) in block.series().iter().enumerate() {
-            if !self.homes.contains_key(id) {
+            if !self.homes.contains(*id) {
                 self.settle((*id, device_of(*id)), (block.series(), place), first_ms, device_of);
             }
         }
-        let home = |head: &Self, id: &SeriesId| head.homes.get(id).map_or(0, |home| home.group);
+        let home = |head: &Self, id: &SeriesId| head.homes.get(*id).map_or(0, |home| home.group);
         let first_home = block.series().first().map_or(0, |id| home(self, id));
         let mut members: Vec<(u32, usize)> = block.series().iter().enumerate().map(|(place, id)| (home(self, id), place)).collect();
         if members.iter().any(|(group, _)| *group != first_home) {
@@ -101,7 +102,7 @@ impl Head {
         let later = self.groups.get(group as usize).is_some_and(|group| group.open.last_ms().is_none_or(|last_ms| last_ms <= first_ms));
         let plain = |(_, place): &(u32, usize)| {
             let Some(id) = block.series().get(*place) else { return false };
-            let last_ms = self.homes.get(id).and_then(|home| home.last_ms);
+            let last_ms = self.homes.get(*id).and_then(|home| home.last_ms);
             last_ms.is_none_or(|last_ms| last_ms < first_ms)
                 && gate.is_new_from(*id, first_ms)
                 && is_uniform(block.column(*place).get(ticks.clone()).unwrap_or_default())
@@ -132,7 +133,7 @@ impl Head {
         let Some(last_ms) = times_ms.last() else { return };
         for (_, member) in members {
             let (Some(id), Some(sample)) = (block.series().get(*member), block.column(*member).get(ticks.end - 1)) else { continue };
-            self.homes.entry(*id).and_modify(|home| home.last_ms = Some(*last_ms));
+            self.homes.get_mut(*id).into_iter().for_each(|home| home.last_ms = Some(*last_ms));
             gate.took(*id, *last_ms, sample);
         }
         if look {
@@ -165,7 +166,7 @@ impl Head {
         // The nearest first: the one before may just have begun a group, where the others' are full.
         let others = series.iter().take(place).rev().chain(series.iter().skip(place + 1));
         let beside = others.filter(|other| device_of(**other) == device).take(LOOK_BACK);
-        let home = beside.filter_map(|other| self.homes.get(other)).map(|home| home.group).find(|group| roomy(self, group));
+        let home = beside.filter_map(|other| self.homes.get(*other)).map(|home| home.group).find(|group| roomy(self, group));
         let polled_now = || {
             let young = self.devices.get(&device)?.iter().rev().take(LOOK_BACK);
             let now = |group: &u32| self.groups.get(*group as usize).and_then(|of| of.open.last_ms()) == Some(at_ms);
@@ -189,7 +190,7 @@ impl Head {
     }
 
     fn put(&mut self, id: SeriesId, at_ms: i64, sample: &Sample) {
-        let Some(home) = self.homes.get_mut(&id) else { return };
+        let Some(home) = self.homes.get_mut(id) else { return };
         let newest = home.last_ms.is_none_or(|last_ms| last_ms < at_ms);
         home.last_ms = home.last_ms.max(Some(at_ms));
         let place = home.group;
@@ -228,13 +229,13 @@ impl Head {
         let rows = std::mem::take(&mut group.open);
         let sealed = !group.sealed.is_empty();
         self.bytes = self.bytes.saturating_sub(std::mem::take(&mut group.open_bytes));
-        let mut to: BySeries<u32> = BySeries::default();
+        let mut to: HashMap<SeriesId, u32> = HashMap::new();
         for crowd in leaving {
             let new = self.found(device);
             to.extend(crowd.iter().map(|id| (*id, new)));
         }
         for (id, new) in &to {
-            self.homes.entry(*id).and_modify(|home| home.group = *new);
+            self.homes.get_mut(*id).into_iter().for_each(|home| home.group = *new);
             self.groups.get_mut(*new as usize).into_iter().for_each(|group| group.series += 1);
             if sealed {
                 self.former.entry(*id).or_default().push(place);

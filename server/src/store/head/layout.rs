@@ -38,7 +38,7 @@ impl Head {
     fn late_by_group(&self) -> BTreeMap<u32, Late<'_>> {
         let mut by_group: BTreeMap<u32, Late<'_>> = BTreeMap::new();
         for ((id, at_ms), sample) in &self.late {
-            if let Some(home) = self.homes.get(id) {
+            if let Some(home) = self.homes.get(*id) {
                 by_group.entry(home.group).or_default().entry(*at_ms).or_default().push((*id, sample));
             }
         }
@@ -48,7 +48,7 @@ impl Head {
     /// Groups that have what came late, or what it replaces.
     fn groups_with_late(&self) -> BTreeSet<u32> {
         let ids: BTreeSet<SeriesId> = self.late.keys().map(|(id, _)| *id).collect();
-        let homes = ids.iter().filter_map(|id| Some(self.homes.get(id)?.group));
+        let homes = ids.iter().filter_map(|id| Some(self.homes.get(*id)?.group));
         homes.chain(ids.iter().filter_map(|id| self.former.get(id)).flatten().copied()).collect()
     }
 

@@ -63,17 +63,23 @@ pub(super) fn take_index(bytes: &[u8], footer: &Footer, first: u64) -> Result<Ve
     const WHAT: &str = "index";
     let mut reader = Reader::new(bytes, footer.index_at);
     let mut at = first;
-    let mut groups = Vec::new();
-    for _ in 0..reader.length(bytes.len(), WHAT)? {
+    // A group has two bytes at least, a series one and a chunk four: no more room is made than can be filled.
+    let count = reader.length(bytes.len(), WHAT)?;
+    let mut groups = Vec::with_capacity(count.min(reader.left() / 2));
+    for _ in 0..count {
         let mut group = Group::default();
         let mut series = 0u32;
-        for _ in 0..reader.length(bytes.len(), WHAT)? {
+        let count = reader.length(bytes.len(), WHAT)?;
+        group.series.reserve_exact(count.min(reader.left()));
+        for _ in 0..count {
             let step = u32::try_from(reader.number(WHAT)?).ok();
             series = step.and_then(|step| series.checked_add(step)).ok_or_else(|| reader.damaged(WHAT))?;
             group.series.push(SeriesId(series));
         }
         let mut before_ms = 0i64;
-        for _ in 0..reader.length(bytes.len(), WHAT)? {
+        let count = reader.length(bytes.len(), WHAT)?;
+        group.chunks.reserve_exact(count.min(reader.left() / 4));
+        for _ in 0..count {
             let head_bytes = reader.length(usize::MAX, WHAT)?;
             let bytes = reader.length(usize::MAX, WHAT)?;
             let first_ms = before_ms.wrapping_add(reader.number(WHAT)? as i64);

@@ -11,6 +11,9 @@ use super::{MAGIC, PartError, Source};
 use crate::query::bucket_start;
 use crate::store::{Reading, SeriesId};
 
+/// What the allocator takes for itself, about.
+const ALLOCATION_BYTES: usize = 16;
+
 /// An open part: its index is in memory.
 #[derive(Debug)]
 pub struct Part<S> {
@@ -34,8 +37,10 @@ impl<S: Source> Part<S> {
         }
         let groups = take_index(&index, &footer, MAGIC.len() as u64)?;
         drop(index);
-        let numbered = (0u32..).zip(&groups);
-        let mut by_series: Vec<_> = numbered.flat_map(|(group, of)| of.series.iter().map(move |id| (*id, group))).collect();
+        let mut by_series = Vec::with_capacity(groups.iter().map(|group| group.series.len()).sum());
+        for (number, group) in (0u32..).zip(&groups) {
+            by_series.extend(group.series.iter().map(|id| (*id, number)));
+        }
         by_series.sort_unstable();
         Ok(Self { source, footer, groups, by_series })
     }
@@ -44,7 +49,8 @@ impl<S: Source> Part<S> {
     #[must_use]
     pub fn index_bytes(&self) -> usize {
         let chunks: usize = self.groups.iter().map(|group| group.chunks.len()).sum();
-        self.by_series.len() * (size_of::<(SeriesId, u32)>() + size_of::<SeriesId>()) + chunks * size_of::<Place>()
+        let series = self.by_series.len() * (size_of::<(SeriesId, u32)>() + size_of::<SeriesId>());
+        series + chunks * size_of::<Place>() + self.groups.len() * (size_of::<Group>() + 2 * ALLOCATION_BYTES)
     }
 
     /// Readings in it.

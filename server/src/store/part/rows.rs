@@ -141,10 +141,10 @@ impl Rows {
     /// The same; gives the bytes of memory that it took.
     pub(in crate::store) fn put_counted(&mut self, series: SeriesId, sample: &Sample) -> usize {
         let row = self.len().checked_sub(1).expect("BUG: a sample without a row");
-        let columns = self.columns.len();
+        let columns = self.columns.capacity();
         let at = self.column_for(series, sample.value().map(Value::repr));
         self.next = at + 1;
-        let new = (self.columns.len() - columns) * size_of::<Column>();
+        let new = (self.columns.capacity() - columns) * size_of::<Column>();
         match self.columns.get_mut(at) {
             Some(column) if column.covered <= row => {
                 let before = column.memory_bytes();
@@ -159,10 +159,10 @@ impl Rows {
     /// Gives the bytes of memory that it took.
     pub(in crate::store) fn extend(&mut self, series: SeriesId, first_row: usize, samples: &[Sample]) -> usize {
         debug_assert!(first_row + samples.len() <= self.len(), "BUG: samples without a row");
-        let columns = self.columns.len();
+        let columns = self.columns.capacity();
         let at = self.column_for(series, samples.iter().find_map(Sample::value).map(Value::repr));
         self.next = at + 1;
-        let new = (self.columns.len() - columns) * size_of::<Column>();
+        let new = (self.columns.capacity() - columns) * size_of::<Column>();
         let Some(column) = self.columns.get_mut(at) else { return new };
         let before = column.memory_bytes();
         (first_row..).zip(samples).for_each(|(row, sample)| column.put(row, sample));

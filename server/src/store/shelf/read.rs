@@ -67,24 +67,43 @@ impl<F: Folder> Shelf<F> {
     /// # Errors
     /// The disk refuses.
     pub fn last(&self, series: SeriesId) -> Result<Option<Reading>, ShelfError> {
+        Ok(self.lasts(&[series])?.pop().flatten())
+    }
+
+    /// The newest reading of each series. Days are gone through once for all of them, as there may be more parts than are kept open.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn lasts(&self, series: &[SeriesId]) -> Result<Vec<Option<Reading>>, ShelfError> {
         let parts = self.parts();
+        let mut lasts = vec![None; series.len()];
         for partition in parts.days.values().rev() {
-            let mut found = self.found(partition, series, i64::MIN, i64::MAX)?;
-            found.sort_by_key(|found| std::cmp::Reverse((found.piece.times_ms().1, found.generation)));
-            let mut newest: Option<(i64, usize, Reading)> = None;
-            for found in &found {
-                if newest.as_ref().is_some_and(|newest| newest.0 > found.piece.times_ms().1) {
-                    break;
-                }
-                let last = self.piece(found, series, i64::MIN, i64::MAX)?.pop();
-                let last = last.map(|reading| (reading.at_ms, found.generation, reading));
-                newest = [newest, last].into_iter().flatten().max_by_key(|(at_ms, generation, _)| (*at_ms, *generation));
+            let missing = series.iter().zip(&mut lasts).filter(|(_, last)| last.is_none());
+            let mut done = true;
+            for (id, last) in missing {
+                *last = self.last_of_day(partition, *id)?;
+                done &= last.is_some();
             }
-            if let Some((.., newest)) = newest {
-                return Ok(Some(newest));
+            if done {
+                break;
             }
         }
-        Ok(None)
+        Ok(lasts)
+    }
+
+    fn last_of_day(&self, partition: &Partition<F::Source>, series: SeriesId) -> Result<Option<Reading>, ShelfError> {
+        let mut found = self.found(partition, series, i64::MIN, i64::MAX)?;
+        found.sort_by_key(|found| std::cmp::Reverse((found.piece.times_ms().1, found.generation)));
+        let mut newest: Option<(i64, usize, Reading)> = None;
+        for found in &found {
+            if newest.as_ref().is_some_and(|newest| newest.0 > found.piece.times_ms().1) {
+                break;
+            }
+            let last = self.piece(found, series, i64::MIN, i64::MAX)?.pop();
+            let last = last.map(|reading| (reading.at_ms, found.generation, reading));
+            newest = [newest, last].into_iter().flatten().max_by_key(|(at_ms, generation, _)| (*at_ms, *generation));
+        }
+        Ok(newest.map(|(.., newest)| newest))
     }
 
     /// Buckets of `step_ms` as [`crate::query::buckets`] makes them of all readings with `from_ms <= at_ms < to_ms`, here and in `head`: those
