@@ -77,30 +77,39 @@ pub fn process_cpu() -> Duration {
     now(ClockId::ProcessCPUTime)
 }
 
-/// Fills it; the series are announced with the first commit.
+/// Fills it; the series are announced first.
 ///
 /// # Errors
 /// The store refuses.
 pub fn fill(store: &dyn Store, plan: &Plan) -> Result<Filled, StoreError> {
     let (begun, mut making) = (process_cpu(), Duration::ZERO);
     let numbers = plan.first_device..plan.first_device + plan.devices;
+    let all: Vec<usize> = numbers.clone().collect();
+    for devices in all.chunks(AT_ONCE / POINTS) {
+        let points = devices.iter().flat_map(|device| (0..POINTS).map(move |point| entry(*device, point)));
+        store.commit(&Commit { series: points.collect(), ..Commit::default() })?;
+    }
+    let before = now(ClockId::ThreadCPUTime);
     let mut devices: Vec<Device> = numbers.clone().map(|device| Device::new(plan.seed, device, plan.poll_ms)).collect();
-    let points = numbers.clone().flat_map(|device| (0..POINTS).map(move |point| (device, point)));
-    let mut commit = Commit { series: points.map(|(device, point)| entry(device, point)).collect(), ..Commit::default() };
-    let (mut filled, mut readings) = (Filled::default(), Vec::new());
+    making += now(ClockId::ThreadCPUTime) - before;
+    let (mut filled, mut commit) = (Filled::default(), Commit::default());
     for poll in 1..=plan.polls {
-        let before = now(ClockId::ThreadCPUTime);
-        for (device, polled) in numbers.clone().zip(&mut devices).filter_map(|(number, device)| Some((number, device.poll()?))) {
-            let at_ms = polled.at_ms;
-            let samples = polled.samples.into_iter().enumerate().filter_map(|(point, sample)| Some((point, sample?)));
-            readings.extend(samples.map(|(point, sample)| (series(device, point), Reading { at_ms, sample })));
-        }
-        making += now(ClockId::ThreadCPUTime) - before;
-        if readings.len() >= AT_ONCE || poll == plan.polls {
-            filled.points += readings.len() as u64;
-            commit.readings = std::mem::take(&mut readings).into();
-            store.commit(&commit)?;
-            commit.series.clear();
+        let mut left = devices.len();
+        for devices in devices.chunks_mut(AT_ONCE / POINTS) {
+            let before = now(ClockId::ThreadCPUTime);
+            let first = plan.first_device + plan.devices - left;
+            left -= devices.len();
+            for (device, polled) in (first..).zip(devices).filter_map(|(number, device)| Some((number, device.poll()?))) {
+                let at_ms = polled.at_ms;
+                let samples = polled.samples.into_iter().enumerate().filter_map(|(point, sample)| Some((point, sample?)));
+                commit.readings.extend(samples.map(|(point, sample)| (series(device, point), Reading { at_ms, sample })));
+            }
+            making += now(ClockId::ThreadCPUTime) - before;
+            if commit.readings.len() >= AT_ONCE / 2 || poll == plan.polls && left == 0 {
+                filled.points += commit.readings.len() as u64;
+                store.commit(&commit)?;
+                commit = Commit::default();
+            }
         }
     }
     filled.spent = (process_cpu() - begun).saturating_sub(making);
