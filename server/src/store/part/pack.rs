@@ -1,7 +1,7 @@
 //! A column of numbers as bytes and back, bit for bit. Times, quality and what the numbers mean are not known here.
 //!
 //! ```text
-//! numbers = 0 | first (zigzag of the bits) | { length of a run, step to the next number (zigzag) }* | length      few changes
+//! numbers = 0 | first (zigzag of the bits) | { length of a run, step to the next number (zigzag) }* | length      few changes, or few numbers
 //!         | 1 | pco of the numbers, as unsigned integers                                                         all others
 //! floats  = 0..=6: that many digits after the point | numbers: mantissas        where every float is such a decimal
 //!         | 255 | numbers: bits, in the order of the floats
@@ -22,6 +22,9 @@ use super::bytes::{Reader, put, put_signed, zigzag};
 const LEVEL: usize = 6;
 /// Runs are shorter than pco where there are at most this many of them for each number.
 const RUNS_PER_NUMBER: f64 = 1.0 / 40.0;
+/// Nor is a column of so few worth it: its own header is as long. There are many such columns where a hundred thousand series
+/// share a head.
+const SHORT: usize = 16;
 /// Digits after the point that a float is tried with.
 const MAX_DIGITS_F32: u8 = 3;
 pub(in crate::store) const MAX_DIGITS_F64: u8 = 6;
@@ -104,7 +107,7 @@ pub(in crate::store) fn put_words<W: Word>(out: &mut Vec<u8>, words: &[W]) -> Re
 }
 
 fn put_surveyed<W: Word>(out: &mut Vec<u8>, words: &[W], survey: &Survey) -> Result<(), PartError> {
-    if survey.runs as f64 <= 1.0 + words.len() as f64 * RUNS_PER_NUMBER {
+    if words.len() <= SHORT || survey.runs as f64 <= 1.0 + words.len() as f64 * RUNS_PER_NUMBER {
         out.push(RUNS);
         let mut before = W::ZERO;
         for run in words.chunk_by(|a, b| a == b) {
