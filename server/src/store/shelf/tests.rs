@@ -65,6 +65,11 @@ fn holds<F: Folder>(shelf: &Shelf<F>, model: &Model, at: &str) {
         let newest: Vec<_> = newest.map(|((_, at_ms), sample)| Reading { at_ms: *at_ms, sample: sample.clone() }).into_iter().collect();
         assert_eq!(bits(&shelf.last(id).unwrap().into_iter().collect::<Vec<_>>()), bits(&newest), "{at}: last of {}", id.0);
     }
+    // All at once, one that has nothing before those that may have fallen silent long ago.
+    let ids: Vec<SeriesId> = series_of(model).into_iter().rev().collect();
+    let each = ids.iter().map(|id| bits(shelf.last(*id).unwrap().as_slice()));
+    let together = shelf.lasts(&ids).unwrap();
+    assert_eq!(together.iter().map(|last| bits(last.as_slice())).collect::<Vec<_>>(), each.collect::<Vec<_>>(), "{at}: lasts");
 }
 
 /// Merges until there is nothing to do.

@@ -272,6 +272,20 @@ fn readings_go_by_days_and_their_rollups_by_their_own_age() {
 }
 
 #[test]
+fn a_generation_that_only_rollups_tell_of_does_not_come_again() {
+    let disk = prepared(true);
+    let shelf = opened(&disk);
+    shelf.retire(3 * DAY_MS, &ALL).unwrap();
+    assert_eq!(shelf.count(), 0);
+    drop(shelf);
+    disk.power_cut();
+    let shelf = opened(&disk);
+    // Or it would seem to be what the rollups were made of.
+    shelf.add(grouped(&late(), 1, 9)).unwrap();
+    charts_hold(&shelf, &history(), &Model::new(), "late for a day that is gone");
+}
+
+#[test]
 fn a_damaged_rollup_is_told_set_aside_and_made_anew() {
     let medium = prepared(true);
     let files = rolled_files(&medium);
