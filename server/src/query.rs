@@ -3,6 +3,7 @@
 
 pub mod calendar;
 pub mod counter;
+pub mod rolled;
 pub mod spread;
 
 use crate::store::{Bucket, Reading};

@@ -230,9 +230,10 @@ async fn counted(
         (_, Some(_)) => return Err(ApiError::bad("every and zone go with counter=consumption")),
         (_, None) if query.zone.is_some() => return Err(ApiError::bad("every and zone go with counter=consumption")),
         (_, None) => {
-            let step_ms = step_for(from, to, query.points.unwrap_or(DEFAULT_POINTS));
-            let (t0, slots) = grid(from, to, step_ms);
+            let points = query.points.unwrap_or(DEFAULT_POINTS);
             let answer = state.ask(move |store| {
+                let step_ms = step_for(from, to, points).max(store.grain_ms(from, to));
+                let (t0, slots) = grid(from, to, step_ms);
                 let columns = counters::rate_columns(store, &counters, (t0, step_ms, slots))?;
                 let (gaps, gaps_left_out) = gaps(store, &gateways, from, to)?;
                 Ok(columns.map(|rates| Range::Rates(Rates { from, to, t0, step_ms, rates, gaps, gaps_left_out })))
@@ -281,7 +282,7 @@ pub(super) fn raw(store: &dyn Store, ids: &[SeriesId], gateways: &[String], from
 }
 
 /// Where readings begin, if there are rollups of what was before.
-fn raw_from(store: &dyn Store) -> Option<i64> {
+pub(super) fn raw_from(store: &dyn Store) -> Option<i64> {
     let classes = store.classes();
     let from_ms = classes.iter().find(|class| class.name == RAW)?.from_ms?;
     classes.iter().filter_map(|class| class.from_ms).any(|earlier| earlier < from_ms).then_some(from_ms)

@@ -39,6 +39,17 @@ pub struct Step {
     pub to_ms: i64,
     /// How much; none where that is not known.
     pub increase: Option<f64>,
+    /// Whether it may be taken to have come evenly: no gap lies in between.
+    pub even: bool,
+}
+
+/// Longer than so many usual gaps between two readings is a gap: what was counted is known, when is not.
+const GAP: i64 = 4;
+
+/// Longest step whose increase is taken to have come evenly.
+#[must_use]
+pub fn longest_even_ms(usual_gap_ms: i64) -> i64 {
+    GAP.saturating_mul(usual_gap_ms)
 }
 
 impl Count {
@@ -53,7 +64,15 @@ impl Count {
         Some(Self { at_ms: reading.at_ms, number })
     }
 
-    fn to_f64(self) -> f64 {
+    /// When.
+    #[must_use]
+    pub fn at_ms(self) -> i64 {
+        self.at_ms
+    }
+
+    /// What, rounded to a double.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
         match self.number {
             Number::Whole(n, exponent) => n as f64 * 10f64.powi(i32::from(exponent)),
             Number::Float(x) => x,
@@ -108,7 +127,8 @@ pub fn usual_gap_ms(counts: &[Count]) -> Option<i64> {
 /// counted all of it in no time.
 #[must_use]
 pub fn steps(counts: &[Count], bits: Option<u32>) -> Vec<Step> {
-    let least_ms = usual_gap_ms(counts).unwrap_or(0) / 2;
+    let usual_ms = usual_gap_ms(counts).unwrap_or(0);
+    let (least_ms, longest_ms) = (usual_ms / 2, longest_even_ms(usual_ms));
     let mut steps: Vec<Step> = Vec::with_capacity(counts.len());
     let mut fallen: Option<(Count, usize)> = None;
     for at in 1..counts.len() {
@@ -130,7 +150,7 @@ pub fn steps(counts: &[Count], bits: Option<u32>) -> Vec<Step> {
         if bits == Some(32) && hides_a_wrap(counts, at, least_ms) {
             increase = None;
         }
-        let step = Step { from_ms: before.at_ms, to_ms: after.at_ms, increase };
+        let step = Step { from_ms: before.at_ms, to_ms: after.at_ms, increase, even: true };
         match steps.last_mut() {
             Some(last) if last.to_ms - last.from_ms < least_ms => *last = joined(*last, step),
             _ => steps.push(step),
@@ -144,11 +164,14 @@ pub fn steps(counts: &[Count], bits: Option<u32>) -> Vec<Step> {
     {
         *before = joined(*before, last);
     }
+    for step in &mut steps {
+        step.even = step.to_ms - step.from_ms <= longest_ms;
+    }
     steps
 }
 
 fn joined(a: Step, b: Step) -> Step {
-    Step { from_ms: a.from_ms, to_ms: b.to_ms, increase: a.increase.zip(b.increase).map(|(a, b)| a + b) }
+    Step { to_ms: b.to_ms, increase: a.increase.zip(b.increase).map(|(a, b)| a + b), ..a }
 }
 
 /// What was counted until the reading at `at`, which is less than the one before, if it is plausible that the counter has wrapped.

@@ -2,9 +2,6 @@
 
 use super::counter::Step;
 
-/// Longer than so many usual gaps between two readings is a gap: what was counted is known, when is not.
-const GAP: i64 = 4;
-
 /// How fast a counter counted in one bucket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
@@ -39,20 +36,14 @@ pub struct Consumption {
     pub missing: bool,
 }
 
-/// Longest step whose increase is taken to have come evenly.
-#[must_use]
-pub fn longest_even_ms(usual_gap_ms: i64) -> i64 {
-    GAP.saturating_mul(usual_gap_ms)
-}
-
 /// Rates in `slots` buckets of `step_ms` from `t0` on.
 #[must_use]
-pub fn rates(steps: &[Step], (t0, step_ms, slots): (i64, i64, usize), longest_ms: i64) -> Vec<Rate> {
+pub fn rates(steps: &[Step], (t0, step_ms, slots): (i64, i64, usize)) -> Vec<Rate> {
     let mut rates = vec![Rate::NONE; slots];
     for step in steps {
         let Some(increase) = step.increase else { continue };
         let took_ms = step.to_ms - step.from_ms;
-        if took_ms <= 0 || took_ms > longest_ms {
+        if took_ms <= 0 || !step.even {
             continue;
         }
         let per_ms = increase / took_ms as f64;
@@ -76,7 +67,7 @@ pub fn rates(steps: &[Step], (t0, step_ms, slots): (i64, i64, usize), longest_ms
 
 /// Consumption in the periods from each edge to the next.
 #[must_use]
-pub fn consumption(steps: &[Step], edges: &[i64], longest_ms: i64) -> Vec<Consumption> {
+pub fn consumption(steps: &[Step], edges: &[i64]) -> Vec<Consumption> {
     let mut periods = vec![Consumption::default(); edges.len().saturating_sub(1)];
     // What no step covers is missing; steps follow each other without holes.
     let (from, to) = (steps.first().map_or(i64::MAX, |step| step.from_ms), steps.last().map_or(i64::MIN, |step| step.to_ms));
@@ -87,7 +78,6 @@ pub fn consumption(steps: &[Step], edges: &[i64], longest_ms: i64) -> Vec<Consum
     for step in steps {
         let first = edges.partition_point(|edge| *edge <= step.from_ms).saturating_sub(1);
         let touched = periods.iter_mut().zip(edges.windows(2)).skip(first);
-        let even = step.to_ms - step.from_ms <= longest_ms;
         for (period, pair) in touched {
             let [start, end] = pair else { continue };
             if *start >= step.to_ms {
@@ -98,7 +88,7 @@ pub fn consumption(steps: &[Step], edges: &[i64], longest_ms: i64) -> Vec<Consum
             match step.increase {
                 _ if within_ms <= 0 => {}
                 Some(increase) if whole => period.at_least += increase,
-                Some(increase) if even => period.at_least += increase * within_ms as f64 / (step.to_ms - step.from_ms) as f64,
+                Some(increase) if step.even => period.at_least += increase * within_ms as f64 / (step.to_ms - step.from_ms) as f64,
                 _ => period.missing = true,
             }
         }
@@ -110,25 +100,29 @@ pub fn consumption(steps: &[Step], edges: &[i64], longest_ms: i64) -> Vec<Consum
 mod tests {
     use super::*;
 
-    fn step(from_ms: i64, to_ms: i64, increase: Option<f64>) -> Step {
-        Step { from_ms, to_ms, increase }
+    fn step(from_ms: i64, to_ms: i64, increase: Option<f64>, longest_ms: i64) -> Step {
+        Step { from_ms, to_ms, increase, even: to_ms - from_ms <= longest_ms }
     }
 
     #[test]
     fn a_rate_is_the_average_over_what_is_known() {
-        let steps = [step(-5000, 5000, Some(100.0)), step(5000, 6000, Some(0.0)), step(6000, 7000, None), step(7000, 25_000, Some(36.0))];
-        let found = rates(&steps, (0, 10_000, 4), 20_000);
+        let steps = |longest_ms| {
+            let step = |from_ms, to_ms, increase| step(from_ms, to_ms, increase, longest_ms);
+            [step(-5000, 5000, Some(100.0)), step(5000, 6000, Some(0.0)), step(6000, 7000, None), step(7000, 25_000, Some(36.0))]
+        };
+        let found = rates(&steps(20_000), (0, 10_000, 4));
         let told: Vec<_> = found.iter().map(|r| (r.known_ms, r.average().map(|a| (a * 1000.0).round()), r.max)).collect();
         // 50 in 5 s, none in 1 s, 6 in 3 s.
         let expected = [(9000, Some(6222.0), 10.0), (10_000, Some(2000.0), 2.0), (5000, Some(2000.0), 2.0), (0, None, f64::NEG_INFINITY)];
         assert_eq!(told, expected);
-        let gap = rates(&steps, (0, 10_000, 4), 10_000);
+        let gap = rates(&steps(10_000), (0, 10_000, 4));
         assert_eq!(gap[1], Rate::NONE, "a gap is a gap");
     }
 
     #[test]
     fn a_period_has_a_total_only_if_nothing_is_missing() {
         let edges = [0, 100, 200, 300, 400];
+        let step = |from_ms, to_ms, increase| step(from_ms, to_ms, increase, 100);
         for (steps, expected) in [
             (vec![], [(0.0, true); 4]),
             (
@@ -146,7 +140,7 @@ mod tests {
                 [(1.0, false), (2.0, true), (3.0, false), (0.0, false)],
             ),
         ] {
-            let found: Vec<_> = consumption(&steps, &edges, 100).iter().map(|c| (c.at_least, c.missing)).collect();
+            let found: Vec<_> = consumption(&steps, &edges).iter().map(|c| (c.at_least, c.missing)).collect();
             assert_eq!(found, expected, "{steps:?}");
         }
     }

@@ -4,7 +4,7 @@ use pattoo_wire::{Decimal, Reason, Sample};
 use proptest::prelude::*;
 
 use super::*;
-use crate::query::spread::{consumption, longest_even_ms, rates};
+use crate::query::spread::{consumption, rates};
 
 fn reading(at_ms: i64, value: Value) -> Reading {
     Reading { at_ms, sample: Sample::Good(value) }
@@ -219,7 +219,8 @@ proptest! {
         // Nor is there one in the buckets, and all that is told is in them once.
         let end = steps.last().unwrap().to_ms;
         let slots = usize::try_from(end / 60_000 + 1).unwrap();
-        let rates = rates(&steps, (0, 60_000, slots), i64::MAX);
+        let evenly: Vec<Step> = steps.iter().map(|step| Step { even: true, ..*step }).collect();
+        let rates = rates(&evenly, (0, 60_000, slots));
         let told: f64 = steps.iter().filter_map(|step| step.increase).sum();
         let sum: f64 = rates.iter().map(|rate| rate.increase).sum();
         prop_assert!((sum - told).abs() <= told * 1e-9);
@@ -228,7 +229,7 @@ proptest! {
             prop_assert!(rate.known_ms <= 60_000);
         }
         let edges: Vec<i64> = (0..=i64::try_from(slots).unwrap()).map(|n| n * 60_000).collect();
-        let periods = consumption(&steps, &edges, longest_even_ms(interval_ms));
+        let periods = consumption(&steps, &edges);
         let at_least: f64 = periods.iter().map(|period| period.at_least).sum();
         prop_assert!(at_least <= told * (1.0 + 1e-9));
     }
