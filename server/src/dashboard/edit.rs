@@ -164,11 +164,33 @@ fn renamed(text: &str, place: Place, title: &str) -> Vec<String> {
     let column = usize::try_from(title_at.column()).unwrap_or(0).saturating_sub(1);
     let Some(start) = line.char_indices().map(|(n, _)| n).nth(column) else { return Vec::new() };
     let (head, tail) = line.split_at(start);
-    // Where the old title may end: each is tried, and only one that leaves all else the same is taken.
-    let ends = tail.char_indices().filter(|(_, c)| matches!(c, '"' | '\'' | ',' | '}' | '#' | '\n' | '\r')).flat_map(|(n, c)| match c {
-        '"' | '\'' => [n + 1, n + 1],
-        '#' => [tail.get(..n).unwrap_or_default().trim_end().len(), n],
-        _ => [n, n],
-    });
-    ends.take(MAX_TRIES).chain([tail.len()]).map(|end| with(n, format!("{head}{quoted}{}", tail.get(end..).unwrap_or_default()))).collect()
+    let tries = ends(tail).into_iter().take(MAX_TRIES);
+    tries.map(|end| with(n, format!("{head}{quoted}{}", tail.get(end..).unwrap_or_default()))).collect()
+}
+
+/// Where a title that begins this rest of a line may end: each is tried, and only one that leaves all else the same is taken. What is left of a title
+/// must not pass for a comment, though, which no reading again would show.
+fn ends(tail: &str) -> Vec<usize> {
+    let mut chars = tail.char_indices().peekable();
+    match chars.next() {
+        Some((_, quote @ ('"' | '\''))) => {
+            while let Some((n, c)) = chars.next() {
+                // A quote that belongs to the text has one more before or after it.
+                let doubled = quote == '\'' && c == quote && chars.peek().is_some_and(|(_, next)| *next == quote);
+                if doubled || quote == '"' && c == '\\' {
+                    chars.next();
+                } else if c == quote {
+                    return vec![n + 1];
+                }
+            }
+            Vec::new()
+        }
+        // Its text is on the lines below.
+        Some((_, '|' | '>')) => Vec::new(),
+        _ => {
+            let line = tail.split(['\r', '\n']).next().unwrap_or_default();
+            let whole = line.split_once(" #").or(line.split_once("\t#")).map_or(line, |(title, _)| title);
+            whole.match_indices([',', '}']).map(|(n, _)| n).chain([whole.trim_end().len()]).collect()
+        }
+    }
 }

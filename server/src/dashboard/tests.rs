@@ -245,3 +245,27 @@ panels:
     assert_eq!(edited(text, &Change::Remove(1)), Err(EditError::Written), "the last panel would be called A");
     assert_eq!(titles(&edited(text, &Change::Remove(2)).unwrap()), ["A", "B"]);
 }
+
+#[test]
+fn case_01_a_title_that_holds_a_number_sign_goes_as_a_whole() {
+    for (old, new) in [
+        (r##"title: "a # b" # c"##, Some(r#"title: "t" # c"#)),
+        (r##"title: "a\" # b""##, Some(r#"title: "t""#)),
+        (r##"title: 'a '' # b'   # c"##, Some(r#"title: "t"   # c"#)),
+        ("title: C# or D, 5\" # c", Some(r#"title: "t" # c"#)),
+        ("title: a#b", Some(r#"title: "t""#)),
+        (r##"title: &a "b # c""##, Some(r#"title: &a "t""#)),
+        (r##"title: !!str "b # c""##, Some(r#"title: !!str "t""#)),
+        ("title: \"a\n      # b\"", None),
+        ("title: |-\n      # b", None),
+    ] {
+        let block = |title: &str| format!("version: 1\ntitle: x\npanels:\n  - type: text\n    {title}\n    text: a\n");
+        let renamed = edited(&block(old), &Change::Rename(0, "t".into()));
+        assert_eq!(renamed, new.map(block).ok_or(EditError::Written), "{old}");
+    }
+    let flow = |title: &str| format!("version: 1\ntitle: x\npanels:\n  - {{ type: text, {title}, text: a }} # c\n");
+    for old in [r##"title: "a, # b""##, "title: 'a } # b'", "title: a#b", "title: \"a\\\" # b\""] {
+        let renamed = edited(&flow(old), &Change::Rename(0, "t".into()));
+        assert_eq!(renamed, Ok(flow(r#"title: "t""#)), "{old}");
+    }
+}
