@@ -23,7 +23,11 @@ test('a cold load shows gateways and devices with how they are, without a word o
       for (const word of ['Last seen', 'Backlog', 'Error rate', 'Clock', 'Version', gateway.version]) {
         assert.ok((await card.textContent()).includes(word ?? ''), `${gateway.name}: ${word}`);
       }
+      const told = await card.locator('.trouble li').evaluateAll((all) => all.map((li) => ({ about: li.dataset.trouble, text: li.innerText })));
+      assert.deepEqual(told, gateway.warnings.map(({ about, text }) => ({ about, text: `▲ ${text}` })), gateway.name);
     }
+    const abouts = new Set(listed.gateways.flatMap((gateway) => gateway.warnings.map((warning) => warning.about)));
+    assert.deepEqual([...abouts].sort(), ['certificate', 'clock', 'disk'], 'the plant warns of all that a gateway can warn of');
     for (const device of listed.devices.slice(0, 50)) {
       const found = byAttribute(page, 'data-device', device.name).first();
       await found.waitFor();

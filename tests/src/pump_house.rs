@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use anyhow::{Result, ensure};
 use pattoo_wire::{
     Batch, Block, Decimal, Device, DeviceStatus, Gap, GapReason, Header, Kind, LateStatus, Quality, Reason, Repr, Sample, Schema, SchemaId,
-    Series, Status, Value, data_message, topic,
+    Series, Status, Value, Warning, data_message, topic,
 };
 
 use crate::mqtt::{Connect, Raw, code};
@@ -26,6 +26,17 @@ const TROUBLE_MS: i64 = 3 * 3_600_000;
 const TICKS: usize = 150;
 
 const PUMP_STATES: [(i64, &str); 4] = [(0, "stopped"), (1, "starting"), (2, "running"), (3, "fault")];
+
+/// What somebody has to see to soon: of each kind that a gateway warns of.
+const TROUBLES: [(&str, &str); 4] = [
+    ("disk", "the disk of the buffer has 40 MiB free, less than 64 MiB: make room on it <script>alert(1)</script>"),
+    (
+        "disk",
+        "the buffer has 490 MiB of the 512 MiB it may have, then the oldest readings are dropped: see why the server does not take them",
+    ),
+    ("clock", "the system's clock is 41s behind the server's; times of readings are by NTP: see to NTP on both"),
+    ("certificate", "the certificate of this gateway ends in 6 days: renew it"),
+];
 
 /// The gateway, connected.
 pub struct PumpHouse {
@@ -100,6 +111,7 @@ impl PumpHouse {
             uptime_s: 86_400,
             time_ms: now_ms,
             dropped_readings: 1800,
+            warnings: TROUBLES.map(|(about, text)| Warning::new(about, text)).to_vec(),
             devices: [("pump-1".to_owned(), pump), ("tank".to_owned(), well(Quality::Good, None))].into(),
             ..Status::default()
         };
