@@ -2,7 +2,8 @@
 //!
 //! `CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo build --release --workspace --bin pattoo-server &&
 //! PATTOO_TEST_BIN=$PWD/target/release CARGO_PROFILE_BENCH_LTO=off … cargo bench --bench chart_queries` prints the tables; `-- --devices N
-//! --days N --year-days N --asked N --seed N` for others, `--page 0` without a browser. Needs what `tests/run --set-up-only` installs.
+//! --days N --year-days N --asked N --seed N` for others, `--page 0` without a browser, `--plant FOLDER` for one that stays and is used again.
+//! Needs what `tests/run --set-up-only` installs.
 #![expect(clippy::print_stdout, reason = "its tables go to the terminal")]
 #![expect(clippy::print_stderr, reason = "how far it is")]
 
@@ -10,6 +11,7 @@ mod ask;
 mod page;
 mod plant;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -26,12 +28,17 @@ const QUIET_FOR: Duration = Duration::from_secs(3);
 /// Merging and rolling up may take as long.
 const SETTLED_WITHIN: Duration = Duration::from_secs(900);
 
-fn options() -> Result<(Options, bool)> {
+fn options() -> Result<(Options, bool, Option<PathBuf>)> {
     let mut options = Options { seed: 20_201, devices: 50, days: 30, year_days: 365, asked: 200 };
-    let mut page = true;
+    let (mut page, mut kept) = (true, None);
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
-        let value: u64 = words.next().with_context(|| format!("{word} without a value"))?.parse().with_context(|| word.clone())?;
+        let value = words.next().with_context(|| format!("{word} without a value"))?;
+        if word == "--plant" {
+            kept = Some(PathBuf::from(value));
+            continue;
+        }
+        let value: u64 = value.parse().with_context(|| word.clone())?;
         let number = usize::try_from(value)?;
         match word.as_str() {
             "--seed" => options.seed = value,
@@ -40,11 +47,11 @@ fn options() -> Result<(Options, bool)> {
             "--year-days" => options.year_days = number,
             "--asked" => options.asked = number,
             "--page" => page = number > 0,
-            _ => anyhow::bail!("{word}: known are --seed, --devices, --days, --year-days, --asked and --page"),
+            _ => anyhow::bail!("{word}: known are --seed, --devices, --days, --year-days, --asked, --page and --plant"),
         }
     }
     ensure!(options.devices > 0 && options.days > 1 && options.year_days > 0 && options.asked > 0, "more than 0 of each, and 2 days");
-    Ok((options, page))
+    Ok((options, page, kept))
 }
 
 /// Waits until the process rests.
@@ -61,11 +68,11 @@ fn settled(pid: u32) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let (options, page) = options()?;
+    let (options, page, kept) = options()?;
     let mut stack = Stack::new()?;
-    let data = stack.folder().join("data");
+    let data = kept.unwrap_or_else(|| stack.folder().join("data"));
     std::fs::create_dir_all(&data)?;
-    let readings = plant::plant(&data, &options)?;
+    let readings = plant::planted(&data, &options)?;
     let config = stack.folder().join("server.yaml");
     // The plant is of some year, and nothing of it may go meanwhile.
     let listen = "http: { listen: 127.0.0.1:0, anonymous: viewer }\nbroker: { listen: 127.0.0.1:0 }\nagents: { listen: off }\n";

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use pattoo_server::store::embedded::Embedded;
 use pattoo_tests::store_plant::POLL_MS;
 use pattoo_tests::store_plant::fill::{Plan, fill};
@@ -34,8 +34,22 @@ impl Options {
     }
 }
 
-/// Fills the store of a data folder; gives its readings.
-pub(crate) fn plant(data: &Path, options: &Options) -> Result<u64> {
+/// Fills the store of a data folder, unless that is done; gives its readings.
+pub(crate) fn planted(data: &Path, options: &Options) -> Result<u64> {
+    let note = data.join("plant");
+    let Options { seed, devices, days, year_days, .. } = *options;
+    let which = format!("seed {seed}, {devices} devices, {days} and {year_days} days");
+    if let Ok(told) = std::fs::read_to_string(&note) {
+        let (found, readings) = told.split_once('\n').context("two lines")?;
+        ensure!(found == which, "{} has another plant ({found}): name another folder", data.display());
+        return Ok(readings.parse()?);
+    }
+    let readings = plant(data, options)?;
+    std::fs::write(note, format!("{which}\n{readings}"))?;
+    Ok(readings)
+}
+
+fn plant(data: &Path, options: &Options) -> Result<u64> {
     let store = Embedded::open(&data.join("pattoo.redb"))?;
     let Options { seed, devices, days, year_days, .. } = *options;
     let (begun, mut readings) = (Instant::now(), 0);
