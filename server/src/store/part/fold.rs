@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::rows::{Column, State};
+use super::rows::{Column, Rows, State};
 use super::stats::{Stats, Sum, of_values};
 use super::{Part, PartError, Source};
 use crate::query::bucket_start;
@@ -87,7 +87,7 @@ impl<S: Source> Part<S> {
             }
             for place in &group.chunks {
                 let rows = self.rows_of(place, wanted, &mut bear)?;
-                let stretches = stretches(&rows.times_ms, step_ms);
+                let stretches = stretches(&rows.times_ms, 0..rows.len(), step_ms);
                 for column in &rows.columns {
                     folds.entry(column.series).or_default().extend(of_column(column, &rows.times_ms, &stretches));
                 }
@@ -103,15 +103,23 @@ impl<S: Source> Part<S> {
     }
 }
 
-/// Rows of each step, by its start.
-fn stretches(times_ms: &[i64], step_ms: i64) -> Vec<(i64, Range<usize>)> {
+/// What all columns of some rows come to in the steps of a window, by their start; those of one representation after those of another.
+pub(super) fn steps(rows: &Rows, (from_ms, last_ms): (i64, i64), step_ms: i64) -> Vec<(i64, Stats)> {
+    let within = rows.times_ms.partition_point(|at_ms| *at_ms < from_ms)..rows.times_ms.partition_point(|at_ms| *at_ms <= last_ms);
+    let stretches = stretches(&rows.times_ms, within, step_ms);
+    let folds = rows.columns.iter().flat_map(|column| of_column(column, &rows.times_ms, &stretches));
+    folds.map(|(start_ms, fold)| (start_ms, fold.stats)).collect()
+}
+
+/// Those of some rows that are in one step, by its start.
+fn stretches(times_ms: &[i64], within: Range<usize>, step_ms: i64) -> Vec<(i64, Range<usize>)> {
     let mut stretches: Vec<(i64, Range<usize>)> = Vec::new();
-    let mut from = 0;
-    while let Some(at_ms) = times_ms.get(from) {
-        let start_ms = bucket_start(*at_ms, step_ms);
-        let rest = times_ms.get(from..).unwrap_or_default();
-        let end = from + rest.partition_point(|at_ms| bucket_start(*at_ms, step_ms) == start_ms);
-        stretches.push((start_ms, from..end));
+    let mut from = within.start;
+    while let Some([at_ms, later @ ..]) = times_ms.get(from..within.end) {
+        // Not by the end of the step, which may be beyond the end of time.
+        let left_ms = (step_ms - at_ms.rem_euclid(step_ms)) as u64;
+        let end = from + 1 + later.partition_point(|later_ms| (later_ms.wrapping_sub(*at_ms) as u64) < left_ms);
+        stretches.push((bucket_start(*at_ms, step_ms), from..end));
         from = end;
     }
     stretches
@@ -119,12 +127,13 @@ fn stretches(times_ms: &[i64], step_ms: i64) -> Vec<(i64, Range<usize>)> {
 
 fn of_column(column: &Column, times_ms: &[i64], stretches: &[(i64, Range<usize>)]) -> Vec<(i64, Fold)> {
     let mut walk = Walk { column, row: 0, mark: 0, value: 0 };
+    walk.to(stretches.first().map_or(0, |(_, rows)| rows.start));
     let folds = stretches.iter().filter_map(|(start_ms, rows)| {
-        let Seen { uncertain, bad, values } = walk.to(rows.end);
+        let Seen { uncertain, bad, values, rows } = walk.to(rows.end);
         if values.is_empty() && uncertain + bad == 0 {
             return None;
         }
-        let (stats, sum) = of_values(column, times_ms, values).unwrap_or((Stats::default(), Sum::Rounded(0.0)));
+        let (stats, sum) = of_values(column, times_ms, values, rows).unwrap_or((Stats::default(), Sum::Rounded(0.0)));
         Some((*start_ms, Fold { stats: Stats { uncertain, bad, ..stats }, sum }))
     });
     folds.collect()
@@ -143,12 +152,14 @@ struct Seen {
     uncertain: u64,
     bad: u64,
     values: Range<usize>,
+    /// Of the first and the last of the values.
+    rows: (usize, usize),
 }
 
 impl Walk<'_> {
     fn to(&mut self, end: usize) -> Seen {
         let from = self.value;
-        let (mut uncertain, mut bad) = (0, 0);
+        let (mut uncertain, mut bad, mut ends) = (0, 0, None);
         // Rows beyond are absent.
         let end = end.min(self.column.covered);
         while self.row < end {
@@ -163,6 +174,9 @@ impl Walk<'_> {
                 None => (end, None),
             };
             let rows = until - self.row;
+            if matches!(state, None | Some(State::Uncertain(_))) {
+                ends = Some((ends.map_or(self.row, |(first, _)| first), until - 1));
+            }
             match state {
                 None => self.value += rows,
                 Some(State::Uncertain(_)) => {
@@ -174,7 +188,7 @@ impl Walk<'_> {
             }
             self.row = until;
         }
-        Seen { uncertain, bad, values: from..self.value }
+        Seen { uncertain, bad, values: from..self.value, rows: ends.unwrap_or_default() }
     }
 }
 

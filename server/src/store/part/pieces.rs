@@ -1,6 +1,7 @@
 //! A part chunk by chunk, for whoever reads several parts at once and bears with damage in one of them. What overlaps what, and which part
 //! wins, is not decided here.
 
+use super::fold::steps;
 use super::index::Place;
 use super::read::footer_of;
 use super::stats::Stats;
@@ -55,6 +56,17 @@ impl<S: Source> Part<S> {
             all.join(&more);
             all
         }))
+    }
+
+    /// What a series comes to in each step of a chunk, of its readings with `from_ms <= at_ms <= last_ms`, by the start of the step.
+    ///
+    /// # Errors
+    /// Damaged, or refused by the disk.
+    ///
+    /// # Panics
+    /// A step below 1.
+    pub fn piece_steps(&self, piece: &Piece, series: SeriesId, window: (i64, i64), step_ms: i64) -> Result<Vec<(i64, Stats)>, PartError> {
+        Ok(steps(&self.columns(&self.head(&piece.0)?, series)?, window, step_ms))
     }
 
     /// Readings of a series in a chunk with `from_ms <= at_ms <= last_ms`, ascending.

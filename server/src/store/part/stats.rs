@@ -182,11 +182,17 @@ fn measured(values: &Values, of: Range<usize>) -> Option<(Ends, Sum)> {
     Some((ends?, sum))
 }
 
-/// What values of a column come to, but for their quality, and with a sum that is exact where it can be.
-pub(super) fn of_values(column: &Column, times_ms: &[i64], of: Range<usize>) -> Option<(Stats, Sum)> {
+/// What values of a column come to, but for their quality, and with a sum that is exact where it can be. `rows` are those of the first and the last.
+pub(super) fn of_values(column: &Column, times_ms: &[i64], of: Range<usize>, rows: (usize, usize)) -> Option<(Stats, Sum)> {
     let (ends, sum) = measured(&column.values, of.clone())?;
     let value = |place: usize| column.values.get(of.start + place).map_or(f64::NAN, |value| number(&value));
-    let time = |place: usize| times_ms.get(column.row_of(of.start + place)).copied().unwrap_or_default();
+    // Finding the row of a value goes over all marks: for ends of the stretch, which they are but for NaN, it is known.
+    let row = |place: usize| match place {
+        0 => rows.0,
+        _ if of.start + place + 1 == of.end => rows.1,
+        _ => column.row_of(of.start + place),
+    };
+    let time = |place: usize| times_ms.get(row(place)).copied().unwrap_or_default();
     let (first, last) = ((time(ends.first), value(ends.first)), (time(ends.last), value(ends.last)));
     let stats = Stats { count: ends.count, sum: sum.to_f64(), min: value(ends.min), max: value(ends.max), first, last, ..Stats::default() };
     Some((stats, sum))

@@ -231,7 +231,8 @@ impl<F: Folder> Shelf<F> {
             stats.iter().for_each(|stats| steps.join(first, stats));
             return Ok(());
         }
-        self.piece(found, series, from_ms, last_ms)?.iter().for_each(|reading| steps.add(reading));
+        let folded = self.borne(found, found.part.piece_steps(&found.piece, series, (from_ms, last_ms), steps.step_ms))?;
+        folded.iter().flatten().for_each(|(start_ms, stats)| steps.join(*start_ms, stats));
         Ok(())
     }
 
