@@ -45,6 +45,9 @@ pub struct Standing {
     pub batches: u64,
     /// Bytes of these.
     pub bytes: u64,
+    /// Seconds since the first reading of the oldest of them; none where none waits, or its time is not known yet.
+    #[serde(default)]
+    pub oldest_age_s: Option<u64>,
     /// Bytes that the buffer takes on the disk.
     pub disk_bytes: u64,
     /// Readings dropped since the buffer began, all on record as gaps.

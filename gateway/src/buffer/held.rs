@@ -172,6 +172,13 @@ impl<S: Store> Buffer<S> {
         }
     }
 
+    /// When the first reading of the oldest batch that waits was taken, UTC; none where none waits, or while the time of its boot is not known.
+    pub fn oldest_ms(&mut self) -> Option<i64> {
+        let seq = self.head.oldest;
+        let record = if seq < self.durable { self.record(seq).ok().flatten() } else { None };
+        self.utc_ms(seq, BatchRecord::decode(&record?)?.from_ms)
+    }
+
     /// A gap record with UTC; none while it is not known.
     pub(super) fn gap_in_utc(&self, gap: &Gap) -> Option<Gap> {
         let utc_ms = |at_ms| self.utc_ms(gap.first_seq, at_ms);

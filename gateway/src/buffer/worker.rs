@@ -25,6 +25,7 @@ enum Request {
     Get { seq: u64, reply: Reply<Option<Stored>> },
     Release { through_seq: u64, ahead: Vec<(u64, u64)>, reply: Reply<()> },
     Schema { id: SchemaId, reply: Reply<Option<Vec<u8>>> },
+    Oldest { reply: Reply<Option<i64>> },
     SetTime { boot: BootId, offset_ms: i64, reply: Reply<()> },
     Ping { reply: Reply<()> },
 }
@@ -91,6 +92,14 @@ impl Handle {
         self.ask(|reply| Request::Schema { id, reply }).await
     }
 
+    /// When the first reading of the oldest batch that waits was taken, UTC; none where none waits, or nobody knows.
+    ///
+    /// # Errors
+    /// The buffer has stopped.
+    pub async fn oldest_ms(&self) -> Result<Option<i64>, BufferError> {
+        self.ask(|reply| Request::Oldest { reply }).await
+    }
+
     /// Says what must be added to the times of this boot to get UTC: what was held back is given out from now on.
     ///
     /// # Errors
@@ -155,6 +164,7 @@ pub fn serve<S: Store>(mut buffer: Buffer<S>, mut receiver: Receiver) {
                 answer_to(reply, answer);
             }
             Request::Schema { id, reply } => answer_to(reply, buffer.schema(id)),
+            Request::Oldest { reply } => answer_to(reply, Ok(buffer.oldest_ms())),
             Request::Ping { reply } => answer_to(reply, Ok(())),
             Request::SetTime { boot, offset_ms: told_ms, reply } => {
                 let answer = buffer.set_time(boot, told_ms).map_err(BufferError::from);
@@ -235,9 +245,9 @@ mod tests {
             assert_eq!(handle.append(closed()).await, Ok(1));
             assert_eq!(handle.get(1).await.unwrap().unwrap().body, closed().body);
             assert_eq!(handle.schema(closed().schema()).await.unwrap(), Some(closed().dictionary.message.clone()));
-            assert_eq!(handle.stats().batches, 1);
+            assert_eq!((handle.stats().batches, handle.oldest_ms().await), (1, Ok(Some(5))));
             handle.release(1, Vec::new()).await.unwrap();
-            assert_eq!(handle.stats().batches, 0);
+            assert_eq!((handle.stats().batches, handle.oldest_ms().await), (0, Ok(None)));
         });
         drop(handle);
         thread.join().unwrap();

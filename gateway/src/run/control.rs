@@ -17,12 +17,16 @@ use tracing::warn;
 use super::reload::Request;
 use crate::buffer::Stats;
 use crate::buffer::worker::Handle;
+use crate::clock;
 use crate::control::{ANSWER_WITHIN, Answer, Ask, JUDGED_WITHIN, MAX_LINE_BYTES, Standing, socket};
 use crate::link_log::{Level, LinkLog, MAX_FOR};
 use crate::timebase::State;
 
 /// Wait after the system could not give a connection, before the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Wait for the buffer to say how old its oldest batch is.
+const OLDEST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Wait for an answer that is under way at the stop.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
@@ -40,10 +44,15 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn standing(&self) -> Standing {
+    async fn standing(&self) -> Standing {
         let Stats { batches, bytes, disk_bytes, dropped_readings, pending_gaps, .. } = self.buffer.stats();
-        let (clock, warnings) = (self.time.borrow().source.to_string(), self.warnings.borrow().clone());
-        Standing { batches, bytes, disk_bytes, dropped_readings, pending_gaps, clock, warnings }
+        let (clock_source, warnings) = (self.time.borrow().source.to_string(), self.warnings.borrow().clone());
+        let now_ms = self.time.borrow().utc_ms(clock::boot_ms());
+        // A buffer that has stopped has none, and one whose disk stands still does not hold up the rest.
+        let oldest = timeout(OLDEST_WITHIN, self.buffer.oldest_ms()).await;
+        let oldest_ms = oldest.ok().and_then(Result::ok).flatten();
+        let oldest_age_s = oldest_ms.zip(now_ms).map(|(oldest_ms, now_ms)| now_ms.saturating_sub(oldest_ms).max(0).unsigned_abs() / 1000);
+        Standing { batches, bytes, oldest_age_s, disk_bytes, dropped_readings, pending_gaps, clock: clock_source, warnings }
     }
 }
 
@@ -106,7 +115,7 @@ async fn answer(mut stream: UnixStream, known: &Known) -> io::Result<()> {
     let answer: Answer = match serde_json::from_str(&line) {
         Ok(Ask::Log { link, level, seconds }) => switch(&link, &level, seconds, &known.logs),
         Ok(Ask::Reload) => reload(&known.reloads).await,
-        Ok(Ask::Status) => serde_json::to_string(&known.standing()).map_err(|error| format!("BUG: {error}")),
+        Ok(Ask::Status) => serde_json::to_string(&known.standing().await).map_err(|error| format!("BUG: {error}")),
         Err(error) => Err(format!("not understood: {error}")),
     };
     writer.write_all(format!("{}\n", serde_json::to_string(&answer)?).as_bytes()).await
@@ -154,7 +163,7 @@ mod tests {
         let (stop, stopped) = watch::channel(false);
         let (reloads, mut asked_to) = mpsc::channel::<Request>(1);
         let (stats, full) = (Stats { batches: 3, disk_bytes: 9, ..Stats::default() }, vec![Warning::new("disk", "it is full soon")]);
-        let (handle, _requests) = crate::buffer::worker::channel(stats);
+        let (handle, _) = crate::buffer::worker::channel(stats);
         let (time, warnings) = (watch::channel(State::default()).1, watch::channel(full.clone()).1);
         let known = Known { logs, reloads, buffer: handle, time, warnings };
         let served = tokio::spawn(serve(listener, buffer.clone(), known, stopped));

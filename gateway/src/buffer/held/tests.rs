@@ -42,6 +42,25 @@ fn first(buffer: &mut Buffer<Memory>, seq: u64) -> Option<(i64, bool)> {
 }
 
 #[test]
+fn the_oldest_batch_that_waits_tells_its_time_once_that_is_known() {
+    let medium = Medium::default();
+    let mut buffer = open(&medium);
+    assert_eq!(buffer.oldest_ms(), None, "nothing waits");
+    buffer.keep(NOW_MS, &batch(NOW_MS, None)).unwrap();
+    buffer.keep(0, &batch(5_000, Some(1))).unwrap();
+    buffer.keep(0, &batch(6_000, Some(1))).unwrap();
+    assert_eq!(buffer.oldest_ms(), Some(NOW_MS));
+    buffer = open(&medium);
+    assert_eq!(buffer.oldest_ms(), Some(NOW_MS), "after a restart");
+    buffer.release_ranges(1, &[(3, 3)]).unwrap();
+    assert_eq!(buffer.oldest_ms(), None, "of a boot of which nobody knows when it was");
+    buffer.set_time(BootId(1), NOW_MS).unwrap();
+    assert_eq!(buffer.oldest_ms(), Some(NOW_MS + 5_000));
+    buffer.release(2).unwrap();
+    assert_eq!(buffer.oldest_ms(), None, "nothing waits again");
+}
+
+#[test]
 fn held_batches_wait_for_the_time_of_their_boot_and_keep_it_through_restarts() {
     let medium = Medium::default();
     let mut buffer = open(&medium);
