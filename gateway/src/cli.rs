@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "commands answer on standard output")]
 
 mod buffer;
+mod convert;
 mod scan;
 mod simulate;
 mod support;
@@ -120,6 +121,15 @@ enum Command {
         /// The file; one that is there stays
         #[arg(short, long, default_value = "pattoo-support.json")]
         output: PathBuf,
+    },
+    /// Make a configuration and profiles from the YAML files of Pattoo's old agents; exit status 1 when something could not be converted
+    Convert {
+        /// Files such as pattoo_agent_modbustcpd.yaml, as they are
+        #[arg(required = true, value_name = "OLD.yaml")]
+        olds: Vec<PathBuf>,
+        /// Folder to write to, which is made where it is not there; nothing that is there is written over
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
     },
     /// Work on device profiles
     Profile {
@@ -247,6 +257,12 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             support::write(&source(cli), output)?;
             println!("{}: look through it before you send it", output.display());
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Convert { olds, out } => {
+            let (profiles, problems) = load_profiles(&cli.profiles);
+            print_problems(&problems);
+            let good = convert::convert(olds, &profiles, &cli.profiles, out)?;
+            Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Profile { command: ProfileCommand::Test { files } } => runtime()?.block_on(test_fixtures(cli, files)),
         Command::Simulate(args) => {

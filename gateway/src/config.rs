@@ -20,7 +20,7 @@
 //! | `buffer.max_bytes` | [`BUFFER_MAX_BYTES`] | 1 MiB to 1 TiB |
 //! | `buffer.max_age` | [`BUFFER_MAX_AGE`] | 1 min to 10 years |
 //! | `buffer.thin_to` | [`BUFFER_THIN_TO`] | 0 s to 1 h: when room runs out, one reading of a gauge stays in each such time; 0s: none is thinned out |
-//! | `buffer.commit_window` | [`BUFFER_COMMIT_WINDOW`] | 0 s to 10 min: batches that are complete within it are stored with one wait for the disk |
+//! | `buffer.commit_window` | by what is read, see [`own_window`] | 0 s to 10 min: batches that are complete within it are stored with one wait for the disk |
 //! | `batch.every` | [`BATCH_EVERY`] | 100 ms to 1 h |
 //! | `clock.trust` | [`CLOCK_TRUST`] | `auto`: while NTP keeps it, else the server's time decides; `system`: as it is |
 //! | `clock.ntp_file` | [`CLOCK_NTP_FILE`] | a file that is there once NTP has set the system's clock |
@@ -89,6 +89,7 @@ pub mod snmp;
 mod tests;
 mod traps;
 mod uplink;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -108,9 +109,11 @@ use crate::timebase::Trust;
 pub use bacnet::{Bacnet, BacnetPeer, Foreign};
 pub use exec::{Mode, Program};
 pub use inputs::{Input, Way};
+pub(crate) use load::check_text;
 pub use load::{Loaded, load};
 pub use read::Environment;
 pub use traps::Traps;
+pub use window::own_window;
 
 /// Largest configuration file, in bytes.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
@@ -140,9 +143,6 @@ pub const BUFFER_MAX_BYTES: u64 = 512 << 20;
 pub const BUFFER_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// Default of `buffer.thin_to`. A chart of a day has fewer points than there are minutes in it.
 pub const BUFFER_THIN_TO: Duration = Duration::from_secs(60);
-/// Default of `buffer.commit_window`: none. Readings already wait for [`BATCH_EVERY`] in memory, so that one batch comes in that time unless
-/// very many are read; a window would save nothing then, and add to what a power cut takes and to the delay.
-pub const BUFFER_COMMIT_WINDOW: Duration = Duration::ZERO;
 /// Default of `batch.every`.
 pub const BATCH_EVERY: Duration = Duration::from_secs(10);
 /// Default of `clock.trust`.
@@ -273,7 +273,7 @@ pub struct Buffer {
 impl Default for Buffer {
     fn default() -> Self {
         let path = PathBuf::from(BUFFER_PATH);
-        let (thin_to, commit_window) = (BUFFER_THIN_TO, BUFFER_COMMIT_WINDOW);
+        let (thin_to, commit_window) = (BUFFER_THIN_TO, Duration::ZERO);
         Self { path, max_bytes: BUFFER_MAX_BYTES, max_age: BUFFER_MAX_AGE, thin_to, commit_window }
     }
 }

@@ -31,6 +31,7 @@
 //! | `scan` | pure, `scan::drive` shell | finds devices and says which profile fits |
 //! | `outlook` | pure | what is going to be trouble |
 //! | `support` | pure | what somebody who helps may be told |
+//! | `convert` | pure | files of old agents -> a configuration and profiles |
 //! | `table` | pure | columns of text |
 //! | `pulse` | pure | whether the parts of the daemon are at work |
 //! | `credentials` | shell | where secrets are read |
@@ -48,6 +49,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod control;
+mod convert;
 pub mod credentials;
 pub mod driver;
 mod durations;

@@ -13,6 +13,8 @@ const PURE: &[&str] = &[
     "gateway/wire/src",
     "gateway/src/command.rs",
     "gateway/src/command",
+    "gateway/src/convert.rs",
+    "gateway/src/convert",
     "gateway/src/reading.rs",
     "gateway/src/profile.rs",
     "gateway/src/profile/decode.rs",

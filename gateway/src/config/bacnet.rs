@@ -9,8 +9,8 @@
 //!
 //! | key of the device | default | bounds |
 //! |---|---|---|
-//! | `device` | none | its instance, 0 to 4194302; each once on a link |
-//! | `address` | asked for with Who-Is | `address:port` of the device, or of the router before it |
+//! | `device` | whichever is at `address` | its instance, 0 to 4194302; each once on a link |
+//! | `address` | asked for with Who-Is | `address:port` of the device, or of the router before it; one of the two must be there |
 //! | `network`, `mac` | none | of a device behind a router: 1 to 65534, and hexadecimal |
 //! | `priority` | [`PRIORITY`] | of writes: 1, the strongest, to 16; below 8 only with `any_priority: true`, and never 6 |
 //! | `hold` | none | 1 s to 7 d: so long after a write, the point is given back to the device |
@@ -44,6 +44,10 @@ const TTL: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(
 const HOLD: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7 * 24 * 3_600));
 const LIFETIME: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(24 * 3_600));
 const MAX_INSTANCE: i128 = 0x3F_FFFE;
+/// The instance that stands for any, where a device is asked about itself (clause 15.5.2).
+const ANY_INSTANCE: u32 = 0x3F_FFFF;
+/// What stands in the place of an instance that the configuration does not say: from here on, each number once on a link.
+const UNSAID: u32 = 1 << 31;
 const MAX_NETWORK: i128 = 0xFFFE;
 /// Longest address on a network, in bytes.
 const MAX_MAC_BYTES: usize = 7;
@@ -81,7 +85,7 @@ pub struct Foreign {
 /// How a device is reached, and how it is written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BacnetPeer {
-    /// Its instance.
+    /// Its instance, or a number for one that nobody has said, see [`BacnetPeer::instance`]; each once on a link.
     pub device: u32,
     /// Where it is, or the router before it; asked for where absent.
     pub address: Option<SocketAddr>,
@@ -119,6 +123,26 @@ impl BacnetPeer {
     pub fn of(device: u32) -> Self {
         let (address, station, hold) = (None, None, None);
         Self { device, address, station, priority: PRIORITY, hold, cov_lifetime: COV_LIFETIME, cov_confirmed: false }
+    }
+}
+
+impl BacnetPeer {
+    /// Whether the configuration says its instance.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        self.device < UNSAID
+    }
+
+    /// The instance to ask it about itself with: any, where its address is all that is known.
+    #[must_use]
+    pub fn instance(&self) -> u32 {
+        if self.is_said() { self.device } else { ANY_INSTANCE }
+    }
+
+    /// Gets a number of its own on its link, where it has no instance.
+    pub(super) fn numbered(self, index: DeviceIndex) -> Self {
+        let number = || UNSAID.saturating_add(u32::try_from(index.0).unwrap_or(u32::MAX)).saturating_add(1);
+        Self { device: if self.is_said() { self.device } else { number() }, ..self }
     }
 }
 
@@ -171,9 +195,14 @@ fn remote(field: &Field<'_>, expected: &str, problems: &mut Problems<'_>) -> Opt
 pub(super) fn device(fields: &Fields<'_>, problems: &mut Problems<'_>) -> Option<BacnetPeer> {
     let field = fields.required("bacnet", "how the device is reached, such as { device: 3001 }", problems)?;
     let fields = Fields::read(field.node, field.what.trim_end_matches(": "), DEVICE_KEYS, problems)?;
-    let instance = fields.required("device", "the instance of the device", problems)?;
-    let instance = instance.integer(0, MAX_INSTANCE, "the instance of the device", problems)?;
-    let mut peer = BacnetPeer::of(u32::try_from(instance).ok()?);
+    let instance = match (fields.optional("device"), fields.optional("address")) {
+        (None, Some(_)) => UNSAID,
+        _ => {
+            let instance = fields.required("device", "the instance of the device, or its `address`", problems)?;
+            u32::try_from(instance.integer(0, MAX_INSTANCE, "the instance of the device", problems)?).ok()?
+        }
+    };
+    let mut peer = BacnetPeer::of(instance);
     if let Some(field) = fields.optional("address") {
         peer.address = Some(remote(&field, "address and port of the device, such as 10.0.0.7:47808", problems)?);
     }

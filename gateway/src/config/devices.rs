@@ -66,7 +66,7 @@ pub(super) fn read(
         if let Some(link) = links.good.get_mut(link) {
             link.devices.push(index);
             if let (Transport::Bacnet(bacnet), Some(peer)) = (&mut link.transport, peer) {
-                bacnet.peers.insert(index, peer);
+                bacnet.peers.insert(index, peer.numbered(index));
             }
         }
         writable.extend(allowed.into_iter().map(|(point, allowed)| ((index, point), allowed)));
@@ -125,6 +125,11 @@ fn device(node: &Node, what: &str, links: &mut Links, (found, files): (&Found, F
                 field.wrong("no unit: a BACnet device has an instance, under `bacnet`", problems);
             }
             peer = bacnet::device(&fields, problems);
+            let tells =
+                profile.as_ref().is_some_and(|profile| profile.points.iter().any(|p| matches!(&p.read, Read::Bacnet(read) if read.cov)));
+            if let Some(field) = fields.optional("bacnet").filter(|_| tells && peer.as_ref().is_some_and(|peer| !peer.is_said())) {
+                field.problem("`device` is missing, expected its instance: the profile has points whose changes are told by it", problems);
+            }
             let is_there = |link: &Link| peer.as_ref().is_some_and(|peer| is_reached(link, peer.device));
             let link = link_of(&fields, links, "BACnet", |transport| matches!(transport, Transport::Bacnet(_)), problems);
             if let Some(field) = fields.optional("bacnet").filter(|_| link.and_then(|link| links.good.get(link)).is_some_and(is_there)) {

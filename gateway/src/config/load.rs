@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::read::{self, Environment};
 use super::{Config, MAX_CONFIG_BYTES, Profiles};
 use crate::credentials;
-use crate::profile::{find_profiles, read_limited};
+use crate::profile::{Found, find_profiles, read_limited};
 use crate::yaml::Problem;
 
 /// A configuration that the daemon can run with, and what was left out of it.
@@ -31,5 +31,13 @@ pub fn load(path: &Path, profile_folders: &[PathBuf], env: Environment<'_>) -> R
     match read::read(path, &content, &found, env, &|path, most| read_limited(&credentials::find(path), most)) {
         Ok((config, own)) => Ok(Loaded { config, profiles: found.profiles, problems: [own, found.problems].concat() }),
         Err(own) => Err([own, found.problems].concat()),
+    }
+}
+
+/// What is wrong with this text of a configuration, with these profiles and no environment.
+pub(crate) fn check_text(file: &Path, content: &[u8], profiles: Profiles, files: read::Files<'_>) -> Vec<Problem> {
+    let found = Found { profiles, ..Found::default() };
+    match read::read(file, content, &found, &|_| None, files) {
+        Ok((_, problems)) | Err(problems) => problems,
     }
 }

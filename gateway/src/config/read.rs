@@ -9,8 +9,8 @@ use pattoo_wire::check_name;
 use super::clock::clock;
 use super::commands::commands;
 use super::{
-    BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links, traps,
-    uplink,
+    BATCH_EVERY, Batching, Buffer, Commands, Config, Link, MAX_CONFIG_BYTES, MAX_LINKS, MIN_INTERVAL, Transport, devices, links,
+    own_window, traps, uplink,
 };
 use crate::link_log::Level;
 use crate::profile::Found;
@@ -50,7 +50,8 @@ pub(crate) fn read(
     let Some(fields) = Fields::read(&node, "", KEYS, &mut problems) else { return Err(problems.into_list()) };
     let gateway = gateway(&fields, env, &mut problems);
     let uplink = uplink::read(&fields, env, &mut problems);
-    let buffer = buffer(&fields, env, &mut problems);
+    let mut window = None;
+    let mut buffer = buffer(&fields, env, &mut window, &mut problems);
     let batch = batch(&fields, &mut problems);
     let clock = clock(&fields, &mut problems);
     let commands = commands(&fields, buffer.as_ref().map(|buffer| buffer.path.as_path()), &mut problems);
@@ -61,6 +62,9 @@ pub(crate) fn read(
     let devices = devices::read(&fields, &mut links, (found, files), &mut points, &mut problems);
     if let (Some(gateway), Some(buffer)) = (&gateway, &buffer) {
         traps::link(&fields, (gateway, buffer, &devices), &mut links, files, &mut problems);
+    }
+    if let (Some(Buffer { commit_window, .. }), Some(batch), None) = (&mut buffer, &batch, window) {
+        *commit_window = own_window(&devices, batch);
     }
     match (gateway, uplink, buffer, batch, clock, commands) {
         (Some(gateway), Some(uplink), Some(buffer), Some(batch), Some(clock), Some(commands)) if usable => {
@@ -152,7 +156,7 @@ pub(super) fn path(field: &Field<'_>, problems: &mut Problems<'_>) -> Option<Pat
     Some(PathBuf::from(text))
 }
 
-fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -> Option<Buffer> {
+fn buffer(top: &Fields<'_>, env: Environment<'_>, window: &mut Option<Duration>, problems: &mut Problems<'_>) -> Option<Buffer> {
     let before = problems.count();
     let mut buffer = Buffer::default();
     if let Some(field) = top.optional("buffer") {
@@ -169,9 +173,8 @@ fn buffer(top: &Fields<'_>, env: Environment<'_>, problems: &mut Problems<'_>) -
         if let Some(time) = fields.optional("thin_to").and_then(|field| field.duration(Duration::ZERO, seconds(3_600), problems)) {
             buffer.thin_to = time;
         }
-        if let Some(time) = fields.optional("commit_window").and_then(|field| field.duration(Duration::ZERO, seconds(600), problems)) {
-            buffer.commit_window = time;
-        }
+        *window = fields.optional("commit_window").and_then(|field| field.duration(Duration::ZERO, seconds(600), problems));
+        buffer.commit_window = window.unwrap_or_default();
     }
     if let Some(text) = variable(env, "PATTOO_BUFFER_PATH") {
         buffer.path = PathBuf::from(text.as_str());

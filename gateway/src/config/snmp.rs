@@ -8,7 +8,7 @@ use super::read::{Files, path, split_endpoint};
 use crate::yaml::{self, Field, Fields, Node, Problem, Problems};
 
 /// Default port of an agent.
-const PORT: u16 = 161;
+pub(crate) const PORT: u16 = 161;
 /// Default of `timeout`, for one answer.
 pub const SNMP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Default of `retries`.

@@ -155,10 +155,44 @@ fn the_shortest_configuration_gets_the_documented_defaults() {
     let config = loaded.unwrap().config;
     let Buffer { path, max_bytes, max_age, thin_to, commit_window } = config.buffer;
     assert_eq!((path, max_bytes, max_age), (BUFFER_PATH.into(), BUFFER_MAX_BYTES, BUFFER_MAX_AGE));
-    assert_eq!((thin_to, commit_window), (BUFFER_THIN_TO, BUFFER_COMMIT_WINDOW));
+    assert_eq!((thin_to, commit_window), (BUFFER_THIN_TO, Duration::ZERO));
     assert_eq!(config.batch, Batching { every: BATCH_EVERY });
     assert_eq!(config.clock, Clock { trust: CLOCK_TRUST, ntp_file: CLOCK_NTP_FILE.into() });
     assert_eq!((config.links.len(), config.devices.len()), (1, 1));
+}
+
+/// What is read, and how long a complete batch waits for the next one.
+#[test]
+fn only_a_gateway_that_reads_about_once_a_minute_lets_batches_wait_for_each_other() {
+    let alarm = METER.replace("id: meter", "id: alarm").replace("unit: V", "unit: V, class: alarm");
+    let own = METER.replace("id: meter", "id: own").replace("unit: V", "unit: V, every: 30s");
+    let box_every = |every: &str| format!("devices: [{{ name: box, profile: machine, every: {every} }}]");
+    let with = |device: &str| {
+        format!(
+            "links: {{ plc: {{ tcp: 10.0.0.5:502 }}, in: {{ socket: /run/x }} }}\ndevices: [{{ name: box, profile: machine, every: 60s }}, {{ name: d, {device} }}]"
+        )
+    };
+    for (what, config, seconds) in [
+        ("as shipped", box_every("60s"), 70),
+        ("almost every two minutes", box_every("119s"), 129),
+        ("every two minutes: that is little enough", box_every("2m"), 0),
+        ("often: somebody looks", box_every("59s"), 0),
+        ("a meter that is read often", with("profile: meter, link: plc, every: 10s"), 0),
+        ("a meter that is read as rarely", with("profile: meter, link: plc, every: 90s"), 70),
+        ("a point that is read more often than its device", with("profile: own, link: plc, every: 90s"), 0),
+        ("an alarm", with("profile: alarm, link: plc, every: 90s"), 0),
+        ("what comes by itself", with("link: in, every: 90s"), 0),
+        ("batches that are long already", box_every("60s") + "\nbatch: { every: 60s }", 0),
+        ("as it is told", box_every("60s") + "\nbuffer: { commit_window: 0s }", 0),
+        ("as it is told, for often", box_every("1s") + "\nbuffer: { commit_window: 5m }", 300),
+    ] {
+        let files = Files::new(format!("gateway: a\nuplink: {{ url: mqtt://127.0.0.1 }}\n{config}\n"));
+        files.write("profiles/alarm.yaml", &alarm);
+        files.write("profiles/own.yaml", &own);
+        let loaded = files.load().unwrap();
+        assert_eq!(loaded.problems, [], "{what}");
+        assert_eq!(loaded.config.buffer.commit_window.as_secs(), seconds, "{what}");
+    }
 }
 
 #[test]

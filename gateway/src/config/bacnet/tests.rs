@@ -5,7 +5,13 @@ use crate::profile::Profile;
 const LINK: &str = "bms: { bacnet: 10.0.0.5:47808 }";
 
 fn read(links: &str, devices: &[&str]) -> Result<Config, String> {
-    let profile = "schema: 1\nid: ahu\nmanufacturer: X\nmodel: X\npoints:\n  - { name: t, read: { object: analog-input, instance: 1 } }\n";
+    read_with("", links, devices)
+}
+
+/// With more keys of the one point of the profile.
+fn read_with(more: &str, links: &str, devices: &[&str]) -> Result<Config, String> {
+    let point = format!("{{ name: t, read: {{ object: analog-input, instance: 1{more} }} }}");
+    let profile = format!("schema: 1\nid: ahu\nmanufacturer: X\nmodel: X\npoints:\n  - {point}\n");
     let profile = Profile::read("ahu.yaml".as_ref(), profile.as_bytes()).unwrap();
     let devices: String = devices.iter().enumerate().map(|(n, own)| format!("  - {{ name: d{n}, profile: ahu, {own} }}\n")).collect();
     let text = format!(
@@ -54,6 +60,17 @@ fn all_keys_are_read() {
     assert_eq!(link.peers, [(DeviceIndex(0), first), (DeviceIndex(1), BacnetPeer::of(3_002))].into());
 }
 
+#[test]
+fn a_device_that_only_its_address_names_is_asked_as_any() {
+    let config = read(LINK, &["link: bms, bacnet: { address: 10.0.0.7:47808 }", "link: bms, bacnet: { address: 10.0.0.8:47808 }"]).unwrap();
+    let peers: Vec<_> = bacnet(&config).peers.values().collect();
+    assert!(peers.iter().all(|peer| !peer.is_said() && peer.instance() == 4_194_303), "{peers:?}");
+    assert_ne!(peers[0].device, peers[1].device, "they are told apart");
+    let told = read_with(", cov: true", LINK, &["link: bms, bacnet: { address: 10.0.0.7:47808 }"]).unwrap_err();
+    assert!(told.contains("`device` is missing, expected its instance"), "{told}");
+    assert!(read_with(", cov: true", LINK, &["link: bms, bacnet: { device: 1, address: 10.0.0.7:47808 }"]).is_ok());
+}
+
 /// A silent device must not delay the others: each has a task of its own.
 #[test]
 fn each_device_is_a_part_of_its_link() {
@@ -78,6 +95,7 @@ fn what_is_wrong_is_told() {
         ("bms: { bacnet: 10.0.0.5:47808, foreign: { bbmd: 10.1.0.1:47808, ttl: 10s } }", "", "from 30s to 18h"),
         ("bms: { bacnet: 10.0.0.5:47808, foreign: { bbmd: 10.1.0.1:0, ttl: 60s } }", "", "of the BBMD"),
         (LINK, "link: bms", "`bacnet` is missing"),
+        (LINK, "link: bms, bacnet: { priority: 9 }", "`device` is missing, expected the instance of the device, or its `address`"),
         (LINK, "link: bms, unit: 3, bacnet: { device: 1 }", "no unit"),
         (LINK, "link: plc, bacnet: { device: 1 }", "found `plc`, expected the link to a BACnet device"),
         (LINK, "bacnet: { device: 1 }", "`link` is missing"),

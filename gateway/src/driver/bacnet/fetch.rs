@@ -13,7 +13,7 @@ use super::plan::{Group, answer_bytes, plan};
 use super::port::{Asked, Port};
 use super::sample::Gotten;
 use super::services::{self, Given, Property, Refusal};
-use super::tags::{ObjectId, Value};
+use super::tags::{ANY_DEVICE, ObjectId, Value};
 use super::tsm::Answer;
 use super::{Peer, sample};
 use crate::config::Device;
@@ -59,7 +59,7 @@ impl<'a> Talk<'a> {
             None => port.find(known.config.device).await.ok_or(Reason::Timeout)?,
         };
         known.peer = Some(peer.clone());
-        let times = port.meet(known.config.device, &peer);
+        let times = port.meet(known.config.device, known.config.is_said(), &peer);
         if std::mem::replace(&mut known.times, times) != times {
             known.restarted();
         }
@@ -76,9 +76,9 @@ impl<'a> Talk<'a> {
         Ok(talk)
     }
 
-    /// Asks what the device takes. Its answer also shows that it is the one of that instance.
+    /// Asks what the device takes. Its answer also shows that it is the one of that instance, where that is said.
     async fn introduce(&mut self, device: &Device) -> Result<(), Reason> {
-        let own = ObjectId::new(DEVICE, self.known.config.device);
+        let own = ObjectId::new(DEVICE, self.known.instance());
         let mut said = [None, None];
         for (said, id) in said.iter_mut().zip([MAX_APDU_LENGTH, SEGMENTATION]) {
             *said = match self.read_one(Property::of(own, id)).await.1? {
@@ -88,7 +88,7 @@ impl<'a> Talk<'a> {
                     _ => None,
                 }),
                 // Another device has the address of this one.
-                Err(Refusal { code: error::UNKNOWN_OBJECT, .. }) => return Err(Reason::Mismatch),
+                Err(Refusal { code: error::UNKNOWN_OBJECT, .. }) if self.known.config.is_said() => return Err(Reason::Mismatch),
                 Err(_) => None,
             };
         }
@@ -157,7 +157,7 @@ impl<'a> Talk<'a> {
     pub(super) fn object(&self, read: &BacnetRead) -> Option<ObjectId> {
         match &read.which {
             Which::Instance(instance) => Some(ObjectId::new(read.object, *instance)),
-            Which::Itself => Some(ObjectId::new(DEVICE, self.known.config.device)),
+            Which::Itself => Some(ObjectId::new(DEVICE, self.known.instance())),
             Which::Named(name) => self.known.names.as_ref()?.get(&(read.object, name.clone())).copied(),
         }
     }
@@ -310,6 +310,13 @@ impl<'a> Talk<'a> {
         let result = match asked.result {
             Ok(Answer::Body(body)) => match services::property_ack(&body) {
                 Ok((of, values)) if of == property => Ok(Ok(values)),
+                // Asked as any device, it answers as the one that it is.
+                Ok((of, values))
+                    if property.object == ANY_DEVICE && of.object.kind == DEVICE && (of.id, of.index) == (property.id, property.index) =>
+                {
+                    self.known.said = Some(of.object.instance);
+                    Ok(Ok(values))
+                }
                 _ => {
                     self.known.miss("malformed reply");
                     Err(Reason::Malformed)

@@ -22,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) config: BacnetPeer,
     /// Where it is.
     pub(crate) peer: Option<Peer>,
+    /// The instance that it has said, where the configuration does not say it.
+    pub(crate) said: Option<u32>,
     /// What it takes; none before it was asked.
     pub(crate) limits: Option<Limits>,
     /// How often it had named itself when it was asked last.
@@ -59,6 +61,7 @@ impl Known {
         Self {
             config,
             peer,
+            said: None,
             limits: None,
             times: 0,
             renewed: false,
@@ -75,8 +78,14 @@ impl Known {
         }
     }
 
+    /// Its instance: any, as long as nobody has said it.
+    pub(crate) fn instance(&self) -> u32 {
+        self.said.unwrap_or_else(|| self.config.instance())
+    }
+
     /// The device is silent: it may be another one, or elsewhere, when it is back.
     pub(crate) fn forget(&mut self) {
+        self.said = None;
         if self.config.address.is_none() {
             self.peer = None;
         }

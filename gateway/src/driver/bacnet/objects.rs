@@ -57,7 +57,7 @@ impl Talk<'_> {
     }
 
     fn own(&self) -> ObjectId {
-        ObjectId::new(DEVICE, self.known.config.device)
+        ObjectId::new(DEVICE, self.known.instance())
     }
 
     /// The list of objects: all of it, where the device can give that, or one by one.

@@ -180,10 +180,12 @@ impl Port {
         self.desk().seats.entry(instance).or_insert_with(|| Seat::new(Arc::clone(woken)));
     }
 
-    /// A device is about to be asked: says how often it has named itself.
-    pub(crate) fn meet(&self, instance: u32, peer: &Peer) -> u64 {
+    /// A device is about to be asked: says how often it has named itself. One whose instance is not said is asked for by nobody.
+    pub(crate) fn meet(&self, instance: u32, is_said: bool, peer: &Peer) -> u64 {
         let mut desk = self.desk();
-        desk.directory.want(instance);
+        if is_said {
+            desk.directory.want(instance);
+        }
         desk.directory.heard(instance, peer, Instant::now());
         if let Some(seat) = desk.seats.get_mut(&instance) {
             seat.peer = Some(peer.clone());

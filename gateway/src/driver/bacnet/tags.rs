@@ -12,6 +12,8 @@ use super::text;
 const MAX_DEPTH: usize = 16;
 /// Instance that stands for "any", and the highest that fits.
 pub(crate) const ANY_INSTANCE: u32 = 0x3F_FFFF;
+/// The device that is asked, whatever its instance (clause 15.5.2).
+pub(crate) const ANY_DEVICE: ObjectId = ObjectId { kind: 8, instance: ANY_INSTANCE };
 
 /// Bytes that are no elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
