@@ -150,11 +150,11 @@ fn the_prediction_agrees_with_what_was_measured_on_the_wire() {
 
 #[test]
 fn rare_readings_make_no_more_batches_than_polls_and_each_sync_has_its_price() {
-    let report = report("devices:\n  - { name: box, profile: linux-host, every: 24h }\n");
-    // Of the points with intervals of their own, those of 60 s make most polls.
-    let polls = 1 + 24 + 1440;
+    let report = report("buffer: { commit_window: 0s }\ndevices:\n  - { name: box, profile: linux-host, every: 24h }\n");
+    // Of the points with intervals of their own, those of 60 s make all polls: the others are due together with some of them.
+    let polls = 1440;
     assert_eq!(report.batches_per_day, polls);
-    assert!(report.flash_bytes_per_day >= polls * 8192, "{report}");
+    assert!(report.flash_bytes_per_day >= polls * 4096, "{report}");
     assert!(report.uplink_bytes_per_day > polls * 109, "{report}");
 }
 
@@ -182,23 +182,51 @@ fn the_text_is_a_table_for_each_link() {
     assert!(text.contains("Times assume 20 ms for each request;"), "{text}");
 }
 
-/// Measured: 155 bytes stored in each of 600 batches, in commits of 1 and of 6; the journal, which is not measured, comes on top.
+/// Measured: 155 bytes stored in each of 600 batches, in commits of 1 and of 6.
 #[test]
 fn what_reaches_the_flash_is_as_measured() {
     for (commits, measured) in [(600.0, 600.0 * 4307.0), (100.0, 600.0 * 846.0)] {
         let flow = Flow { batches: 600.0, commits, reading_bytes: 600.0 * (155.0 - STORED_BATCH_BYTES), wire_bytes: 0.0 };
-        let written = flow.flash_bytes() - commits * FLASH_JOURNAL_BYTES;
+        let written = flow.flash_bytes();
         assert!((written / measured - 1.0).abs() < 0.03, "{commits} commits: {written} for {measured}");
     }
+}
+
+/// Measured by `tests/benches/flash/run` in two runs, in MB a day of what the process wrote. On a busy machine polls come late, and more of them
+/// share a batch: then up to half too much is predicted.
+#[test]
+fn what_is_written_in_a_day_is_as_measured() {
+    let host = "devices:\n  - { name: box, profile: linux-host, every: 60s }\n";
+    let meter =
+        format!("links: {{ plc: {{ tcp: 10.0.0.5:502 }} }}\n{host}  - {{ name: meter, profile: eastron-sdm630, link: plc, every: 10s }}\n");
+    let window = |window: &str| format!("buffer: {{ commit_window: {window} }}\n");
+    for (what, config, measured) in [
+        ("this machine every 60 s, without a window", window("0s") + host, [6.3, 6.3]),
+        ("the same, 2 min", window("2m") + host, [2.8, 2.4]),
+        ("a meter every 10 s", window("0s") + &meter, [34.2, 25.6]),
+        ("the same, 5 min", window("5m") + &meter, [3.5, 3.1]),
+        ("this machine every 10 s", host.replace("60s", "10s"), [39.7, 28.7]),
+    ] {
+        let predicted_mb = report(&config).flash_bytes_per_day as f64 / 1e6;
+        for measured_mb in measured {
+            let share = predicted_mb / measured_mb;
+            assert!((0.75..1.5).contains(&share), "{what}: {predicted_mb} MB predicted, {measured_mb} MB measured");
+        }
+    }
+    // As shipped: 3.1 MB, and 16.1 at the block device.
+    let shipped = report(host);
+    assert!((2_500_000..4_000_000).contains(&shipped.flash_bytes_per_day), "{shipped}");
+    assert!((15_000_000..18_000_000).contains(&(shipped.flash_bytes_per_day + shipped.journal_bytes_per_day)), "{shipped}");
 }
 
 #[test]
 fn a_window_saves_waits_for_the_disk() {
     let mut config = loaded("devices:\n  - { name: box, profile: linux-host, every: 10s }\n").config;
     let commits = |config: &Config| Flow::of(config, &entries([(DeviceIndex(0), &config.devices[0])])).commits;
-    assert_eq!(commits(&config), 8640.0);
-    config.buffer.commit_window = Duration::from_secs(60);
-    assert_eq!(commits(&config), 1440.0);
+    for (window_s, expected) in [(0, 8640.0), (5, 8640.0), (10, 8640.0), (11, 4320.0), (60, 1440.0), (65, 8640.0 / 7.0)] {
+        config.buffer.commit_window = Duration::from_secs(window_s);
+        assert_eq!(commits(&config), expected, "{window_s} s");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Collects complete batches for a while, so that they are stored with one wait for the disk. A shell file: clock and log.
 //!
-//! A batch in it is in memory only: it counts as buffered, and may be sent, once the window is closed and the buffer has answered.
+//! A batch in it is in memory only: it counts as buffered, and may be sent, once the window is closed and the buffer has answered. The first
+//! batch after the start does not wait: somebody may be looking.
 
 use std::time::Duration;
 
@@ -20,11 +21,13 @@ pub(super) struct Window {
     waiting: Vec<Closed>,
     bytes: usize,
     until: Option<Instant>,
+    /// Nothing was stored yet.
+    first: bool,
 }
 
 impl Window {
     pub(super) fn new(buffer: Handle, length: Duration) -> Self {
-        Self { buffer, length, waiting: Vec::new(), bytes: 0, until: None }
+        Self { buffer, length, waiting: Vec::new(), bytes: 0, until: None, first: true }
     }
 
     /// Takes a batch; stores it at once if there is no window, or with all others if it is full.
@@ -32,7 +35,7 @@ impl Window {
         self.bytes += closed.body.len();
         self.waiting.push(closed);
         self.until.get_or_insert(Instant::now() + self.length);
-        if self.length.is_zero() || self.waiting.len() >= MAX_BATCHES || self.bytes >= MAX_BYTES {
+        if self.length.is_zero() || std::mem::take(&mut self.first) || self.waiting.len() >= MAX_BATCHES || self.bytes >= MAX_BYTES {
             self.close().await;
         }
     }
