@@ -43,8 +43,7 @@ const STORED_BATCH_BYTES: f64 = 60.0;
 /// tell all of these to 3 %.
 const FLASH_BYTES_PER_STORED: f64 = 1.05;
 const FLASH_COMMIT_BYTES: f64 = 4150.0;
-/// What the journal of an ext4 adds to a commit: the file has a new time, which is a block of inodes and the journal's own, each 5 s at most. Measured
-/// at the block device, see `tests/bench/flash.md`; a mount option `commit=600` saves most of it.
+/// What the journal of an ext4 adds to a commit. Measured at the block device, see `tests/bench/flash.md`; mount options did not change it.
 const JOURNAL_BYTES: f64 = 17_500.0;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 /// A link that is busy all the time.
@@ -367,7 +366,7 @@ impl fmt::Display for Report {
         let per_reading = self.flash_bytes_per_day as f64 / self.readings_per_day.max(1) as f64;
         let [per_day, journal] = [self.flash_bytes_per_day, self.journal_bytes_per_day].map(|bytes| ByteSize(bytes).display().si());
         write!(f, "flash     about {per_day} written a day, {per_reading:.0} bytes a reading; ")?;
-        writeln!(f, "the journal of an ext4 adds {journal}, little with `commit=600`")?;
+        writeln!(f, "the journal of an ext4 adds {journal}")?;
         if self.links.iter().flat_map(|link| &link.devices).any(|device| device.requests > 0) {
             writeln!(
                 f,
