@@ -1,8 +1,7 @@
 //! Shell: the embedded MQTT broker, over the library mqtt5: its listeners, its limits, its end.
 //!
-//! It does not store, acknowledge or understand messages: ingest is a client of it like of any other broker, by a door of its
-//! own and a password that lives as long as the process. Nothing of the library listens: each connection comes in by `front`,
-//! which bounds it, and is judged by its own `caller`.
+//! It does not store, acknowledge or understand messages: ingest is a client of it like of any other broker, by a `link` within this
+//! process. Nothing of the library listens: each connection comes in by `front`, which bounds it, and is judged by its own `caller`.
 //!
 //! | room | kind | holds |
 //! |---|---|---|
@@ -14,6 +13,7 @@
 //! | `tls` | shell | certificates as files, TLS 1.3 |
 //! | `register` | shell | accounts as they are now, who is admitted |
 //! | `caller`, `front` | shell | one connection |
+//! | `link` | shell | ingest as a client |
 
 pub mod access;
 pub mod accounts;
@@ -24,12 +24,13 @@ pub mod certificate;
 mod end_to_end;
 mod front;
 pub mod limits;
+pub mod link;
 pub mod meter;
 pub mod quiet;
 pub mod register;
 pub mod tls;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime};
@@ -51,7 +52,8 @@ use tracing::{error, info, warn};
 use accounts::hex;
 use caller::Place;
 use front::{Entry, Front};
-use limits::{Doors, Full, PRIVATE, PUBLIC};
+use limits::{Doors, Full, PUBLIC};
+use link::Link;
 pub use meter::MAX_PACKET_BYTES;
 use quiet::{Reason, TELL_EVERY};
 use register::{Party, Register, hold};
@@ -121,8 +123,7 @@ pub struct Listeners {
 pub struct Broker {
     plain: Option<(TcpListener, SocketAddr)>,
     tls: Option<Secure>,
-    private: (TcpListener, SocketAddr),
-    login: Login,
+    router: Arc<MessageRouter>,
     register: Arc<Register>,
     stop: watch::Sender<bool>,
 }
@@ -153,9 +154,6 @@ impl Broker {
     /// # Errors
     /// One cannot be had, or the certificate is not in order.
     pub async fn bind(listeners: Listeners, register: Arc<Register>) -> Result<Self, BrokerError> {
-        let mut secret = [0u8; 32];
-        getrandom::fill(&mut secret).map_err(|e| BrokerError::Random(e.to_string()))?;
-        let login = Login { user: access::INGEST.into(), password: hex(&secret) };
         let plain = listeners.plain.map(listen).transpose()?;
         let tls = match listeners.tls {
             None => None,
@@ -167,8 +165,7 @@ impl Broker {
                 Some(Secure { listener, address, tls, data, config: RwLock::new(config) })
             }
         };
-        let private = listen((Ipv4Addr::LOCALHOST, 0).into())?;
-        Ok(Self { plain, tls, private, login, register, stop: watch::Sender::new(false) })
+        Ok(Self { plain, tls, router: Arc::new(router()), register, stop: watch::Sender::new(false) })
     }
 
     /// The address without TLS, with its real port.
@@ -183,10 +180,12 @@ impl Broker {
         self.tls.as_ref().map(|tls| tls.address)
     }
 
-    /// Where ingest comes in, and how.
-    #[must_use]
-    pub fn for_ingest(&self) -> (SocketAddr, Login) {
-        (self.private.1, self.login.clone())
+    /// How ingest comes in.
+    ///
+    /// # Errors
+    /// No randomness from the system.
+    pub fn link(&self) -> Result<Link, BrokerError> {
+        Link::new(self.router.clone())
     }
 
     /// Stops it from elsewhere.
@@ -197,12 +196,10 @@ impl Broker {
 
     /// Serves until it is stopped.
     pub async fn run(self) {
-        let front = Arc::new(front(self.register.clone()));
+        let front = Arc::new(front(self.register.clone(), self.router.clone()));
         let mut stopped = self.stop.subscribe();
         let connections = Mutex::new(JoinSet::new());
         let public = Arc::new(Mutex::new(Doors::new(PUBLIC)));
-        let private = Arc::new(Mutex::new(Doors::new(PRIVATE)));
-        let password: Arc<str> = self.login.password.as_str().into();
         let gate = |listener, doors: &Arc<Mutex<Doors>>| Gate { listener, doors: doors.clone(), front: &front, connections: &connections };
         tokio::select! {
             () = async {
@@ -217,7 +214,6 @@ impl Broker {
                     None => std::future::pending().await,
                 }
             } => {}
-            () = gate(&self.private.0, &private).open(|| Entry::Private(password.clone())) => {}
             () = self.register.clone().watch() => {}
             () = sweep(&front.router, &public, &self.register) => {}
             _ = stopped.wait_for(|stop| *stop) => {}
@@ -336,17 +332,20 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError>
     open().map_err(|e: std::io::Error| BrokerError::Listen { listen: address, what: e.to_string() })
 }
 
-fn front(register: Arc<Register>) -> Front {
+fn router() -> MessageRouter {
     let queues = QueueLimits { max_messages: MAX_QUEUED, max_bytes: MAX_QUEUED_BYTES };
     // What is retained is bounded for each gateway (`limits::Retained`); the library's own bound is for all and would let one
     // take the room of others.
-    let router = MessageRouter::new().with_fallback_queue_limits(queues).with_retained_limits(0, 0);
+    MessageRouter::new().with_fallback_queue_limits(queues).with_retained_limits(0, 0)
+}
+
+fn front(register: Arc<Register>, router: Arc<MessageRouter>) -> Front {
     Front {
         register,
         config: config(),
-        router: Arc::new(router),
+        router,
         stats: Arc::new(BrokerStats::new()),
-        monitor: Arc::new(front::monitor(PUBLIC.clients + PRIVATE.clients)),
+        monitor: Arc::new(front::monitor(PUBLIC.clients)),
         shutdown: broadcast::channel(1).0,
     }
 }
@@ -355,7 +354,7 @@ fn front(register: Arc<Register>) -> Front {
 fn config() -> BrokerConfig {
     BrokerConfig {
         bind_addresses: Vec::new(),
-        max_clients: PUBLIC.clients + PRIVATE.clients,
+        max_clients: PUBLIC.clients,
         // A session ends with its connection: gateways hold what is not acknowledged, and ask again for the rest.
         session_expiry_interval: Duration::ZERO,
         max_packet_size: MAX_PACKET_BYTES,

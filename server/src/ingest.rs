@@ -1,8 +1,8 @@
 //! Messages of gateways -> what to store and what to acknowledge.
 //!
 //! `accept` is pure: bytes in, a verdict out, the catalogue moved on. `core` makes verdicts durable, `asking` knows what to ask
-//! gateways for, `fair` whose turn it is, `letters` keeps what cannot be read, `mqtt` brings messages in and answers out; `pattoo` does
-//! all of that for agents of the Python Pattoo, over HTTP. A message is acknowledged only by the commit that holds it; whatever else
+//! gateways for, `fair` whose turn it is, `letters` keeps what cannot be read; `inside` and `mqtt` bring messages in by `queue` and answers
+//! out, from our broker and from any other; `pattoo` does all of that for agents of the Python Pattoo, over HTTP. A message is acknowledged only by the commit that holds it; whatever else
 //! happens, the gateway sends it again.
 
 mod asking;
@@ -10,28 +10,66 @@ mod core;
 mod fair;
 mod future;
 mod group;
+mod inside;
 mod letters;
 mod mqtt;
 mod pattoo;
+mod queue;
 
 #[cfg(test)]
 mod end_to_end;
 
+use std::sync::{Arc, Mutex};
+
 use pattoo_wire::topic::{self, FromGateway};
 use pattoo_wire::{Batch, Header, Hello, Schema, SchemaId, Status, WireError, open_data};
+use rumqttc::TlsConfiguration;
 use thiserror::Error;
+use tokio::sync::watch;
 
+use crate::broker::Login;
+use crate::broker::link::Link;
 use crate::catalog::{Catalog, Known, Place, Progress, Refused};
+use crate::live::Live;
 use crate::store::Commit;
 
 pub use self::core::{Core, Message, Processed};
 pub use future::Now;
 pub use letters::{LetterError, Letters};
-pub use mqtt::{BrokerAddress, run};
 pub use pattoo::posts as agents;
 
 /// The core as its ways in share it: one at a time goes through the catalogue and the store.
-pub type SharedCore = std::sync::Arc<std::sync::Mutex<Core>>;
+pub type SharedCore = Arc<Mutex<Core>>;
+
+/// Where the broker is.
+#[derive(Clone)]
+pub struct BrokerAddress {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Account.
+    pub login: Option<Login>,
+    /// TLS; none for plain TCP.
+    pub tls: Option<TlsConfiguration>,
+}
+
+/// The broker that gateways publish to.
+#[derive(Clone)]
+pub enum Upstream {
+    /// Ours, in this process.
+    Embedded(Link),
+    /// Any other one.
+    External(BrokerAddress),
+}
+
+/// Serves until `stop` is true; what has arrived by then is still stored.
+pub async fn run(upstream: Upstream, core: SharedCore, live: Arc<Live>, stop: watch::Receiver<bool>) {
+    match upstream {
+        Upstream::Embedded(link) => inside::run(link, core, live, stop).await,
+        Upstream::External(broker) => mqtt::run(broker, core, live, stop).await,
+    }
+}
 
 /// Largest status document, in bytes.
 pub const MAX_STATUS_BYTES: usize = 256 << 10;

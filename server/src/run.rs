@@ -26,7 +26,7 @@ use crate::control;
 use crate::dashboards::Dashboards;
 use crate::favourites::Favourites;
 use crate::https;
-use crate::ingest::{self, BrokerAddress, Core, Letters};
+use crate::ingest::{self, BrokerAddress, Core, Letters, Upstream};
 use crate::live::Live;
 use crate::people;
 use crate::service;
@@ -222,23 +222,22 @@ fn pages(config: &Config) -> api::Pages {
 }
 
 /// The embedded broker, if it is ours to run, and how ingest reaches the one that is used.
-async fn open_broker(config: &Config, live: Arc<Live>) -> Result<(Option<Broker>, BrokerAddress)> {
+async fn open_broker(config: &Config, live: Arc<Live>) -> Result<(Option<Broker>, Upstream)> {
     match config.broker.clone() {
         config::Broker::Embedded { plain, tls } => {
             let data = config.data.clone();
             let register = blocking(move || Register::open(&data, live)).await??;
             let tls = tls.map(|tls| (tls, config.data.clone()));
             let broker = Broker::bind(Listeners { plain, tls }, register).await?;
-            let (address, login) = broker.for_ingest();
-            let upstream = BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(login), tls: None };
-            Ok((Some(broker), upstream))
+            let link = broker.link()?;
+            Ok((Some(broker), Upstream::Embedded(link)))
         }
         config::Broker::External { host, port, tls, credentials, ca, certificate } => {
             let login = credentials.as_deref().map(read_login).transpose()?;
             let own = certificate.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
             let tls = tls.then(|| tls::client(ca.as_deref(), own)).transpose()?;
             let tls = tls.map(|config| TlsConfiguration::Rustls(Arc::new(config)));
-            Ok((None, BrokerAddress { host, port, login, tls }))
+            Ok((None, Upstream::External(BrokerAddress { host, port, login, tls })))
         }
     }
 }

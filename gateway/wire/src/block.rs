@@ -221,73 +221,68 @@ fn write_values(writer: &mut Writer, repr: Repr, samples: &[Sample]) -> Result<(
 
 fn read_values(reader: &mut Reader<'_>, repr: Repr, marks: &mut Marks, ticks: usize, samples: &mut Vec<Sample>) -> Result<(), WireError> {
     if marks.pass(ticks) {
-        let mut values = Values::new(reader, repr, ticks)?;
-        for _ in 0..ticks {
-            samples.push(Sample::Good(values.next()?));
-        }
-        return Ok(());
+        return each_value(reader, repr, ticks, |value| samples.push(Sample::Good(value)));
     }
     let cells: Vec<_> = (0..ticks).map(|_| marks.next_cell()).collect();
     let present = cells.iter().filter(|mark| !matches!(mark, Some((BAD, _)))).count();
-    let mut values = Values::new(reader, repr, present)?;
-    for cell in cells {
-        samples.push(match cell {
-            None => Sample::Good(values.next()?),
-            Some((BAD, reason)) => Sample::Bad(reason),
-            Some((_, reason)) => Sample::Uncertain(values.next()?, reason),
-        });
-    }
+    let mut values = Vec::new();
+    each_value(reader, repr, present, |value| values.push(value))?;
+    let mut values = values.into_iter();
+    let cells = cells.into_iter().filter_map(|cell| match cell {
+        None => values.next().map(Sample::Good),
+        Some((BAD, reason)) => Some(Sample::Bad(reason)),
+        Some((_, reason)) => values.next().map(|value| Sample::Uncertain(value, reason)),
+    });
+    samples.extend(cells);
     Ok(())
 }
 
-/// Values of one series, one after the other.
-struct Values<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    repr: Repr,
-    /// Of booleans.
-    bits: &'a [u8],
-    taken: usize,
-    before: u64,
-}
-
-impl<'r, 'a> Values<'r, 'a> {
-    fn new(reader: &'r mut Reader<'a>, repr: Repr, count: usize) -> Result<Self, WireError> {
-        let bits = if repr == Repr::Bool { reader.take_bytes("booleans", count.div_ceil(8))? } else { &[] };
-        Ok(Self { reader, repr, bits, taken: 0, before: 0 })
-    }
-
-    #[inline]
-    fn next(&mut self) -> Result<Value, WireError> {
-        let Self { reader, before, taken, .. } = self;
-        let first = *taken == 0;
-        let value = match self.repr {
-            Repr::Decimal { exponent } => {
-                *before = (*before).wrapping_add(reader.take_i64("decimal")? as u64);
-                Value::Decimal(Decimal { mantissa: *before as i64, exponent })
+/// Reads values of one series, one after the other. Each representation has a loop of its own: there are millions of them.
+fn each_value(reader: &mut Reader<'_>, repr: Repr, count: usize, mut take: impl FnMut(Value)) -> Result<(), WireError> {
+    match repr {
+        Repr::Decimal { exponent } => {
+            let mut mantissa = 0i64;
+            for _ in 0..count {
+                mantissa = mantissa.wrapping_add(reader.take_i64("decimal")?);
+                take(Value::Decimal(Decimal { mantissa, exponent }));
             }
-            Repr::Unsigned => {
-                *before = if first { reader.take_u64("unsigned")? } else { (*before).wrapping_add(reader.take_i64("unsigned")? as u64) };
-                Value::Unsigned(*before)
+        }
+        Repr::Unsigned => {
+            let mut number = 0u64;
+            for place in 0..count {
+                let step = if place == 0 { reader.take_u64("unsigned")? } else { reader.take_i64("unsigned")? as u64 };
+                number = number.wrapping_add(step);
+                take(Value::Unsigned(number));
             }
-            Repr::F32 => {
-                let bits = if first { u32::from_le_bytes(le_bytes(reader)?) } else { *before as u32 ^ reader.take::<u32>("float")? };
-                *before = u64::from(bits);
-                Value::F32(f32::from_bits(bits))
+        }
+        Repr::F32 => {
+            let mut bits = 0;
+            for place in 0..count {
+                bits ^= if place == 0 { u32::from_le_bytes(le_bytes(reader)?) } else { reader.take_u32("float")? };
+                take(Value::F32(f32::from_bits(bits)));
             }
-            Repr::F64 => {
-                *before = if first { u64::from_le_bytes(le_bytes(reader)?) } else { *before ^ reader.take_u64("double")? };
-                Value::F64(f64::from_bits(*before))
+        }
+        Repr::F64 => {
+            let mut bits = 0;
+            for place in 0..count {
+                bits ^= if place == 0 { u64::from_le_bytes(le_bytes(reader)?) } else { reader.take_u64("double")? };
+                take(Value::F64(f64::from_bits(bits)));
             }
-            Repr::Bool => Value::Bool(self.bits.get(*taken / 8).is_some_and(|byte| byte >> (*taken % 8) & 1 == 1)),
-            Repr::Text => {
+        }
+        Repr::Bool => {
+            let bits = reader.take_bytes("booleans", count.div_ceil(8))?;
+            let flag = |place: usize| bits.get(place / 8).is_some_and(|byte| byte >> (place % 8) & 1 == 1);
+            (0..count).for_each(|place| take(Value::Bool(flag(place))));
+        }
+        Repr::Text => {
+            for _ in 0..count {
                 let len = reader.take_len("text", MAX_TEXT_BYTES)?;
                 let text = std::str::from_utf8(reader.take_bytes("text", len)?).map_err(|e| invalid(format!("text: {e}")))?;
-                Value::Text(text.to_owned())
+                take(Value::Text(text.to_owned()));
             }
-        };
-        *taken += 1;
-        Ok(value)
+        }
     }
+    Ok(())
 }
 
 fn le_bytes<const N: usize>(reader: &mut Reader<'_>) -> Result<[u8; N], WireError> {

@@ -48,6 +48,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The same as `take::<u64>`; millions of readings come through here.
+    #[inline]
     pub(crate) fn take_u64(&mut self, what: &'static str) -> Result<u64, WireError> {
         /// They hold 63 bits. Longer ones are for postcard to judge.
         const EASY_BYTES: usize = 9;
@@ -62,7 +63,14 @@ impl<'a> Reader<'a> {
         self.take(what)
     }
 
+    /// The same as `take::<u32>`, but that it also takes a number with zeros in front.
+    #[inline]
+    pub(crate) fn take_u32(&mut self, what: &'static str) -> Result<u32, WireError> {
+        u32::try_from(self.take_u64(what)?).map_err(|_| invalid(format!("{what}: a number over 32 bits")))
+    }
+
     /// The same as `take::<i64>`.
+    #[inline]
     pub(crate) fn take_i64(&mut self, what: &'static str) -> Result<i64, WireError> {
         let zigzag = self.take_u64(what)?;
         Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))

@@ -6,7 +6,7 @@
 
 use pattoo_wire::topic;
 
-/// The user name of ingest. No gateway can have it as a client id, see [`may_be_called`].
+/// What the client id of ingest begins with. Nobody without an account can have such a one, see [`may_be_called`].
 pub const INGEST: &str = "pattoo-server";
 /// What the client id of a gateway starts with; its name follows.
 const GATEWAY_ID: &str = "pattoo-";
@@ -16,8 +16,6 @@ const SHOWN_CHARS: usize = 64;
 /// Whom a connection was admitted as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
-    /// Our own subscriber.
-    Ingest,
     /// A gateway with an account: its name.
     Gateway(String),
     /// A program with an account that may send commands to gateways.
@@ -39,8 +37,6 @@ const READS: [&str; 3] = ["ack", "ask", "command"];
 const COMMANDER_WRITES: &str = "command";
 /// Topics below `pattoo/v1/<gateway>/` that whoever may send it commands reads.
 const COMMANDER_READS: [&str; 2] = ["command/result", "status"];
-/// Topics below `pattoo/v1/<gateway>/` that ingest writes.
-const INGEST_WRITES: [&str; 2] = ["ack", "ask"];
 
 /// Whether `who` may write this topic, also as a last will. `reserved` tells whether a gateway name has an account, revoked or
 /// not: such a name belongs to its account alone.
@@ -48,7 +44,6 @@ pub fn may_publish(who: &Who, topic: &str, reserved: impl Fn(&str) -> bool) -> b
     let Some((gateway, rest)) = parts(topic) else { return false };
     let writes = || WRITES.contains(&rest) || matches!(topic::parse(topic), Some((_, topic::FromGateway::Schema(_))));
     match who {
-        Who::Ingest => INGEST_WRITES.contains(&rest),
         Who::Gateway(name) => name == gateway && writes(),
         Who::Commander { gateways, .. } => rest == COMMANDER_WRITES && gateways.iter().any(|name| name == gateway),
         Who::Local => !reserved(gateway) && writes(),
@@ -58,7 +53,6 @@ pub fn may_publish(who: &Who, topic: &str, reserved: impl Fn(&str) -> bool) -> b
 /// Whether `who` may subscribe to this filter.
 pub fn may_subscribe(who: &Who, filter: &str) -> bool {
     match who {
-        Who::Ingest => filter.starts_with("pattoo/"),
         // The exact topics: no wildcard, no shared subscription.
         Who::Gateway(name) => parts(filter).is_some_and(|(gateway, rest)| gateway == name && READS.contains(&rest)),
         Who::Commander { gateways, .. } => {
@@ -75,7 +69,6 @@ pub fn may_subscribe(who: &Who, filter: &str) -> bool {
 pub fn may_be_called(who: &Who, client_id: &str, reserved: impl Fn(&str) -> bool) -> bool {
     let ours = client_id.strip_prefix(INGEST).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
     match who {
-        Who::Ingest => ours,
         Who::Gateway(name) => client_id.strip_prefix(GATEWAY_ID) == Some(name),
         // It may connect several times: no name has a '/'.
         Who::Commander { name, .. } => {
@@ -119,38 +112,37 @@ mod tests {
     }
 
     #[test]
-    fn nobody_writes_for_another_and_only_ingest_acknowledges() {
+    fn nobody_writes_for_another_and_nobody_acknowledges() {
         let g1 = Who::Gateway("g1".into());
-        for (topic, by_g1, by_local, by_ingest) in [
-            ("pattoo/v1/g1/data", true, false, false),
-            ("pattoo/v1/g1/schema/deadbeef", true, false, false),
-            ("pattoo/v1/g1/status", true, false, false),
-            ("pattoo/v1/g1/hello", true, false, false),
-            ("pattoo/v1/g1/command/result", true, false, false),
-            ("pattoo/v1/g1/ack", false, false, true),
-            ("pattoo/v1/g1/ask", false, false, true),
-            ("pattoo/v1/g1/command", false, false, false),
-            ("pattoo/v1/g1/schema", false, false, false),
-            ("pattoo/v1/g1/schema/xyz", false, false, false),
-            ("pattoo/v1/g1/data/x", false, false, false),
-            ("pattoo/v1/g2/data", false, true, false),
-            ("pattoo/v1/g2/hello", false, true, false),
-            ("pattoo/v1/g2/ack", false, false, true),
-            ("pattoo/v1/g11/data", false, true, false),
-            ("pattoo/v1/G1/data", false, true, false),
-            ("pattoo/v1/g1x/data", false, true, false),
-            ("pattoo/v1/a/b/data", false, false, false),
-            ("pattoo/v1/+/data", false, false, false),
-            ("pattoo/v1//data", false, false, false),
-            ("pattoo/v2/g1/data", false, false, false),
-            ("/pattoo/v1/g1/data", false, false, false),
-            ("other", false, false, false),
-            ("ack", false, false, false),
-            ("$SYS/x", false, false, false),
+        for (topic, by_g1, by_local) in [
+            ("pattoo/v1/g1/data", true, false),
+            ("pattoo/v1/g1/schema/deadbeef", true, false),
+            ("pattoo/v1/g1/status", true, false),
+            ("pattoo/v1/g1/hello", true, false),
+            ("pattoo/v1/g1/command/result", true, false),
+            ("pattoo/v1/g1/ack", false, false),
+            ("pattoo/v1/g1/ask", false, false),
+            ("pattoo/v1/g1/command", false, false),
+            ("pattoo/v1/g1/schema", false, false),
+            ("pattoo/v1/g1/schema/xyz", false, false),
+            ("pattoo/v1/g1/data/x", false, false),
+            ("pattoo/v1/g2/data", false, true),
+            ("pattoo/v1/g2/hello", false, true),
+            ("pattoo/v1/g2/ack", false, false),
+            ("pattoo/v1/g11/data", false, true),
+            ("pattoo/v1/G1/data", false, true),
+            ("pattoo/v1/g1x/data", false, true),
+            ("pattoo/v1/a/b/data", false, false),
+            ("pattoo/v1/+/data", false, false),
+            ("pattoo/v1//data", false, false),
+            ("pattoo/v2/g1/data", false, false),
+            ("/pattoo/v1/g1/data", false, false),
+            ("other", false, false),
+            ("ack", false, false),
+            ("$SYS/x", false, false),
         ] {
             assert_eq!(may_publish(&g1, topic, reserved), by_g1, "g1 {topic}");
             assert_eq!(may_publish(&Who::Local, topic, reserved), by_local, "local {topic}");
-            assert_eq!(may_publish(&Who::Ingest, topic, reserved), by_ingest, "ingest {topic}");
         }
     }
 
@@ -177,7 +169,6 @@ mod tests {
             assert_eq!(may_subscribe(&g1, filter), by_g1, "g1 {filter}");
             assert_eq!(may_subscribe(&Who::Local, filter), by_local, "local {filter}");
         }
-        assert!(may_subscribe(&Who::Ingest, "pattoo/v1/+/data") && !may_subscribe(&Who::Ingest, "#"));
     }
 
     #[test]
@@ -221,19 +212,18 @@ mod tests {
     #[test]
     fn nobody_pushes_another_out_by_its_client_id() {
         let g1 = Who::Gateway("g1".into());
-        for (id, by_g1, by_local, by_ingest) in [
-            ("pattoo-g1", true, false, false),
-            ("pattoo-g2", false, true, false),
-            ("pattoo-g11", false, true, false),
-            ("g1", false, true, false),
-            ("pattoo-server", false, false, true),
-            ("pattoo-server-0123", false, false, true),
-            ("pattoo-server2", false, true, false),
-            ("node-red", false, true, false),
+        for (id, by_g1, by_local) in [
+            ("pattoo-g1", true, false),
+            ("pattoo-g2", false, true),
+            ("pattoo-g11", false, true),
+            ("g1", false, true),
+            ("pattoo-server", false, false),
+            ("pattoo-server-0123", false, false),
+            ("pattoo-server2", false, true),
+            ("node-red", false, true),
         ] {
             assert_eq!(may_be_called(&g1, id, reserved), by_g1, "g1 {id}");
             assert_eq!(may_be_called(&Who::Local, id, reserved), by_local, "local {id}");
-            assert_eq!(may_be_called(&Who::Ingest, id, reserved), by_ingest, "ingest {id}");
         }
         assert_eq!(client_id("g1"), "pattoo-g1");
         // A gateway that bears the server's name is still no ingest.

@@ -9,17 +9,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use mqtt5::QoS;
 use mqtt5::broker::auth::{AuthProvider, AuthResult};
-use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::{BrokerEventHandler, ClientPublishEvent, PublishAction};
 use mqtt5::packet::connect::ConnectPacket;
 use mqtt5::packet::publish::PublishPacket;
 use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use tokio::sync::watch;
 
-use super::access::{INGEST, Who, client_id, may_be_called, may_publish, may_subscribe, shown};
-use super::accounts::{Account, Claim, Verdict, password_is, same};
+use super::access::{Who, client_id, may_be_called, may_publish, may_subscribe, shown};
+use super::accounts::{Account, Claim, Verdict, password_is};
 use super::certificate::Certificate;
 use super::front::Front;
 use super::limits::{Doors, FAILURES_WITHIN, Full, Source, WRONG_ANSWER_AFTER};
@@ -36,8 +34,6 @@ pub(super) enum Door {
     Plain,
     /// With TLS, and perhaps a certificate.
     Tls(Option<Certificate>),
-    /// Where only ingest comes in, with this password.
-    Private(Arc<str>),
 }
 
 /// A place at a door, given back when it is dropped.
@@ -85,7 +81,6 @@ struct Admitted {
 /// One connection.
 pub(super) struct Caller {
     pub(super) register: Arc<Register>,
-    router: Arc<MessageRouter>,
     pub(super) peer: SocketAddr,
     pub(super) door: Door,
     place: Mutex<Place>,
@@ -115,7 +110,6 @@ impl Caller {
     pub(super) fn new(front: &Front, peer: SocketAddr, door: Door, place: Place) -> Arc<Self> {
         Arc::new(Self {
             register: front.register.clone(),
-            router: front.router.clone(),
             peer,
             door,
             place: Mutex::new(place),
@@ -147,12 +141,6 @@ impl Caller {
     async fn identify(&self, connect: &ConnectPacket) -> Result<(Who, Option<Account>), Refused> {
         let (user, password) = (connect.username.as_deref(), connect.password.as_deref());
         let certificate = match &self.door {
-            Door::Private(ours) => {
-                return match (user, password) {
-                    (Some(INGEST), Some(password)) if same(password, ours.as_bytes()) => Ok((Who::Ingest, None)),
-                    _ => refused(Reason::WrongSecret, ReasonCode::BadUsernameOrPassword, "this door is for the server's own subscriber"),
-                };
-            }
             Door::Tls(certificate) => certificate.as_ref(),
             Door::Plain => None,
         };
@@ -245,7 +233,6 @@ impl Caller {
             return refused(Reason::TooManyClients, ReasonCode::QuotaExceeded, "as many clients as there may be");
         }
         let user = match &who {
-            Who::Ingest => Some(INGEST.to_owned()),
             Who::Gateway(name) | Who::Commander { name, .. } => Some(name.clone()),
             Who::Local => None,
         };
@@ -253,14 +240,6 @@ impl Caller {
         let _ = self.admitted.set(Admitted { who, client_id: connect.client_id.clone(), _registered: registered });
         self.inside.send_replace(true);
         Ok(user.map_or_else(AuthResult::success, AuthResult::success_with_user))
-    }
-
-    /// Hands on what ingest says to a gateway, which must not wait for one that does not take it: with QoS 1 the library would,
-    /// two seconds, and all others with it. One that is lost is made again when the gateway sends again.
-    async fn hand_down(&self, event: ClientPublishEvent) -> PublishAction {
-        let publish = PublishPacket::new(&*event.topic, event.payload, QoS::AtMostOnce);
-        self.router.route_message(&publish, Some(&event.client_id)).await;
-        PublishAction::Handled
     }
 
     fn may(&self, reason: Reason, what: &str, rule: impl FnOnce(&Who) -> bool) -> bool {
@@ -302,9 +281,6 @@ impl AuthProvider for Access {
 
 impl BrokerEventHandler for Access {
     fn on_client_publish<'a>(&'a self, event: ClientPublishEvent) -> Answer<'a, PublishAction> {
-        if matches!(self.0.door, Door::Private(_)) {
-            return Box::pin(self.0.hand_down(event));
-        }
         if !event.retain || self.0.retain(&event.topic, event.payload.len()) {
             return Box::pin(async { PublishAction::Continue });
         }

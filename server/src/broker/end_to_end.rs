@@ -32,12 +32,10 @@ async fn packet_from(stream: &mut TcpStream) -> (u8, Vec<u8>) {
     (head[0], body)
 }
 
-async fn connect(to: SocketAddr, id: &str, login: Option<&Login>) -> TcpStream {
+async fn connect(to: SocketAddr, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(to).await.unwrap();
     stream.set_nodelay(true).unwrap();
-    let flags = if login.is_some() { 0xc2 } else { 0x02 };
-    let account = login.map(|login| [text(&login.user), text(&login.password)].concat()).unwrap_or_default();
-    let body = [text("MQTT"), vec![5, flags, 0, 60, 0], text(id), account].concat();
+    let body = [text("MQTT"), vec![5, 0x02, 0, 60, 0], text(id)].concat();
     stream.write_all(&packet(0x10, &body)).await.unwrap();
     let (kind, body) = packet_from(&mut stream).await;
     assert_eq!((kind, body[1]), (0x20, 0));
@@ -48,19 +46,16 @@ async fn connect(to: SocketAddr, id: &str, login: Option<&Login>) -> TcpStream {
 async fn ingest_never_waits_for_a_gateway_that_takes_no_acknowledgements() {
     let listeners = Listeners { plain: Some("127.0.0.1:0".parse().unwrap()), tls: None };
     let broker = Broker::bind(listeners, Register::without_accounts(Arc::new(Live::default()))).await.unwrap();
-    let (plain, (private, login), stopper) = (broker.plain().unwrap(), broker.for_ingest(), broker.stopper());
+    let (plain, link, stopper) = (broker.plain().unwrap(), broker.link().unwrap(), broker.stopper());
     let broker = tokio::spawn(broker.run());
-    let mut slow = connect(plain, "slow", None).await;
+    let mut slow = connect(plain, "slow").await;
     slow.write_all(&packet(0x82, &[vec![0, 1, 0], text("pattoo/v1/g1/ack"), vec![1]].concat())).await.unwrap();
     assert_eq!(packet_from(&mut slow).await.0, 0x90);
-    let mut ingest = connect(private, "pattoo-server-1", Some(&login)).await;
-    let message = |id: u16| packet(0x32, &[text("pattoo/v1/g1/ack"), id.to_be_bytes().to_vec(), vec![0], vec![7; 90]].concat());
     // More than may be under way to one client, on its lane and in the buffers between.
     let mut slowest = Duration::ZERO;
-    for id in 1..=4000 {
+    for _ in 0..4000 {
         let sent = Instant::now();
-        ingest.write_all(&message(id)).await.unwrap();
-        assert_eq!(packet_from(&mut ingest).await.0, 0x40);
+        link.publish("pattoo/v1/g1/ack", vec![7; 90]).await;
         slowest = slowest.max(sent.elapsed());
     }
     assert!(slowest < STALL * 3 / 4, "ingest waited {slowest:?} for a gateway");
@@ -72,37 +67,35 @@ async fn ingest_never_waits_for_a_gateway_that_takes_no_acknowledgements() {
     assert!(rest.len() > 64 * 100 && rest.ends_with(&[0xe0, 0x01, 0x8b]), "{} bytes", rest.len());
 }
 
+/// Data of a gateway whose receipt has this number.
+fn data(id: u16) -> Vec<u8> {
+    packet(0x32, &[text("pattoo/v1/g1/data"), id.to_be_bytes().to_vec(), vec![0], id.to_be_bytes().to_vec()].concat())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_door_of_ingest_is_bounded_too() {
-    let live = Arc::new(Live::default());
-    let broker = Broker::bind(Listeners::default(), Register::without_accounts(live.clone())).await.unwrap();
-    let (private, login) = broker.for_ingest();
+async fn a_link_that_is_behind_delays_no_gateway_and_goes_on_after_it() {
+    let listeners = Listeners { plain: Some("127.0.0.1:0".parse().unwrap()), tls: None };
+    let broker = Broker::bind(listeners, Register::without_accounts(Arc::new(Live::default()))).await.unwrap();
+    let (plain, link) = (broker.plain().unwrap(), broker.link().unwrap());
     tokio::spawn(broker.run());
-    let mut held = Vec::new();
-    for _ in 0..200 {
-        held.push(TcpStream::connect(private).await.unwrap());
+    let mut inbox = link.subscribe(&["pattoo/v1/+/data"]).await;
+    let mut gateway = connect(plain, "g1").await;
+    let numbers = 1..=(MAX_QUEUED as u16 * 3);
+    let mut slowest = Duration::ZERO;
+    for id in numbers.clone() {
+        let sent = Instant::now();
+        gateway.write_all(&data(id)).await.unwrap();
+        assert_eq!(packet_from(&mut gateway).await.0, 0x40);
+        slowest = slowest.max(sent.elapsed());
     }
-    let refused = || live.clients().refusals.get(&("too_many_connects", String::new())).copied().unwrap_or_default();
-    timeout(PATIENCE, async {
-        while refused() < 200 - PRIVATE.waiting as u64 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("all but as many as may wait are refused");
-    drop(held);
-    // When they have gone, ingest comes in.
-    timeout(PATIENCE, async {
-        loop {
-            let mut stream = TcpStream::connect(private).await.unwrap();
-            let account = [text(&login.user), text(&login.password)].concat();
-            let body = [text("MQTT"), vec![5, 0xc2, 0, 60, 0], text("pattoo-server-1"), account].concat();
-            let mut first = [0; 1];
-            if stream.write_all(&packet(0x10, &body)).await.is_ok() && stream.read_exact(&mut first).await.is_ok() {
-                return;
-            }
-        }
-    })
-    .await
-    .expect("ingest is admitted");
+    assert!(slowest < STALL * 3 / 4, "a gateway waited {slowest:?} for ingest");
+    let mut found = Vec::new();
+    while found.len() < MAX_QUEUED {
+        let arrived = timeout(PATIENCE, inbox.take()).await.unwrap();
+        found.extend(arrived.into_iter().map(|message| u16::from_be_bytes(message.payload.try_into().unwrap())));
+    }
+    assert!(found.iter().copied().eq(numbers.take(MAX_QUEUED)), "the oldest stay, in their order; what had no room is sent again");
+    gateway.write_all(&data(7)).await.unwrap();
+    let next = timeout(PATIENCE, inbox.take()).await.unwrap();
+    assert_eq!(next.into_iter().map(|message| message.payload).collect::<Vec<_>>(), [vec![0, 7]]);
 }

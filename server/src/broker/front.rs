@@ -50,7 +50,6 @@ pub(super) struct Front {
 pub(super) enum Entry {
     Plain,
     Tls(Arc<ServerConfig>),
-    Private(Arc<str>),
 }
 
 /// Why a relay ended.
@@ -83,7 +82,6 @@ pub(super) async fn serve(front: Arc<Front>, stream: TcpStream, peer: SocketAddr
     let party = Party { peer, client_id: None, account: None };
     let config = match entry {
         Entry::Plain => return carry(&front, stream, peer, (Door::Plain, place), deadline).await,
-        Entry::Private(password) => return carry(&front, stream, peer, (Door::Private(password), place), deadline).await,
         Entry::Tls(config) => config,
     };
     let stream = match timeout_at(deadline, TlsAcceptor::from(config).accept(stream)).await {
@@ -209,13 +207,11 @@ async fn upward<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(from: &mut R, to: &
         if meter.past_connect() && inside.wait_for(|inside| *inside).await.is_err() {
             return End::BrokerGone;
         }
-        if !matches!(caller.door, Door::Private(_)) {
-            let now = std::time::Instant::now();
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            let wait = packets.take(now, announced, PACKETS_PER_S, AHEAD).max(bytes.take(now, count, BYTES_PER_S, AHEAD));
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
+        let now = std::time::Instant::now();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let wait = packets.take(now, announced, PACKETS_PER_S, AHEAD).max(bytes.take(now, count, BYTES_PER_S, AHEAD));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 }

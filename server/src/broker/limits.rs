@@ -54,8 +54,6 @@ pub struct Limits {
 
 /// Door for everybody: 1024 gateways, and people's tools; many gateways of a plant may share an address.
 pub const PUBLIC: Limits = Limits { waiting: 256, waiting_per_source: 64, connects_per_s: 20, connects_at_once: 200, clients: 1024 + 64 };
-/// Door for ingest: nobody else knows the password.
-pub const PRIVATE: Limits = Limits { waiting: 16, waiting_per_source: 16, connects_per_s: 20, connects_at_once: 40, clients: 4 };
 
 /// An address as far as it tells parties apart: of IPv6 the /64 that one party has to itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pattoo_wire::{Ack, Ask, ClockSource, Echo, Sample, Status, Value, topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
+use rumqttc::v5::mqttbytes::v5::{LastWill, Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::tests::{STREAM, batch, data, schema};
 use super::*;
 use crate::broker::register::Register;
-use crate::broker::{Broker, Listeners, Login, Stopper};
+use crate::broker::{Broker, Listeners, Stopper};
 use crate::live::Live;
 use crate::store::embedded::Embedded;
 use crate::store::memory::Memory;
@@ -32,7 +32,6 @@ struct Server {
     store: Arc<Embedded>,
     live: Arc<Live>,
     port: u16,
-    private: BrokerAddress,
     stop: watch::Sender<bool>,
     ingest: JoinHandle<()>,
     broker: JoinHandle<()>,
@@ -40,13 +39,12 @@ struct Server {
 }
 
 /// A broker that only this machine reaches: its port for gateways, and how ingest comes in.
-async fn bind(live: &Arc<Live>) -> (Broker, u16, BrokerAddress) {
+async fn bind(live: &Arc<Live>) -> (Broker, u16, Upstream) {
     let listeners = Listeners { plain: Some("127.0.0.1:0".parse().unwrap()), tls: None };
     let broker = Broker::bind(listeners, Register::without_accounts(live.clone())).await.unwrap();
     let port = broker.plain().unwrap().port();
-    let (address, login) = broker.for_ingest();
-    assert!(port != 0 && address.port() != port);
-    (broker, port, BrokerAddress { host: address.ip().to_string(), port: address.port(), login: Some(login), tls: None })
+    let link = broker.link().unwrap();
+    (broker, port, Upstream::Embedded(link))
 }
 
 impl Server {
@@ -54,13 +52,13 @@ impl Server {
         let store = Arc::new(Embedded::open(&folder.join("pattoo.redb")).unwrap());
         let live = Arc::new(Live::default());
         let core = Core::new(store.clone(), Letters::new(&folder.join("dead-letter")), live.clone()).unwrap();
-        let (broker, port, private) = bind(&live).await;
+        let (broker, port, upstream) = bind(&live).await;
         let stopper = broker.stopper();
         let (stop, stopped) = watch::channel(false);
         let broker = tokio::spawn(broker.run());
-        let ingest = tokio::spawn(run(private.clone(), core.shared(), live.clone(), stopped));
+        let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
         within("the subscription", live.until(true)).await;
-        Self { store, live, port, private, stop, ingest, broker, stopper }
+        Self { store, live, port, stop, ingest, broker, stopper }
     }
 
     async fn stop(self) {
@@ -74,16 +72,15 @@ impl Server {
 struct Gateway {
     client: AsyncClient,
     packets: mpsc::UnboundedReceiver<Packet>,
-    _events: JoinHandle<()>,
+    events: JoinHandle<()>,
 }
 
 impl Gateway {
-    async fn connect(port: u16, login: Option<&Login>) -> Self {
-        let name = if login.is_some() { "pattoo-server" } else { "test" };
-        let mut options = MqttOptions::new(format!("{name}-{:x}", getrandom::u64().unwrap()), "127.0.0.1", port);
-        if let Some(login) = login {
-            options.set_credentials(&login.user, &login.password);
-        }
+    async fn connect(port: u16) -> Self {
+        Self::connect_with(MqttOptions::new(format!("test-{:x}", getrandom::u64().unwrap()), "127.0.0.1", port)).await
+    }
+
+    async fn connect_with(options: MqttOptions) -> Self {
         let (client, mut events) = AsyncClient::new(options, 100);
         let (sender, packets) = mpsc::unbounded_channel();
         let events = tokio::spawn(async move {
@@ -95,7 +92,7 @@ impl Gateway {
                 }
             }
         });
-        let mut gateway = Self { client, packets, _events: events };
+        let mut gateway = Self { client, packets, events };
         gateway.next("the connection", |packet| matches!(packet, Packet::ConnAck(_)).then_some(())).await;
         gateway
     }
@@ -150,7 +147,7 @@ impl Gateway {
 async fn from_a_gateway_into_the_store_and_back_as_an_acknowledgement() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let mut gateway = Gateway::connect(server.port, None).await;
+    let mut gateway = Gateway::connect(server.port).await;
     gateway.subscribe(&topic::ack("g1")).await;
     gateway.publish_schema(&schema("V")).await;
     for seq in 1..=5 {
@@ -174,7 +171,7 @@ async fn from_a_gateway_into_the_store_and_back_as_an_acknowledgement() {
     // Everything is there again, the schema and the state of the stream included.
     let server = Server::start(folder.path()).await;
     assert_eq!(values(&server.store), expected);
-    let mut gateway = Gateway::connect(server.port, None).await;
+    let mut gateway = Gateway::connect(server.port).await;
     gateway.subscribe(&topic::ack("g1")).await;
     gateway.publish_batch(5).await;
     gateway.publish_batch(6).await;
@@ -188,7 +185,7 @@ async fn from_a_gateway_into_the_store_and_back_as_an_acknowledgement() {
 async fn a_hello_gets_the_time_and_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let mut gateway = Gateway::connect(server.port, None).await;
+    let mut gateway = Gateway::connect(server.port).await;
     gateway.subscribe(&topic::ask("g1")).await;
     gateway.publish_schema(&schema("V")).await;
     gateway.publish_batch(2).await;
@@ -215,7 +212,7 @@ async fn what_was_retained_before_ingest_came_is_read() {
     let (broker, port, upstream) = bind(&live).await;
     let stopper = broker.stopper();
     let broker = tokio::spawn(broker.run());
-    let mut gateway = Gateway::connect(port, None).await;
+    let mut gateway = Gateway::connect(port).await;
     gateway.subscribe(&topic::ack("g1")).await;
     gateway.publish_schema(&schema("V")).await;
     let status = Status { online: true, version: "9".into(), ..Status::default() };
@@ -239,79 +236,49 @@ async fn what_was_retained_before_ingest_came_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_breaks_off_is_seen_as_gone_by_its_last_will() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path()).await;
+    let status = |online| serde_json::to_vec(&Status { online, version: "9".into(), ..Status::default() }).unwrap();
+    let mut options = MqttOptions::new("pattoo-g1", "127.0.0.1", server.port);
+    options.set_last_will(LastWill::new(topic::status("g1"), status(false), QoS::AtLeastOnce, true, None));
+    let gateway = Gateway::connect_with(options).await;
+    gateway.publish(topic::status("g1"), true, status(true)).await;
+    let online = |expected| {
+        let live = &server.live;
+        async move {
+            while live.gateway("g1").and_then(|gateway| gateway.status).map(|status| status.online) != Some(expected) {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    within("the status", online(true)).await;
+    gateway.events.abort();
+    within("the last will", online(false)).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_cannot_forge_an_acknowledgement() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path()).await;
-    let mut anyone = Gateway::connect(server.port, None).await;
+    let mut anyone = Gateway::connect(server.port).await;
     assert_eq!(anyone.verdict("pattoo/v1/g1/ack").await, PubAckReason::NotAuthorized);
     assert_eq!(anyone.verdict("elsewhere").await, PubAckReason::NotAuthorized);
     assert_eq!(anyone.verdict("pattoo/v1/g1/data").await, PubAckReason::Success);
-    let login = server.private.login.clone().unwrap();
-    let mut ingest = Gateway::connect(server.private.port, Some(&login)).await;
-    ingest.subscribe("pattoo/v1/g1/ack").await;
-    assert_eq!(ingest.verdict("pattoo/v1/g1/ack").await, PubAckReason::Success);
-
-    // The right password at the door for everybody, a wrong one and none at ingest's own door.
-    for (port, credentials) in
-        [(server.port, Some(login.password.as_str())), (server.private.port, Some("guess")), (server.private.port, None)]
-    {
-        let mut options = MqttOptions::new("pattoo-server-thief", "127.0.0.1", port);
-        if let Some(password) = credentials {
-            options.set_credentials(&login.user, password);
+    // The name of ingest opens nothing: neither as a user nor as a client id.
+    for (id, password) in [("thief", Some("guess")), ("pattoo-server-thief", None)] {
+        let mut options = MqttOptions::new(id, "127.0.0.1", server.port);
+        if let Some(password) = password {
+            options.set_credentials("pattoo-server", password);
         }
         let (_client, mut events) = AsyncClient::new(options, 1);
         let refused = within("the refusal", events.poll()).await.unwrap_err();
         assert!(matches!(refused, rumqttc::v5::ConnectionError::ConnectionRefused(_)), "{refused}");
     }
-    assert_eq!(server.live.clients().refusals.get(&("wrong_secret", String::new())), Some(&3));
+    let refusals = server.live.clients().refusals;
+    assert_eq!(["wrong_secret", "client_id"].map(|reason| refusals.get(&(reason, String::new()))), [Some(&1), Some(&1)]);
     server.stop().await;
-}
-
-/// Passes connections on to a port until it is told to cut them all.
-async fn link(to: u16) -> (u16, watch::Sender<u32>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (cuts, cut) = watch::channel(0);
-    tokio::spawn(async move {
-        while let Ok((mut near, _)) = listener.accept().await {
-            let mut cut = cut.clone();
-            cut.mark_unchanged();
-            tokio::spawn(async move {
-                let mut far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
-                tokio::select! {
-                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                    _ = cut.changed() => {}
-                }
-            });
-        }
-    });
-    (port, cuts)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_cut_connection_ingest_is_back_by_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let live = Arc::new(Live::default());
-    let (broker, port, private) = bind(&live).await;
-    tokio::spawn(broker.run());
-    let (link, cuts) = link(private.port).await;
-    let core = Core::new(Arc::new(Memory::default()), Letters::new(folder.path()), live.clone()).unwrap();
-    let (stop, stopped) = watch::channel(false);
-    let upstream = BrokerAddress { port: link, ..private };
-    let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
-    within("the subscription", live.until(true)).await;
-    let mut gateway = Gateway::connect(port, None).await;
-    gateway.subscribe(&topic::ack("g1")).await;
-    gateway.publish_schema(&schema("V")).await;
-    for seq in 1..=3 {
-        gateway.publish_batch(seq).await;
-        gateway.acknowledged(seq).await;
-        cuts.send_modify(|cuts| *cuts += 1);
-        within("the cut", live.until(false)).await;
-        within("the new subscription", live.until(true)).await;
-    }
-    stop.send_replace(true);
-    within("ingest to stop", ingest).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -324,7 +291,7 @@ async fn a_schema_that_a_failing_store_lost_is_asked_for_again() {
     let (stop, stopped) = watch::channel(false);
     let ingest = tokio::spawn(run(upstream, core.shared(), live.clone(), stopped));
     within("the subscription", live.until(true)).await;
-    let mut gateway = Gateway::connect(port, None).await;
+    let mut gateway = Gateway::connect(port).await;
     gateway.subscribe(&topic::ack("g1")).await;
     store.fail(Some("disk full"));
     gateway.publish_schema(&schema("V")).await;

@@ -7,7 +7,7 @@ use pattoo_server::store::victoria::remote_write::{MAX_SAMPLES, Message};
 use pattoo_tests::mqtt::{Connect, Raw, code, publish};
 use pattoo_tests::store_plant::{BEGIN_MS, MIX, POINTS, Poll, behaviour, history};
 use pattoo_tests::victoria::{Victoria, agent};
-use pattoo_wire::{Ack, Batch, Block, Device, Header, Kind, Repr, Schema, Series, data_message, topic};
+use pattoo_wire::{Ack, Batch, Block, Device, Header, Kind, Repr, Schema, SchemaId, Series, data_message, topic};
 
 use crate::Options;
 
@@ -67,55 +67,77 @@ pub(crate) fn between(polls: &[Poll], from_ms: i64, to_ms: i64) -> &[Poll] {
     polls.get(at(from_ms)..at(to_ms)).unwrap_or_default()
 }
 
-/// A gateway's history, acknowledged; gives how many readings it had.
-fn one_gateway(options: &Options, first: usize, broker: SocketAddr) -> Result<u64> {
-    let name = gateway(first);
-    let devices = DEVICES.min(options.devices - first);
-    let schema = schema(devices);
-    let (schema_id, message) = schema.encode()?;
-    let mut raw = Raw::plain(broker)?.connected(Connect::as_id(&format!("pattoo-{name}")))?;
-    ensure!(raw.subscribe(&topic::ack(&name))? == code::GRANTED_1, "no acknowledgements for {name}");
-    ensure!(raw.publish(&topic::schema(&name, schema_id), true, &message)? == code::SUCCESS, "the schema was refused");
-    let histories: Vec<_> = (first..first + devices).map(|device| history(options.seed, device, options.polls, options.poll_ms)).collect();
-    let (mut sent, mut acked, mut readings) = (0, 0, 0);
-    let batches = options.polls.div_ceil(POLLS) as u64;
-    let span_ms = POLLS as i64 * options.poll_ms;
-    while acked < batches {
-        while sent < batches && sent < acked + IN_FLIGHT {
-            let from_ms = BEGIN_MS + sent as i64 * span_ms;
+/// All that a gateway will say, made before it is timed: nothing but sending is left, so that the server never waits for it.
+pub(crate) struct Gateway {
+    name: String,
+    schema: (SchemaId, Vec<u8>),
+    bodies: Vec<Vec<u8>>,
+    readings: u64,
+}
+
+impl Gateway {
+    fn new(options: &Options, first: usize) -> Result<Self> {
+        let devices = DEVICES.min(options.devices - first);
+        let schema = schema(devices);
+        let (schema_id, message) = schema.encode()?;
+        let histories: Vec<_> =
+            (first..first + devices).map(|device| history(options.seed, device, options.polls, options.poll_ms)).collect();
+        let span_ms = POLLS as i64 * options.poll_ms;
+        let (mut bodies, mut readings) = (Vec::new(), 0);
+        for number in 0..options.polls.div_ceil(POLLS) as i64 {
+            let from_ms = BEGIN_MS + number * span_ms;
             let of_device = |(device, polls): (usize, &Vec<Poll>)| blocks(device, between(polls, from_ms, from_ms + span_ms));
             let batch = Batch { blocks: histories.iter().enumerate().flat_map(of_device).collect(), gaps: Vec::new() };
             readings += batch.readings() as u64;
-            let body = pattoo_wire::compressed(batch.encode(schema_id, &schema)?)?;
-            sent += 1;
-            let data = data_message(&Header { stream: STREAM, seq: sent, oldest: acked + 1 }, &body)?;
-            raw.send(&publish(&topic::data(&name), (sent % 60_000 + 1) as u16, false, &data))?;
+            bodies.push(pattoo_wire::compressed(batch.encode(schema_id, &schema)?)?);
         }
-        acked = acked.max(Ack::decode(&raw.message().with_context(|| format!("{acked} of {batches} acknowledged"))?.1)?.seq);
+        Ok(Self { name: gateway(first), schema: (schema_id, message), bodies, readings })
     }
-    Ok(readings)
+
+    /// Sends it all, and waits until it is acknowledged.
+    fn send(&self, broker: SocketAddr) -> Result<()> {
+        let Self { name, schema: (schema_id, schema), bodies, .. } = self;
+        let mut raw = Raw::plain(broker)?.connected(Connect::as_id(&format!("pattoo-{name}")))?;
+        ensure!(raw.subscribe(&topic::ack(name))? == code::GRANTED_1, "no acknowledgements for {name}");
+        ensure!(raw.publish(&topic::schema(name, *schema_id), true, schema)? == code::SUCCESS, "the schema was refused");
+        let (mut sent, mut acked) = (0, 0);
+        while acked < bodies.len() as u64 {
+            while sent < acked + IN_FLIGHT
+                && let Some(body) = bodies.get(sent as usize)
+            {
+                sent += 1;
+                let data = data_message(&Header { stream: STREAM, seq: sent, oldest: acked + 1 }, body)?;
+                raw.send(&publish(&topic::data(name), (sent % 60_000 + 1) as u16, false, &data))?;
+            }
+            let ack = raw.message().with_context(|| format!("{acked} of {} acknowledged", bodies.len()))?;
+            acked = acked.max(Ack::decode(&ack.1)?.seq);
+        }
+        Ok(())
+    }
 }
 
-/// All gateways at once.
-pub(crate) fn mqtt(options: &Options, broker: SocketAddr) -> Result<u64> {
+/// All gateways.
+pub(crate) fn gateways(options: &Options) -> Result<Vec<Gateway>> {
+    (0..options.devices).step_by(DEVICES).map(|first| Gateway::new(options, first)).collect()
+}
+
+/// All of them at once; gives how many readings that were.
+pub(crate) fn mqtt(gateways: &[Gateway], broker: SocketAddr) -> Result<u64> {
     std::thread::scope(|scope| {
-        let gateways: Vec<_> =
-            (0..options.devices).step_by(DEVICES).map(|first| scope.spawn(move || one_gateway(options, first, broker))).collect();
-        let mut readings = 0;
-        for gateway in gateways {
-            readings += gateway.join().map_err(|_| anyhow::anyhow!("a gateway panicked"))??;
+        let sending: Vec<_> = gateways.iter().map(|gateway| scope.spawn(move || gateway.send(broker))).collect();
+        for gateway in sending {
+            gateway.join().map_err(|_| anyhow::anyhow!("a gateway panicked"))??;
         }
-        Ok(readings)
+        Ok(gateways.iter().map(|gateway| gateway.readings).sum())
     })
 }
 
-/// The same in messages of ten polls of all series, as an agent of Prometheus sends them.
-pub(crate) fn remote_write(options: &Options, victoria: &Victoria) -> Result<u64> {
-    let agent = agent();
+/// The same in messages of ten polls of all series, as an agent of Prometheus sends them; with how many samples each has.
+pub(crate) fn messages(options: &Options) -> Result<Vec<(u64, Vec<u8>)>> {
     let histories: Vec<_> = (0..options.devices).map(|device| history(options.seed, device, options.polls, options.poll_ms)).collect();
     let polls = (MAX_SAMPLES / (options.devices * POINTS)).max(1);
     let span_ms = polls as i64 * options.poll_ms;
-    let mut written = 0;
+    let mut messages = Vec::new();
     for number in 0..options.polls.div_ceil(polls) as i64 {
         let from_ms = BEGIN_MS + number * span_ms;
         let mut message = Message::default();
@@ -132,8 +154,13 @@ pub(crate) fn remote_write(options: &Options, victoria: &Victoria) -> Result<u64
                 message.put(labels, samples);
             }
         }
-        written += message.samples() as u64;
-        victoria.write(&agent, &message.take()?)?;
+        messages.push((message.samples() as u64, message.take()?));
     }
-    Ok(written)
+    Ok(messages)
+}
+
+/// Writes them, one after the other; gives how many samples that were.
+pub(crate) fn remote_write(messages: &[(u64, Vec<u8>)], victoria: &Victoria) -> Result<u64> {
+    let agent = agent();
+    messages.iter().map(|(samples, message)| victoria.write(&agent, message).map(|()| samples)).sum()
 }

@@ -1,8 +1,8 @@
 //! The server's store beside Debian's VictoriaMetrics: the same data and questions for both real programs, judged by their CPU time.
 //!
 //! `cargo build --release --workspace --bins && PATTOO_TEST_BIN=$PWD/target/release cargo bench --profile release --workspace --bench
-//! store_beside_victoria` prints the tables; `-- --hours N --devices N --every SECONDS --asked N --seed N` for others. Fails where an answer of
-//! either is not what the history says.
+//! store_beside_victoria` prints the tables; `-- --hours N --devices N --every SECONDS --asked N --seed N` for others, `--alone` for our load without the other
+//! server and without questions. Fails where an answer of either is not what the history says.
 #![expect(clippy::print_stdout, reason = "its tables go to the terminal")]
 
 mod ask;
@@ -38,6 +38,7 @@ pub(crate) struct Options {
     pub(crate) polls: usize,
     pub(crate) poll_ms: i64,
     asked: usize,
+    alone: bool,
 }
 
 impl Options {
@@ -51,9 +52,13 @@ impl Options {
 }
 
 fn options() -> Result<Options> {
-    let (mut seed, mut devices, mut hours, mut every_s, mut asked) = (20_201, 50, 2, 10, 100);
+    let (mut seed, mut devices, mut hours, mut every_s, mut asked, mut alone) = (20_201, 50, 2, 10, 100, false);
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
+        if word == "--alone" {
+            alone = true;
+            continue;
+        }
         let value: u64 = words.next().with_context(|| format!("{word} without a value"))?.parse().with_context(|| word.clone())?;
         match word.as_str() {
             "--seed" => seed = value,
@@ -61,14 +66,14 @@ fn options() -> Result<Options> {
             "--hours" => hours = value,
             "--every" => every_s = value,
             "--asked" => asked = usize::try_from(value)?,
-            _ => anyhow::bail!("{word}: known are --seed, --devices, --hours, --every (seconds) and --asked"),
+            _ => anyhow::bail!("{word}: known are --seed, --devices, --hours, --every (seconds), --asked and --alone"),
         }
     }
     ensure!(
         devices > 0 && hours > 0 && (1..=60).contains(&every_s) && asked > 0,
         "more than 0 of each, and at most 60 s between two polls"
     );
-    Ok(Options { seed, devices, polls: usize::try_from(hours * 3600 / every_s)?, poll_ms: i64::try_from(every_s)? * 1000, asked })
+    Ok(Options { seed, devices, polls: usize::try_from(hours * 3600 / every_s)?, poll_ms: i64::try_from(every_s)? * 1000, asked, alone })
 }
 
 /// What a program took for the load.
@@ -182,17 +187,19 @@ fn main() -> Result<()> {
     std::fs::write(&config, format!("data: {}\nretention: 50years\n{listen}", data.display()))?;
     stack.start_server_with(&config)?;
     let ours = stack.server.as_ref().context("it runs")?.id();
+    let columns = "| server | points | s | CPU s at acknowledgement | M points per CPU s | CPU s settled | M points per CPU s | bytes a point | peak MiB |";
+    println!("{columns}\n|---|---|---|---|---|---|---|---|---|");
+    let gateways = feed::gateways(&options)?;
+    let load = Load::measure(ours, &data, || feed::mqtt(&gateways, stack.address("mqtt")?), || rested(&data))?;
+    load.print("pattoo-server, MQTT");
+    if options.alone {
+        return Ok(());
+    }
     let victoria = Victoria::start()?;
     let theirs = victoria.programs.first().context("it runs")?.id();
-
-    println!(
-        "| server | points | s | CPU s at acknowledgement | M points per CPU s | CPU s settled | M points per CPU s | bytes a point | peak MiB |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let load = Load::measure(ours, &data, || feed::mqtt(&options, stack.address("mqtt")?), || rested(&data))?;
-    load.print("pattoo-server, MQTT");
     let flushed = || victoria.flush(&agent());
-    let other = Load::measure(theirs, victoria.folder(), || feed::remote_write(&options, &victoria), flushed)?;
+    let messages = feed::messages(&options)?;
+    let other = Load::measure(theirs, victoria.folder(), || feed::remote_write(&messages, &victoria), flushed)?;
     other.print("VictoriaMetrics, remote write");
     ensure!(load.points == other.points, "{} points and {}", load.points, other.points);
 

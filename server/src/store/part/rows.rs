@@ -165,7 +165,7 @@ impl Rows {
         let new = (self.columns.capacity() - columns) * size_of::<Column>();
         let Some(column) = self.columns.get_mut(at) else { return new };
         let before = column.memory_bytes();
-        (first_row..).zip(samples).for_each(|(row, sample)| column.put(row, sample));
+        column.extend(first_row, samples);
         new + column.memory_bytes().saturating_sub(before)
     }
 
@@ -306,6 +306,16 @@ impl Column {
                 self.values.push(value);
             }
             Sample::Bad(reason) => self.mark(row, 1, State::Bad(*reason)),
+        }
+    }
+
+    /// The same for as many rows as there are samples, from this one on.
+    fn extend(&mut self, first_row: usize, samples: &[Sample]) {
+        if self.values.extend_good(samples) {
+            self.cover(first_row);
+            self.covered = first_row + samples.len();
+        } else {
+            (first_row..).zip(samples).for_each(|(row, sample)| self.put(row, sample));
         }
     }
 

@@ -1,6 +1,8 @@
 //! Values of a column in memory, all of one representation. Rows and quality are not known here.
 
-use pattoo_wire::{Decimal, Repr, Value};
+use pattoo_wire::{Decimal, Repr, Sample, Value};
+
+const FOREIGN: &str = "BUG: a value in a column of another representation";
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Values {
@@ -64,8 +66,36 @@ impl Values {
             (Self::F64(values), Value::F64(x)) => values.push(*x),
             (Self::Bool(values), Value::Bool(b)) => values.push(*b),
             (Self::Text(texts), Value::Text(text)) => texts.push(text),
-            _ => unreachable!("BUG: a value in a column of another representation"),
+            _ => unreachable!("{FOREIGN}"),
         }
+    }
+
+    /// Adds the values of samples that are all good; says no, and adds none, where one is not. Each representation has a loop of its own:
+    /// there are millions of them.
+    pub(super) fn extend_good(&mut self, samples: &[Sample]) -> bool {
+        let Some(Sample::Good(first)) = samples.first() else { return false };
+        if !samples.iter().all(|sample| matches!(sample, Sample::Good(_))) {
+            return false;
+        }
+        if matches!(self, Self::None) {
+            *self = Self::of(first.repr());
+        }
+        match self {
+            Self::None => {}
+            Self::Decimal(exponent, values) => {
+                extend(
+                    values,
+                    samples,
+                    |value| if let Value::Decimal(d) = value { (d.exponent == *exponent).then_some(d.mantissa) } else { None },
+                )
+            }
+            Self::Unsigned(values) => extend(values, samples, |value| if let Value::Unsigned(n) = value { Some(*n) } else { None }),
+            Self::F32(values) => extend(values, samples, |value| if let Value::F32(x) = value { Some(*x) } else { None }),
+            Self::F64(values) => extend(values, samples, |value| if let Value::F64(x) = value { Some(*x) } else { None }),
+            Self::Bool(values) => extend(values, samples, |value| if let Value::Bool(flag) = value { Some(*flag) } else { None }),
+            Self::Text(_) => samples.iter().filter_map(Sample::value).for_each(|value| self.push(value)),
+        }
+        true
     }
 
     pub(super) fn get(&self, at: usize) -> Option<Value> {
@@ -96,6 +126,10 @@ impl Values {
             _ => unreachable!("BUG: columns of different representations joined"),
         }
     }
+}
+
+fn extend<T>(values: &mut Vec<T>, samples: &[Sample], of: impl Fn(&Value) -> Option<T>) {
+    values.extend(samples.iter().map(|sample| sample.value().and_then(&of).unwrap_or_else(|| unreachable!("{FOREIGN}"))));
 }
 
 impl Texts {
