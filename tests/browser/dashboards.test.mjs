@@ -5,7 +5,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { before, test } from 'node:test';
 
 import { byAttribute, withBrowser } from './browser.mjs';
-import { dashboard, devicePath, drawn, favourites, file, keep, open, plant, query, RIVER, until } from './plant.mjs';
+import { api, dashboard, devicePath, drawn, favourites, file, keep, open, plant, query, RIVER, until } from './plant.mjs';
 
 let subject;
 
@@ -121,12 +121,20 @@ test('favourites are kept by the server, in an order that drag and keys change',
     const [first, second, third] = await titles();
     await rows.nth(2).dragTo(rows.nth(0));
     await until(async () => (await titles()).join() === [third, first, second].join(), 'a drag moves one to the top');
+    const kept = (...order) => until(async () => (await api('favourites')).favourites.map((f) => f.title).join() === order.join(), 'the server has it');
+    await kept(third, first, second);
+    // The second change comes before the server has answered the first: neither is lost.
+    let answer;
+    const asked = new Promise((resolve) => (answer = resolve));
+    await page.route(/favourites$/, async (route) => (await asked, await route.continue()));
     await rows.nth(0).getByRole('link').focus();
     await page.keyboard.press('Alt+ArrowDown');
     await until(async () => (await titles()).join() === [first, third, second].join(), 'a key moves it down');
     await page.getByRole('button', { name: `Move ${second} up` }).click();
     await until(async () => (await titles()).join() === [first, second, third].join(), 'a button moves one up');
-    await page.waitForLoadState('networkidle').catch(() => undefined);
+    answer();
+    await kept(first, second, third);
+    await page.unroute(/favourites$/);
     await page.reload();
     await until(async () => (await titles()).join() === [first, second, third].join(), 'the order is still there');
     await keep(page, 'favourites');

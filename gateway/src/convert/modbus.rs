@@ -10,8 +10,11 @@ use crate::yaml::{Problems, Tree};
 /// Highest unit that the old agent took.
 const MAX_UNIT: i128 = 246;
 
-/// The lists, what their points are called, and the numbers of their registers: five digits, and six.
-const LISTS: &[(&str, &str, [(i128, i128); 2])] = &[
+/// The numbers of registers, first and last: of five digits, and of six.
+type Numbers = [(i128, i128); 2];
+
+/// The lists, what their points are called, and the numbers of their registers.
+const LISTS: &[(&str, &str, Numbers)] = &[
     ("input_registers", "input_register", [(30_001, 39_999), (300_001, 365_536)]),
     ("holding_registers", "holding_register", [(40_001, 49_999), (400_001, 465_536)]),
 ];

@@ -1,7 +1,7 @@
 // The reader's favourites as the server keeps them, and the star that adds a place or takes it away.
 
 import { createContext } from 'preact';
-import { useContext, useMemo, useState } from 'preact/hooks';
+import { useContext, useMemo, useRef, useState } from 'preact/hooks';
 
 import * as api from './api.ts';
 import { usePoll, whyNot } from './poll.ts';
@@ -22,15 +22,23 @@ export function useKept(): Kept {
   const [error, setError] = useState<string | null>(null);
   // Of what was asked for and what was kept, the later one.
   const list = mine && (asked.data === null || mine.revision >= asked.data.revision) ? mine : asked.data;
+  /** What is being kept: the next change waits for it, and goes on from its revision. */
+  const going = useRef<Promise<api.Favourites> | null>(null);
   return useMemo(() => {
     const keep = (favourites: api.Favourite[]) => {
       if (!list) return;
       // Shown at once: nobody waits for a server to see a star.
       setMine({ ...list, favourites });
-      api.keep({ revision: list.revision, favourites }).then(
-        (kept) => (setMine(kept), setError(null)),
-        (e) => (setMine(null), setError(whyNot(e)), setTurn((n) => n + 1)),
-      );
+      const now = (async () => api.keep({ ...((await going.current) ?? list), favourites }))();
+      going.current = now;
+      const done = (kept: api.Favourites | null, error: string | null) => {
+        if (going.current !== now) return;
+        going.current = null;
+        setMine(kept);
+        setError(error);
+        if (error) setTurn((n) => n + 1);
+      };
+      now.then((kept) => done(kept, null), (e) => done(null, whyNot(e)));
     };
     return { list, error: error ?? asked.error, keep };
   }, [list, error, asked.error]);

@@ -24,7 +24,7 @@ export function Notes({ plot, series, brief, level }: { plot: Plot; series: Map<
     <div class="notes">
       <Heading>In this window</Heading>
       <ul>
-        {plot.partial && <li class="warn">The store answered in part: some history cannot be had right now, readings may be missing here.</li>}
+        {plot.partial && <li class="warn">Some history cannot be had right now: readings may be missing here.</li>}
         {silent.map((t) => (
           <li key={`s${t.id}`}><span class="sign quiet">○</span> <b>{series.get(t.id)?.name}</b> has no reading here.</li>
         ))}
